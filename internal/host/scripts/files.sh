@@ -1,0 +1,60 @@
+# Prints the kernel release, every file of the three families, /etc/sysctl.conf and what is known of modules. Sets $keys to the paths that sysctl files name.
+rec kernel
+uname -r
+keys=
+dirs='/etc /run /usr/local/lib /usr/lib /lib'
+if [ -L /lib ]; then dirs='/etc /run /usr/local/lib /usr/lib'; fi
+for d in $dirs; do
+	for f in "$d"/sysctl.d/*.conf "$d"/modules-load.d/*.conf "$d"/modprobe.d/*.conf; do
+		[ -e "$f" ] || [ -L "$f" ] || continue
+		rec file
+		printf '%s' "$f"
+		if [ -L "$f" ]; then
+			rec link
+			readlink "$f"
+		fi
+		if [ -f "$f" ]; then
+			rec text
+			cat "$f" || rec unread
+		fi
+	done
+done
+if [ -f /etc/sysctl.conf ]; then
+	rec file
+	printf '%s' /etc/sysctl.conf
+	rec text
+	cat /etc/sysctl.conf || rec unread
+fi
+for f in /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf; do
+	[ -f "$f" ] || continue
+	while IFS=' 	=' read -r key _ || [ -n "$key" ]; do
+		key=${key#-}
+		case $key in
+		'' | '#'* | ';'* | /* | *..*) continue ;;
+		esac
+		path=
+		case ${key%%/*} in
+		*.*)
+			while :; do
+				case $key in
+				*[./]*) ;;
+				*) break ;;
+				esac
+				word=${key%%[./]*}
+				case ${key#"$word"} in
+				.*) path=$path$word/ ;;
+				*) path=$path$word. ;;
+				esac
+				key=${key#"$word"?}
+			done
+			;;
+		esac
+		keys="$keys /proc/sys/$path$key"
+	done <"$f"
+done
+rec modules
+cat /proc/modules 2>/dev/null
+rec sysmodules
+for f in /sys/module/*; do printf '%s\n' "${f##*/}"; done
+rec builtin
+cat "/lib/modules/$(uname -r)/modules.builtin" 2>/dev/null
