@@ -1,4 +1,4 @@
-# Loads the module $1 and says what became of it.
+# Loads a module: arguments are its name and then parameters as name=value.
 rec modprobe
-modprobe "$1" || rec failed
+modprobe "$@" || rec failed
 :

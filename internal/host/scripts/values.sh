@@ -1,10 +1,12 @@
-# Prints each file under /proc/sys or /sys/module that an argument names, each with whether it is there and could be read, then those of $keys.
+# Prints each file under /proc/sys or /sys/module that an argument names, each with whether it is there, could be read, and its mode, then those of $keys.
 for f; do
 	rec path
 	printf '%s' "$f"
 	if [ -e "$f" ]; then
 		rec value
 		cat "$f" || rec unread
+		rec mode
+		ls -ld "$f"
 	fi
 done
 if [ -n "${keys:-}" ]; then

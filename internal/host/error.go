@@ -1,0 +1,87 @@
+package host
+
+// The errors of this package. Each is made where the fact is known and says what, where, why, and what to do next.
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Kind is what went wrong on a host, in the words that head the diagnostic. It names no host, so that the CLI groups a thousand of one kind.
+type Kind string
+
+// The kinds of failure.
+const (
+	KeyMissing        Kind = "sysctl does not exist on the host"
+	KeyUnreadable     Kind = "sysctl cannot be read"
+	KeyReadOnly       Kind = "sysctl cannot be written"
+	ValueRefused      Kind = "kernel refused the value"
+	ValueChanged      Kind = "kernel kept another value"
+	DropInForeign     Kind = "file exists and is not managed here"
+	FileNotWritten    Kind = "file could not be written"
+	ModuleUnknown     Kind = "kernel module does not exist on the host"
+	ModuleNotLoaded   Kind = "kernel module could not be loaded"
+	ModuleNotUnloaded Kind = "kernel module could not be unloaded"
+	ParameterUnknown  Kind = "kernel module has no such parameter"
+	NotKept           Kind = "host does not hold what was applied"
+	NotRestored       Kind = "value could not be restored"
+	Pending           Kind = "module parameter waits until the module is loaded again"
+)
+
+// Error is a failure on a host.
+type Error struct {
+	Kind Kind
+	// Host is the name the configuration gives the host.
+	Host string
+	// Detail says where, why and what to do next, in sentences.
+	Detail string
+	// Err is the cause, where there is one.
+	Err error
+}
+
+// Summary is the fixed heading of this kind of failure.
+func (e *Error) Summary() string { return string(e.Kind) }
+
+func (e *Error) Error() string { return "On " + e.Host + ", " + e.Detail }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is matches another *Error of the same Kind.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Kind == e.Kind
+}
+
+func (h *Host) errorf(kind Kind, format string, args ...any) *Error {
+	return &Error{Kind: kind, Host: h.name, Detail: fmt.Sprintf(format, args...)}
+}
+
+// MayHaveChanged reports whether a failed change may have left something on the host.
+func MayHaveChanged(err error) bool {
+	var e *undoError
+	return errors.As(err, &e)
+}
+
+// undoError is a failure of a change whose undoing failed as well.
+type undoError struct {
+	cause error
+	left  []string
+	undo  error
+}
+
+func (e *undoError) Error() string {
+	return fmt.Sprintf("%v\n\nUndoing what was done before that failed too (%v). This may be left on the host: %s. It is recorded as tainted where Terraform "+
+		"can record it; the next apply starts from what the host then holds.", e.cause, e.undo, strings.Join(e.left, "; "))
+}
+
+// Summary is the heading of the failure that came first.
+func (e *undoError) Summary() string {
+	var s interface{ Summary() string }
+	if errors.As(e.cause, &s) {
+		return s.Summary()
+	}
+	return "change on the host failed"
+}
+
+func (e *undoError) Unwrap() []error { return []error{e.cause, e.undo} }

@@ -1,0 +1,68 @@
+// Package host is one Linux host as Terraform sees it: take a Snapshot of it, apply a change, take it back. It owns the order of steps, the undoing and the
+// words of errors.
+package host
+
+import (
+	"context"
+	"sync"
+
+	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/shell"
+)
+
+// Conn is what a Host needs of a connection. Calls may come from many goroutines. After an error the step may still have happened.
+type Conn interface {
+	// Run runs a script and returns what it printed.
+	Run(ctx context.Context, s shell.Script) (shell.Result, error)
+	// WriteFile replaces the file at path in one step, with mode 0644. When it returns nil the content survives a power cut.
+	WriteFile(ctx context.Context, path, content string) error
+	// Remove removes the file at path. One that is not there is no error.
+	Remove(ctx context.Context, path string) error
+	// Wait connects, and waits for a machine that is still booting.
+	Wait(ctx context.Context) error
+}
+
+// Fleet gives out hosts by name: one Host, and so one connection and one snapshot, a name.
+type Fleet struct {
+	connect func(name string) (Conn, error)
+
+	mu    sync.Mutex
+	hosts map[string]*Host
+}
+
+// NewFleet returns a Fleet whose hosts talk over what connect returns. connect is called once a name and does no I/O.
+func NewFleet(connect func(name string) (Conn, error)) *Fleet {
+	return &Fleet{connect: connect, hosts: map[string]*Host{}}
+}
+
+// Host returns the host of this name. It does not connect.
+func (f *Fleet) Host(name string) (*Host, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if h, ok := f.hosts[name]; ok {
+		return h, nil
+	}
+	c, err := f.connect(name)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{name: name, conn: c, turn: make(chan struct{}, 1)}
+	f.hosts[name] = h
+	return h, nil
+}
+
+// Host is one Linux host. Its methods may be called from many goroutines.
+type Host struct {
+	name string
+	conn Conn
+
+	// turn is held by whoever takes or extends the snapshot, so that those who come meanwhile find it taken; a channel, since waiting for it can be cancelled.
+	turn chan struct{}
+
+	mu       sync.Mutex
+	snapshot *boot.Snapshot // nil when none is taken or a write threw it away
+	writes   int            // how many writes began; a snapshot that was under way meanwhile is not kept
+}
+
+// Wait connects to the host, and waits for one that is still booting.
+func (h *Host) Wait(ctx context.Context) error { return h.conn.Wait(ctx) }

@@ -1,0 +1,468 @@
+package host
+
+// host_kernel_module on a host: read its layers, load it, take it back.
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/kmod"
+	"github.com/host-provider/terraform-provider-host/internal/shell"
+)
+
+var (
+	//go:embed scripts/load.sh
+	loadScript string
+	//go:embed scripts/unload.sh
+	unloadScript string
+	//go:embed scripts/resolve.sh
+	resolveScript string
+	//go:embed scripts/parameters.sh
+	parametersScript string
+)
+
+// Module is what a host_kernel_module asks of a host.
+type Module struct {
+	// Name is a module's name or alias.
+	Name string
+	// Parameters are the module's parameters by name.
+	Parameters map[string]string
+	// Persist false means that nothing is written for the next boot.
+	Persist bool
+}
+
+// ModuleState is what a host has of a Module, a layer a field.
+type ModuleState struct {
+	// Loaded says that it is in the running kernel, as a module or built in.
+	Loaded bool
+	// Builtin says that the kernel has it built in.
+	Builtin bool
+	// BootSource is the path:line of our modules-load.d file that loads it at boot; nil when there is none.
+	BootSource *string
+	// Parameters are the running values of the parameters that were asked for. One that cannot be read, or that cannot change before the module is loaded
+	// again, is given as our modprobe.d file has it.
+	Parameters map[string]string
+	// BootParameters are those of our modprobe.d file; nil when it has none.
+	BootParameters map[string]string
+	// Waiting says of each parameter whose running value can only change when the module is loaded again what it is now.
+	Waiting map[string]string
+}
+
+// LoadPath is the path of the modules-load.d file.
+func (m Module) LoadPath() string {
+	return "/etc/modules-load.d/terraform-" + kmod.Canonical(m.Name) + ".conf"
+}
+
+// OptionsPath is the path of the modprobe.d file that holds the parameters.
+func (m Module) OptionsPath() string {
+	return "/etc/modprobe.d/terraform-" + kmod.Canonical(m.Name) + ".conf"
+}
+
+// Source is the path:line that loads the module at boot.
+func (m Module) Source() string { return m.LoadPath() + ":2" }
+
+func (m Module) mark() string { return owned + "host_kernel_module " + kmod.Canonical(m.Name) }
+
+func parameterPath(module, parameter string) string {
+	return "/sys/module/" + kmod.Canonical(module) + "/parameters/" + parameter
+}
+
+// ReadModule reads the layers of m.
+func (h *Host) ReadModule(ctx context.Context, m Module) (ModuleState, error) {
+	snap, err := h.read(ctx)
+	if err != nil {
+		return ModuleState{}, err
+	}
+	real, err := h.resolve(ctx, snap, m.Name)
+	if err != nil {
+		return ModuleState{}, err
+	}
+	if snap, err = h.read(ctx, parameterPaths(real, m)...); err != nil {
+		return ModuleState{}, err
+	}
+	return moduleState(snap, m, real), nil
+}
+
+func parameterPaths(real []string, m Module) []string {
+	var paths []string
+	for _, p := range slices.Sorted(maps.Keys(m.Parameters)) {
+		paths = append(paths, parameterPath(real[0], p))
+	}
+	return paths
+}
+
+// resolve gives the modules that a name stands for: itself, unless the kernel has nothing of that name and modprobe knows it as an alias.
+func (h *Host) resolve(ctx context.Context, snap *boot.Snapshot, name string) ([]string, error) {
+	self := []string{kmod.Canonical(name)}
+	if snap.Has(name) {
+		return self, nil
+	}
+	r, err := h.conn.Run(ctx, shell.Script{Name: "resolve", Text: resolveScript, Args: []string{name}})
+	if err != nil {
+		return nil, err
+	}
+	printed, _ := r.Get("modprobe")
+	if _, failed := r.Get("failed"); failed {
+		return self, nil
+	}
+	var real []string
+	for _, n := range strings.Fields(printed) {
+		real = append(real, kmod.Canonical(n))
+	}
+	if len(real) == 0 {
+		return self, nil
+	}
+	return real, nil
+}
+
+func moduleState(snap *boot.Snapshot, m Module, real []string) ModuleState {
+	st := ModuleState{Loaded: true}
+	for _, n := range real {
+		st.Loaded = st.Loaded && snap.Has(n)
+		st.Builtin = st.Builtin || snap.IsBuiltin(n)
+	}
+	if f, ok := snap.File(m.LoadPath()); ok {
+		for _, l := range kmod.ParseLoad(f.Path, f.Text) {
+			if kmod.Same(l.Name, m.Name) {
+				source := fmt.Sprintf("%s:%d", l.File, l.Line)
+				st.BootSource = &source
+			}
+		}
+	}
+	if f, ok := snap.File(m.OptionsPath()); ok {
+		st.BootParameters = optionsIn(f, real[0])
+	}
+	st.readParameters(snap, m, real[0])
+	return st
+}
+
+// readParameters fills Parameters and Waiting. A parameter's file that is not there hides its value, which says nothing against ours.
+func (st *ModuleState) readParameters(snap *boot.Snapshot, m Module, real string) {
+	if len(m.Parameters) == 0 {
+		return
+	}
+	st.Parameters, st.Waiting = map[string]string{}, map[string]string{}
+	for name, want := range m.Parameters {
+		r := snap.Values[parameterPath(real, name)]
+		if r.Absent || r.Unread != "" || kmod.SameParameter(r.Text, want) {
+			st.Parameters[name] = want
+			continue
+		}
+		if kmod.SameParameter(st.BootParameters[name], want) && !r.Writable {
+			st.Parameters[name], st.Waiting[name] = want, r.Text
+			continue
+		}
+		st.Parameters[name] = r.Text
+	}
+}
+
+func optionsIn(f confdir.File, module string) map[string]string {
+	var params map[string]string
+	directives, _ := kmod.ParseModprobe(f.Path, f.Text)
+	for _, d := range directives {
+		if d.Command != "options" || !d.Concerns(module) {
+			continue
+		}
+		for _, p := range kmod.ParseParameters(d.Text) {
+			if params == nil {
+				params = map[string]string{}
+			}
+			params[p.Name] = p.Value
+		}
+	}
+	return params
+}
+
+// SetModule makes the host hold m: loaded with its parameters first, then the files for the next boot. prior is what Terraform last recorded, nil when it
+// creates. On failure the host is as it was, or the error says what may be left (MayHaveChanged).
+func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st ModuleState, err error) {
+	snap, err := h.fresh(ctx)
+	if err != nil {
+		return ModuleState{}, err
+	}
+	real, err := h.resolve(ctx, snap, m.Name)
+	if err != nil {
+		return ModuleState{}, err
+	}
+	if err := h.mayWrite(snap, m, prior); err != nil {
+		return ModuleState{}, err
+	}
+	if err := h.parametersExist(ctx, m, real[0]); err != nil {
+		return ModuleState{}, err
+	}
+
+	c := h.begin()
+	defer func() { err = c.end(ctx, err) }()
+	if err := h.load(ctx, c, m, real, snap); err != nil {
+		return ModuleState{}, err
+	}
+	if err := h.setParameters(ctx, c, m, real[0]); err != nil {
+		return ModuleState{}, err
+	}
+	for _, f := range m.files(real[0]) {
+		had, exists := snap.File(f.path)
+		switch {
+		case f.content != "":
+			err = c.replace(ctx, f.path, f.content, had.Text, exists)
+		case exists && prior != nil && prior.Persist:
+			err = c.remove(ctx, f.path, had.Text)
+		}
+		if err != nil {
+			return ModuleState{}, err
+		}
+	}
+	return h.verifyModule(ctx, m, real)
+}
+
+// moduleFile is a file of a Module: its content, empty when there is to be none.
+type moduleFile struct{ path, content string }
+
+func (m Module) files(real string) []moduleFile {
+	files := []moduleFile{{path: m.LoadPath()}, {path: m.OptionsPath()}}
+	if m.Persist {
+		files[0].content = kmod.FormatLoad(m.Name, m.mark())
+		if len(m.Parameters) > 0 {
+			files[1].content = kmod.FormatOptions(real, m.Parameters, m.mark())
+		}
+	}
+	return files
+}
+
+// mayWrite refuses to overwrite a file that this resource did not write.
+func (h *Host) mayWrite(snap *boot.Snapshot, m Module, prior *Module) error {
+	if prior != nil && prior.Persist {
+		return nil
+	}
+	for _, path := range []string{m.LoadPath(), m.OptionsPath()} {
+		f, exists := snap.File(path)
+		if first, _, _ := strings.Cut(f.Text, "\n"); m.Persist && exists && first != "# "+m.mark() {
+			return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform import "+
+				"host_kernel_module.<name> '%s/%s'. Else remove the file.", path, h.name, m.Name)
+		}
+	}
+	return nil
+}
+
+// parametersExist asks modinfo, since modprobe takes an unknown parameter without a word.
+func (h *Host) parametersExist(ctx context.Context, m Module, real string) error {
+	if len(m.Parameters) == 0 {
+		return nil
+	}
+	r, err := h.conn.Run(ctx, shell.Script{Name: "parameters", Text: parametersScript, Args: []string{real}})
+	if err != nil {
+		return err
+	}
+	if _, failed := r.Get("failed"); failed {
+		return nil
+	}
+	printed, _ := r.Get("modinfo")
+	var known []string
+	for line := range strings.Lines(printed) {
+		name, _, _ := strings.Cut(strings.TrimSpace(line), ":")
+		known = append(known, name)
+	}
+	for _, p := range slices.Sorted(maps.Keys(m.Parameters)) {
+		if !slices.Contains(known, p) {
+			return h.errorf(ParameterUnknown, "the kernel module %s has no parameter %s, and the kernel would ignore it without an error. It has: %s.", real, p,
+				list(known))
+		}
+	}
+	return nil
+}
+
+func list(words []string) string {
+	if len(words) == 0 {
+		return "none"
+	}
+	return strings.Join(words, ", ")
+}
+
+// load loads the module where it is not loaded, and looks whether it really is then: modprobe says yes to an `install` line that does nothing.
+func (h *Host) load(ctx context.Context, c *change, m Module, real []string, snap *boot.Snapshot) error {
+	missing := slices.DeleteFunc(slices.Clone(real), snap.Has)
+	if len(missing) == 0 {
+		return nil
+	}
+	args := []string{m.Name}
+	for _, p := range slices.Sorted(maps.Keys(m.Parameters)) {
+		args = append(args, p+"="+m.Parameters[p])
+	}
+	for _, n := range missing {
+		c.undos = append(c.undos, undo{left: "the kernel module " + n + ", loaded", do: func(ctx context.Context) error { return h.unloadAgain(ctx, n) }})
+	}
+	h.writing()
+	defer h.writing()
+	r, err := h.conn.Run(ctx, shell.Script{Name: "load", Text: loadScript, Args: args})
+	if err != nil {
+		return err
+	}
+	words, _ := r.Get("modprobe")
+	now, err := h.fresh(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(real, func(n string) bool { return !now.Has(n) }) {
+		return nil
+	}
+	_, failed := r.Get("failed")
+	return h.notLoaded(m, real, snap, strings.TrimSpace(words), failed)
+}
+
+// unloadAgain undoes a load; a module that is not loaded needs nothing.
+func (h *Host) unloadAgain(ctx context.Context, module string) error {
+	snap, err := h.fresh(ctx)
+	if err != nil || !snap.Loaded[module] {
+		return err
+	}
+	return h.unload(ctx, module)
+}
+
+func (h *Host) notLoaded(m Module, real []string, snap *boot.Snapshot, words string, failed bool) error {
+	for _, f := range confdir.Order(snap.Modprobe) {
+		directives, _ := kmod.ParseModprobe(f.Path, f.Text)
+		for _, d := range directives {
+			if d.Command == "install" && slices.ContainsFunc(real, d.Concerns) {
+				return h.errorf(ModuleNotLoaded, "the kernel module %s is not loaded, because %s:%d replaces loading it with the command %q. Remove that line if the "+
+					"module is wanted.", m.Name, d.File, d.Line, d.Text)
+			}
+		}
+	}
+	switch {
+	case strings.Contains(words, "not found"):
+		return h.errorf(ModuleUnknown, "there is no kernel module %s for the running kernel %s. Check its spelling; some modules were renamed in newer kernels. If "+
+			"/lib/modules/%[2]s is missing, the kernel was upgraded and the host waits for a reboot.", m.Name, snap.Kernel)
+	case strings.Contains(words, "Operation not permitted"):
+		return h.errorf(ModuleNotLoaded, "the kernel module %s could not be loaded: %s. Connect as root or set sudo = true. If it is so for root too, this kernel "+
+			"loads no more modules until the next boot (kernel.modules_disabled = 1), or the host is a container.", m.Name, reason(words))
+	case failed:
+		return h.errorf(ModuleNotLoaded, "the kernel module %s could not be loaded: %s. See the kernel's log (dmesg) on the host.", m.Name, words)
+	default:
+		return h.errorf(ModuleNotLoaded, "modprobe %s succeeded, but the module is not there. See the kernel's log (dmesg) on the host.", m.Name)
+	}
+}
+
+// setParameters writes the parameters that can change while the module is loaded. One that cannot is left to the next load.
+func (h *Host) setParameters(ctx context.Context, c *change, m Module, real string) error {
+	if len(m.Parameters) == 0 {
+		return nil
+	}
+	snap, err := h.fresh(ctx, parameterPaths([]string{real}, m)...)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Parameters)) {
+		path, want := parameterPath(real, name), m.Parameters[name]
+		had := snap.Values[path]
+		if had.Absent || had.Unread != "" || !had.Writable || kmod.SameParameter(had.Text, want) {
+			continue
+		}
+		kept, err := c.write(ctx, path, want, had.Text)
+		var no *refusal
+		switch {
+		case errors.As(err, &no):
+			return h.errorf(ValueRefused, "the kernel refused %s for the parameter %s of the kernel module %s: %s. It stays %s.", quoted(want), name, real, no.reason,
+				quoted(had.Text))
+		case err != nil:
+			return err
+		case !kmod.SameParameter(kept, want):
+			return h.errorf(ValueChanged, "%s was written to the parameter %s of the kernel module %s, but the kernel kept %s. It was put back to %s. Write the value "+
+				"the kernel keeps.", quoted(want), name, real, quoted(kept), quoted(had.Text))
+		}
+	}
+	return nil
+}
+
+// verifyModule reads everything anew and says whether the promise is kept.
+func (h *Host) verifyModule(ctx context.Context, m Module, real []string) (ModuleState, error) {
+	snap, err := h.fresh(ctx, parameterPaths(real, m)...)
+	if err != nil {
+		return ModuleState{}, err
+	}
+	st := moduleState(snap, m, real)
+	switch {
+	case !st.Loaded:
+		return st, h.errorf(NotKept, "the kernel module %s was loaded, but is gone a moment later. Something else on the host unloads it.", m.Name)
+	case m.Persist && st.BootSource == nil:
+		return st, h.errorf(NotKept, "%s was written, but a moment later does not name %s. Something else on the host writes that file.", m.LoadPath(), m.Name)
+	case m.Persist && !sameParameters(st.BootParameters, m.Parameters):
+		return st, h.errorf(NotKept, "%s was written, but a moment later holds other parameters. Something else on the host writes that file.", m.OptionsPath())
+	}
+	for name, want := range m.Parameters {
+		if st.Parameters[name] != want {
+			return st, h.errorf(ValueChanged, "the kernel module %s was loaded with %s=%s, but the kernel kept %s. Write the value the kernel keeps.", m.Name, name, want,
+				quoted(st.Parameters[name]))
+		}
+	}
+	return st, nil
+}
+
+func sameParameters(a, b map[string]string) bool {
+	return maps.EqualFunc(a, b, kmod.SameParameter)
+}
+
+// Warnings says what of m waits for the module to be loaded again.
+func (h *Host) Warnings(m Module, st ModuleState) []*Error {
+	var all []*Error
+	for _, name := range slices.Sorted(maps.Keys(st.Waiting)) {
+		all = append(all, h.errorf(Pending, "the parameter %s of the kernel module %s is %s and stays so while the module is loaded; %s holds from the next load or "+
+			"boot on.", name, m.Name, quoted(st.Waiting[name]), quoted(m.Parameters[name])))
+	}
+	return all
+}
+
+// UnsetModule takes m back: its files, and with unload the module itself, which fails where the module is in use.
+func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err error) {
+	snap, err := h.fresh(ctx)
+	if err != nil {
+		return err
+	}
+	c := h.begin()
+	defer func() { err = c.end(ctx, err) }()
+	if unload {
+		real, err := h.resolve(ctx, snap, m.Name)
+		if err != nil {
+			return err
+		}
+		for _, n := range real {
+			if !snap.Loaded[n] {
+				continue
+			}
+			if err := h.unload(ctx, n); err != nil {
+				return err
+			}
+		}
+	}
+	for _, path := range []string{m.LoadPath(), m.OptionsPath()} {
+		f, ok := snap.File(path)
+		if !ok || !m.Persist {
+			continue
+		}
+		if err := c.remove(ctx, path, f.Text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unload unloads the module, with the modules that only it needed.
+func (h *Host) unload(ctx context.Context, module string) error {
+	h.writing()
+	defer h.writing()
+	r, err := h.conn.Run(ctx, shell.Script{Name: "unload", Text: unloadScript, Args: []string{module}})
+	if err != nil {
+		return err
+	}
+	if _, failed := r.Get("failed"); failed {
+		words, _ := r.Get("modprobe")
+		return h.errorf(ModuleNotUnloaded, "the kernel module %s could not be unloaded: %s. Stop what uses it, or set on_destroy = \"keep\".", module,
+			strings.TrimSpace(words))
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package provider_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+
+	"github.com/host-provider/terraform-provider-host/internal/hosttest"
+)
+
+// words makes a pattern of a sentence that the CLI may have wrapped and framed.
+func words(sentence string) *regexp.Regexp {
+	parts := strings.Fields(sentence)
+	for i := range parts {
+		parts[i] = regexp.QuoteMeta(parts[i])
+	}
+	return regexp.MustCompile(strings.Join(parts, `[\s│]+`))
+}
+
+// bad is one configuration that must be refused.
+type bad struct {
+	name, resources string
+	// prepare makes the host one that refuses.
+	prepare func(m machine)
+	want    string
+}
+
+// refuse applies each and wants the error, the files as they were, and these keys too.
+func refuse(t *testing.T, cases []bad, keys ...string) {
+	t.Helper()
+	for _, test := range cases {
+		t.Run(test.name, func(t *testing.T) {
+			onEach(t, func(t *testing.T, m machine) { refuseOn(t, m, test, keys...) })
+		})
+	}
+}
+
+func refuseOn(t *testing.T, m machine, test bad, keys ...string) {
+	t.Helper()
+	if test.prepare != nil {
+		test.prepare(m)
+	}
+	before, had := map[string]string{}, files(m)
+	for _, k := range keys {
+		before[k] = reading(t, m, k)
+	}
+	run(t, resource.TestStep{Config: config(m, test.resources), ExpectError: words(test.want)})
+	sameFiles(t, had, files(m))
+	for _, k := range keys {
+		if got := reading(t, m, k); got != before[k] {
+			t.Errorf("%s was %q and is %q", k, before[k], got)
+		}
+	}
+}
+
+func sysctlResource(key, value string) string {
+	return fmt.Sprintf("resource \"host_sysctl\" \"a\" {\n  key = %q\n  value = %q\n}\n", key, value)
+}
+
+// Guards that bad input gets a clear error and changes nothing, on the simulated host and on a real kernel alike.
+func TestBadSysctlChangesNothing(t *testing.T) {
+	refuse(t, []bad{
+		{"empty key", sysctlResource("", "1"), nil, "malformed sysctl key"},
+		{"key that leads out of /proc/sys", sysctlResource("net/ipv4/../../kernel/sysrq", "1"), nil, "malformed sysctl key"},
+		{"newline in a key", sysctlResource("net.ipv4.ip_forward\nkernel.sysrq", "1"), nil, "malformed sysctl key"},
+		{"newline in a value", sysctlResource("net.ipv4.ip_forward", "1\nkernel.sysrq = 1"), nil, "malformed sysctl value"},
+		{"key that does not exist", sysctlResource("net.ipv4.no_such_key", "1"), nil, "net.ipv4.no_such_key does not exist. Check its spelling."},
+		{"value that the kernel refuses", sysctlResource("net.ipv4.tcp_fin_timeout", "21abc"), nil,
+			`the kernel refused "21abc" for net.ipv4.tcp_fin_timeout: Invalid argument.`},
+		{"vector of which a refused value changes a part", sysctlResource("net.ipv4.tcp_rmem", "5000 140000 x"), nil, `the kernel refused "5000 140000 x"`},
+		{"vector that is too short", sysctlResource("net.ipv4.tcp_rmem", "8192"), nil, "kernel kept another value"},
+		{"more fields than the key has", sysctlResource("net.ipv4.tcp_fin_timeout", "31 32"), nil, "kernel kept another value"},
+		{"value that names nothing the kernel has", sysctlResource("net.ipv4.tcp_congestion_control", "nosuch"), nil,
+			"The key exists; the value names something the kernel does not have."},
+		{"write-only trigger", sysctlResource("net.ipv4.route.flush", "1"), nil, "net.ipv4.route.flush is a trigger"},
+		{"secret that cannot be read before it is set", sysctlResource("net.ipv6.conf.default.stable_secret", "::1"), nil,
+			"net.ipv6.conf.default.stable_secret cannot be read: Input/output error."},
+		{"read-only key", sysctlResource("net.netfilter.nf_conntrack_count", "1"), func(m machine) { m.Sh("iptables -A INPUT -m conntrack") },
+			"net.netfilter.nf_conntrack_count cannot be written: Permission denied."},
+		{"drop-in that is not ours", sysctlResource("net.ipv4.tcp_fin_timeout", "41"), func(m machine) {
+			m.WriteFile("/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf", "net.ipv4.tcp_fin_timeout = 59\n")
+		}, "terraform import host_sysctl.<name> 'web1/net.ipv4.tcp_fin_timeout'"},
+		{"file name in another directory", "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.ip_forward\"\n  value = \"1\"\n  file_name = \"../x.conf\"\n}\n", nil,
+			"file name without a directory"},
+		{"file name that no program reads", "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.ip_forward\"\n  value = \"1\"\n  file_name = \"x\"\n}\n", nil,
+			"ends in .conf"},
+		{"module name that is an option", "resource \"host_kernel_module\" \"a\" {\n  name = \"-r\"\n}\n", nil, "malformed kernel module name"},
+		{"module that does not exist", "resource \"host_kernel_module\" \"a\" {\n  name = \"nosuchmod\"\n}\n", nil,
+			"there is no kernel module nosuchmod for the running kernel"},
+	}, "net/ipv4/tcp_fin_timeout", "net/ipv4/tcp_rmem", "net/ipv4/ip_forward", "net/ipv4/tcp_congestion_control")
+}
+
+// Guards what only a host with modules and with keys of the whole machine can show.
+func TestBadInputOnTheSimulatedHost(t *testing.T) {
+	module := func(name string) string { return fmt.Sprintf("resource \"host_kernel_module\" \"a\" {\n  name = %q\n}\n", name) }
+	for _, test := range []bad{
+		{"key whose module is not loaded", sysctlResource("net.netfilter.nf_conntrack_tcp_be_liberal", "1"), nil,
+			"It belongs to the kernel module nf_conntrack, which is not loaded. Declare a host_kernel_module for it and set module = host_kernel_module.<name>.name."},
+		{"value of which the kernel keeps what fits", sysctlResource("vm.nr_hugepages", "100000"), nil, `the kernel kept "303".`},
+		{"value that the kernel rounds", sysctlResource("net.netfilter.nf_conntrack_buckets", "1000"), func(m machine) { m.Sh("modprobe nf_conntrack") },
+			`the kernel kept "1024".`},
+		{"string that the kernel cuts", sysctlResource("kernel.core_pattern", strings.Repeat("a", 200)), nil, "kernel kept another value"},
+		{"read-only key of the machine", sysctlResource("kernel.osrelease", "1"), nil, "kernel.osrelease cannot be written: Permission denied."},
+		{"write-only key of the machine", sysctlResource("vm.drop_caches", "1"), nil, "vm.drop_caches is a trigger"},
+		{"module whose install line does nothing", module("overlay"), func(m machine) { m.WriteFile("/etc/modprobe.d/cis.conf", "# CIS 1.1.1\ninstall overlay /bin/true\n") },
+			`/etc/modprobe.d/cis.conf:2 replaces loading it with the command "/bin/true"`},
+		{"module whose install line fails", module("overlay"), func(m machine) { m.WriteFile("/etc/modprobe.d/cis.conf", "install overlay /bin/false\n") },
+			`/etc/modprobe.d/cis.conf:1 replaces loading it with the command "/bin/false"`},
+		{"modules-load file that is not ours", module("overlay"), func(m machine) { m.WriteFile("/etc/modules-load.d/terraform-overlay.conf", "overlay\n") },
+			"terraform import host_kernel_module.<name> 'web1/overlay'"},
+		{"kernel that loads no more modules", module("overlay"), func(m machine) { m.Sh("sysctl -w kernel.modules_disabled=1") }, "kernel.modules_disabled = 1"},
+	} {
+		t.Run(test.name, func(t *testing.T) { refuseOn(t, simulated(t), test, "vm/nr_hugepages", "kernel/core_pattern") })
+	}
+}
+
+// Guards that a failure to write the drop-in puts the running value back, with the kernel's reason in the error.
+func TestFileThatCannotBeWrittenPutsTheValueBack(t *testing.T) {
+	for _, test := range []struct {
+		name, reason string
+		fault        hosttest.Fault
+	}{
+		{"disk full", "No space left on device", hosttest.Fault{Errno: noSpace, Path: "/etc/sysctl.d"}},
+		{"read-only file system", "Read-only file system", hosttest.Fault{Errno: readOnlyFS, Path: "/etc/sysctl.d"}},
+		{"no permission", "Permission denied", hosttest.Fault{Errno: noPermission, Path: "/etc/sysctl.d"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := simulated(t)
+			refuseOn(t, m, bad{
+				resources: sysctlResource("vm.swappiness", "10"), prepare: func(machine) { m.Inject(test.fault) }, want: test.reason,
+			}, "vm/swappiness")
+		})
+	}
+}

@@ -1,0 +1,188 @@
+package provider_test
+
+// Tests that need the provider as a process of its own, started by a real CLI.
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/host-provider/terraform-provider-host/internal/hosttest"
+	"github.com/host-provider/terraform-provider-host/internal/terraform"
+)
+
+// workspace is a directory with a configuration and a CLI to run in it.
+type workspace struct {
+	t   *testing.T
+	cli *terraform.CLI
+	dir string
+}
+
+// newWorkspace installs the provider for the CLI that this run of the suite is for.
+func newWorkspace(t *testing.T, main string) *workspace {
+	t.Helper()
+	path := os.Getenv("TF_ACC_TERRAFORM_PATH")
+	if path == "" {
+		var err error
+		if path, err = terraform.Find(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cli, err := terraform.Install(t.Context(), path, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &workspace{t: t, cli: cli, dir: t.TempDir()}
+	w.write("main.tf", main)
+	w.run("init")
+	return w
+}
+
+const required = "terraform {\n  required_providers {\n    host = { source = \"host-provider/host\" }\n  }\n}\n"
+
+func (w *workspace) write(name, text string) {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// run runs the CLI and wants it to succeed.
+func (w *workspace) run(args ...string) string {
+	w.t.Helper()
+	out, status := w.try(args...)
+	if status != 0 {
+		w.t.Fatalf("%s ended with %d:\n%s", args[0], status, out)
+	}
+	return out
+}
+
+func (w *workspace) try(args ...string) (out string, status int) {
+	w.t.Helper()
+	var b bytes.Buffer
+	status, err := w.cli.Run(context.WithoutCancel(w.t.Context()), w.dir, &b, append(slices.Clone(args), "-no-color")...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b.String(), status
+}
+
+// Guards that `module = host_kernel_module.x.name` orders both ways: the module before its key on create, the key before its module on destroy.
+func TestModuleReferenceOrdersThePlan(t *testing.T) {
+	m := simulated(t)
+	w := newWorkspace(t, required+config(m, conntrack+beLiberal))
+	edge := func(graph, from, to string) {
+		t.Helper()
+		if !strings.Contains(graph, fmt.Sprintf("%q -> %q", from, to)) {
+			t.Errorf("no edge from %s to %s in\n%s", from, to, graph)
+		}
+	}
+	graph := func(plan string) string {
+		t.Helper()
+		out, status := w.tryPlain("graph", "-type=apply", "-plan="+plan)
+		if status != 0 {
+			t.Fatal(out)
+		}
+		return out
+	}
+	w.run("plan", "-out=create.plan")
+	edge(graph("create.plan"), "[root] host_sysctl.be_liberal", "[root] host_kernel_module.conntrack")
+	w.run("apply", "create.plan")
+	w.run("plan", "-destroy", "-out=destroy.plan")
+	edge(graph("destroy.plan"), "[root] host_kernel_module.conntrack (destroy)", "[root] host_sysctl.be_liberal (destroy)")
+	w.run("apply", "destroy.plan")
+}
+
+// tryPlain is try for the commands that take no -no-color.
+func (w *workspace) tryPlain(args ...string) (out string, status int) {
+	w.t.Helper()
+	var b bytes.Buffer
+	status, err := w.cli.Run(context.WithoutCancel(w.t.Context()), w.dir, &b, args...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b.String(), status
+}
+
+// Guards that no secret reaches the state, the plan or a log at its most talkative, also not by way of an error, and that nothing is left of a run: no
+// connection, no provider process.
+func TestSecretsStayOut(t *testing.T) {
+	const passphrase, password, sudoPassword = "open-sesame-1001", "login-hunter2-1002", "login-hunter2-1002"
+	private, public := newKey(t, passphrase)
+	h, err := hosttest.Start(hosttest.Options{Users: []hosttest.User{
+		{Name: "ops", Keys: []ssh.PublicKey{public}, Password: sudoPassword, Sudo: hosttest.SudoPassword},
+		{Name: "dev", Password: password, Sudo: hosttest.SudoPassword},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeAll(t, h) })
+	w := newWorkspace(t, fmt.Sprintf(required+`
+variable "wrong" { default = "" }
+provider "host" {
+  host_key = %q
+  agent    = false
+  sudo     = true
+  hosts = {
+    key      = { address = "127.0.0.1", port = %[2]s, user = "ops", private_key = file("key"), private_key_passphrase = %[3]q, sudo_password = "%[4]s${var.wrong}" }
+    password = { address = "127.0.0.1", port = %[2]s, user = "dev", password = "%[5]s${var.wrong}", sudo_password = %[5]q }
+  }
+}
+resource "host_sysctl" "key" {
+  host  = "key"
+  key   = "vm.swappiness"
+  value = "10"
+}
+resource "host_sysctl" "password" {
+  host  = "password"
+  key   = "vm.dirty_ratio"
+  value = "21"
+}
+`, h.HostKey(), portOf(h), passphrase, sudoPassword, password))
+	w.write("key", private)
+	logs := filepath.Join(w.dir, "trace.log")
+	w.cli = w.cli.With("TF_LOG=TRACE", "TF_LOG_PATH="+logs)
+	w.run("apply", "-auto-approve", "-parallelism=1")
+	out := w.run("plan")
+	failed, status := w.try("plan", "-var=wrong=x")
+	if status == 0 {
+		t.Error("wrong passwords were accepted")
+	}
+	stateText := w.read("terraform.tfstate")
+	w.run("destroy", "-auto-approve")
+	body := regexp.MustCompile(`(?s)-----\n(.{40})`).FindStringSubmatch(private)[1]
+	for what, text := range map[string]string{
+		"state": stateText, "state backup": w.read("terraform.tfstate.backup"), "log": w.read("trace.log"), "plan output": out, "error output": failed,
+	} {
+		for name, secret := range map[string]string{"passphrase": passphrase, "password": password, "sudo password": sudoPassword, "private key": body} {
+			if strings.Contains(text, secret) {
+				t.Errorf("the %s holds the %s", what, name)
+			}
+		}
+	}
+	if !strings.Contains(w.read("trace.log"), "SSH") {
+		t.Error("the log says nothing of the connection: the scan proves nothing")
+	}
+	eventually(t, "no connection is open", func() bool { open, _ := h.Connections(); return open == 0 })
+	if out, err := exec.CommandContext(t.Context(), "pgrep", "-f", filepath.Dir(w.dir)).Output(); err == nil {
+		t.Errorf("processes left: %s", out)
+	}
+}
+
+func (w *workspace) read(name string) string {
+	w.t.Helper()
+	text, err := os.ReadFile(filepath.Join(w.dir, name))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
+}

@@ -1,0 +1,142 @@
+package provider
+
+// Configure: from the provider block to connections. The only file where provider and sshconn meet.
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/provider"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+	"github.com/hashicorp/terraform-plugin-log/tflog"
+
+	"github.com/host-provider/terraform-provider-host/internal/host"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+)
+
+// connectionModel is what connectionAttributes describe.
+type connectionModel struct {
+	User                 types.String `tfsdk:"user"`
+	Port                 types.Int64  `tfsdk:"port"`
+	PrivateKey           types.String `tfsdk:"private_key"`
+	PrivateKeyPassphrase types.String `tfsdk:"private_key_passphrase"`
+	Password             types.String `tfsdk:"password"`
+	Agent                types.Bool   `tfsdk:"agent"`
+	HostKey              types.String `tfsdk:"host_key"`
+	KnownHostsFiles      types.List   `tfsdk:"known_hosts_files"`
+	Sudo                 types.Bool   `tfsdk:"sudo"`
+	SudoPassword         types.String `tfsdk:"sudo_password"`
+}
+
+// hostModel is an entry of hosts.
+type hostModel struct {
+	connectionModel
+	Address types.String `tfsdk:"address"`
+}
+
+// providerModel is the provider block.
+type providerModel struct {
+	connectionModel
+	Host           types.String `tfsdk:"host"`
+	ConnectTimeout types.String `tfsdk:"connect_timeout"`
+	Timeout        types.String `tfsdk:"timeout"`
+	Hosts          types.Map    `tfsdk:"hosts"`
+}
+
+// configured is what resources get of the provider block.
+type configured struct {
+	fleet *host.Fleet
+	// host is the provider's own host, for resources that name none; null without one.
+	host types.String
+	// unknown says that a setting which every host needs is not known yet, as when the key is made in the same apply; unknownHosts says it of single hosts.
+	unknown      bool
+	unknownHosts map[string]bool
+}
+
+// Configure reads the provider block. It opens no connection.
+func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest, resp *provider.ConfigureResponse) {
+	var m providerModel
+	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	c := configured{host: m.Host, unknownHosts: map[string]bool{}}
+	c.unknown = m.unknown() || m.ConnectTimeout.IsUnknown() || m.Timeout.IsUnknown() || m.Hosts.IsUnknown()
+	config := sshconn.Config{
+		ConnectTimeout: duration(m.ConnectTimeout),
+		Timeout:        duration(m.Timeout),
+		Hosts:          map[string]sshconn.Settings{},
+		Log:            func(ctx context.Context, msg string, fields map[string]any) { tflog.Debug(ctx, msg, fields) },
+	}
+	var files []string
+	config.Defaults, files = m.settings(ctx)
+	config.Defaults.KnownHosts = files
+	hosts := map[string]types.Object{}
+	if !m.Hosts.IsUnknown() {
+		resp.Diagnostics.Append(m.Hosts.ElementsAs(ctx, &hosts, false)...)
+	}
+	for name, object := range hosts {
+		var e hostModel
+		if object.IsUnknown() {
+			c.unknownHosts[name] = true
+			continue
+		}
+		resp.Diagnostics.Append(object.As(ctx, &e, basetypes.ObjectAsOptions{})...)
+		if strings.Contains(name, "/") {
+			resp.Diagnostics.AddAttributeError(path.Root("hosts").AtMapKey(name), "malformed host name",
+				"A name in hosts may not hold a slash: import ids have the form HOST/KEY. Rename the entry "+name+".")
+		}
+		c.unknownHosts[name] = e.unknown() || e.Address.IsUnknown()
+		s, files := e.settings(ctx)
+		s.KnownHosts, s.Address = files, e.Address.ValueString()
+		if s.Address == "" {
+			s.Address = name
+		}
+		config.Hosts[name] = s
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	pool := sshconn.NewPool(config)
+	p.mu.Lock()
+	p.closes = append(p.closes, pool.Close)
+	p.mu.Unlock()
+	c.fleet = host.NewFleet(func(name string) (host.Conn, error) { return pool.Conn(name) })
+	resp.ResourceData, resp.DataSourceData = c, c
+}
+
+func (m connectionModel) unknown() bool {
+	return m.User.IsUnknown() || m.Port.IsUnknown() || m.PrivateKey.IsUnknown() || m.PrivateKeyPassphrase.IsUnknown() || m.Password.IsUnknown() ||
+		m.Agent.IsUnknown() || m.HostKey.IsUnknown() || m.KnownHostsFiles.IsUnknown() || m.Sudo.IsUnknown() || m.SudoPassword.IsUnknown()
+}
+
+// settings gives the settings and the known_hosts files of m.
+func (m connectionModel) settings(ctx context.Context) (sshconn.Settings, []string) {
+	s := sshconn.Settings{
+		User:                 m.User.ValueString(),
+		Port:                 int(m.Port.ValueInt64()),
+		PrivateKey:           m.PrivateKey.ValueString(),
+		PrivateKeyPassphrase: m.PrivateKeyPassphrase.ValueString(),
+		Password:             m.Password.ValueString(),
+		HostKey:              m.HostKey.ValueString(),
+		Agent:                m.Agent.ValueBoolPointer(),
+		Sudo:                 m.Sudo.ValueBoolPointer(),
+		SudoPassword:         m.SudoPassword.ValueString(),
+	}
+	var files []types.String
+	m.KnownHostsFiles.ElementsAs(ctx, &files, true)
+	var paths []string
+	for _, f := range files {
+		paths = append(paths, filepath.Clean(f.ValueString()))
+	}
+	return s, paths
+}
+
+func duration(s types.String) time.Duration {
+	d, _ := time.ParseDuration(s.ValueString()) // its validator refused all else
+	return d
+}

@@ -1,0 +1,271 @@
+package provider
+
+// host_kernel_module: a kernel module, loaded now and at the next boot.
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/identityschema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/boolplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/host-provider/terraform-provider-host/internal/host"
+	"github.com/host-provider/terraform-provider-host/internal/kmod"
+)
+
+var (
+	_ resource.Resource                = (*kernelModuleResource)(nil)
+	_ resource.ResourceWithConfigure   = (*kernelModuleResource)(nil)
+	_ resource.ResourceWithIdentity    = (*kernelModuleResource)(nil)
+	_ resource.ResourceWithImportState = (*kernelModuleResource)(nil)
+	_ resource.ResourceWithModifyPlan  = (*kernelModuleResource)(nil)
+)
+
+type kernelModuleResource struct{ target }
+
+func newKernelModuleResource() resource.Resource { return &kernelModuleResource{} }
+
+// kernelModuleModel is host_kernel_module's schema in Go.
+type kernelModuleModel struct {
+	Host           types.String `tfsdk:"host"`
+	Name           types.String `tfsdk:"name"`
+	Parameters     types.Map    `tfsdk:"parameters"`
+	Persist        types.Bool   `tfsdk:"persist"`
+	OnDestroy      types.String `tfsdk:"on_destroy"`
+	Loaded         types.Bool   `tfsdk:"loaded"`
+	Builtin        types.Bool   `tfsdk:"builtin"`
+	BootSource     types.String `tfsdk:"boot_source"`
+	BootParameters types.Map    `tfsdk:"boot_parameters"`
+}
+
+// kernelModuleIdentity is host_kernel_module's identity.
+type kernelModuleIdentity struct {
+	Host types.String `tfsdk:"host"`
+	Name types.String `tfsdk:"name"`
+}
+
+func (r *kernelModuleResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_kernel_module"
+}
+
+func (r *kernelModuleResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A kernel module of a Linux host: loaded at once, and listed in `/etc/modules-load.d`, so that it is there at boot before systemd-sysctl sets the " +
+			"keys that it brings.",
+		Attributes: map[string]schema.Attribute{
+			"host": hostAttribute(),
+			"name": schema.StringAttribute{
+				Required: true, Validators: moduleValidators(), PlanModifiers: []planmodifier.String{sameSpelling{kmod.Same}},
+				MarkdownDescription: "Name or alias of the module. `-` and `_` are the same. A change replaces the resource.",
+			},
+			"parameters": schema.MapAttribute{
+				Optional: true, ElementType: types.StringType, Validators: parameterValidators(),
+				MarkdownDescription: "Module parameters by name: given when the module is loaded, written to a loaded module where the kernel allows it, and kept in " +
+					"`/etc/modprobe.d` for the next load. One that a loaded module cannot change is a warning, and holds from the next load on.",
+			},
+			"persist": schema.BoolAttribute{
+				Optional: true, Computed: true, Default: booldefault.StaticBool(true),
+				MarkdownDescription: "Whether to list the module for the next boot, and its parameters. `false` loads it only. Default `true`.",
+			},
+			"on_destroy": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString("keep"),
+				Validators: []validator.String{stringvalidator.OneOf("keep", "unload")},
+				MarkdownDescription: "What to do with the module when the resource is destroyed: `keep` leaves it loaded; `unload` unloads it, which can cut connections. " +
+					"The files are removed either way. Default `keep`.",
+			},
+			"loaded": schema.BoolAttribute{Computed: true, MarkdownDescription: "Whether the running kernel has the module, loaded or built in."},
+			"builtin": schema.BoolAttribute{
+				Computed: true, PlanModifiers: []planmodifier.Bool{boolplanmodifier.UseStateForUnknown()},
+				MarkdownDescription: "Whether the running kernel has the module built in.",
+			},
+			"boot_source": schema.StringAttribute{Computed: true, MarkdownDescription: "Where the module is listed for the next boot, as `path:line`; null when it is not."},
+			"boot_parameters": schema.MapAttribute{
+				Computed: true, ElementType: types.StringType,
+				MarkdownDescription: "Parameters that our file in `/etc/modprobe.d` gives at the next load.",
+			},
+		},
+	}
+}
+
+func (r *kernelModuleResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
+	resp.IdentitySchema = identityschema.Schema{Attributes: map[string]identityschema.Attribute{
+		"host": identityschema.StringAttribute{RequiredForImport: true, Description: "Host, as the resource names it."},
+		"name": identityschema.StringAttribute{RequiredForImport: true, Description: "Name or alias of the module."},
+	}}
+}
+
+func (r *kernelModuleResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var m kernelModuleModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	h := r.reach(m.Host, &resp.Diagnostics)
+	if h == nil {
+		return
+	}
+	if err := h.Wait(ctx); err != nil {
+		addError(&resp.Diagnostics, err)
+		return
+	}
+	st, err := h.SetModule(ctx, m.wanted(ctx), nil)
+	if err != nil {
+		addError(&resp.Diagnostics, err)
+		if !host.MayHaveChanged(err) {
+			return
+		}
+	}
+	m.take(ctx, h, st, &resp.Diagnostics)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
+}
+
+func (r *kernelModuleResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var m kernelModuleModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	h := r.reach(m.Host, &resp.Diagnostics)
+	if h == nil {
+		if !resp.Diagnostics.HasError() {
+			warnUnread(&resp.Diagnostics)
+			resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
+		}
+		return
+	}
+	if m.Persist.IsNull() {
+		m.Persist, m.OnDestroy = types.BoolValue(true), types.StringValue("keep")
+	}
+	st, err := h.ReadModule(ctx, m.wanted(ctx))
+	if err != nil {
+		addError(&resp.Diagnostics, err)
+		return
+	}
+	m.take(ctx, h, st, &resp.Diagnostics)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
+}
+
+func (r *kernelModuleResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var m, prior kernelModuleModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	h := r.reach(m.Host, &resp.Diagnostics)
+	if h == nil {
+		return
+	}
+	was := prior.wanted(ctx)
+	st, err := h.SetModule(ctx, m.wanted(ctx), &was)
+	if err != nil {
+		addError(&resp.Diagnostics, err)
+		return
+	}
+	m.take(ctx, h, st, &resp.Diagnostics)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
+}
+
+func (r *kernelModuleResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var m kernelModuleModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	h := r.reach(m.Host, &resp.Diagnostics)
+	if h == nil {
+		return
+	}
+	if err := h.UnsetModule(ctx, m.wanted(ctx), m.OnDestroy.ValueString() == "unload"); err != nil {
+		addError(&resp.Diagnostics, err)
+	}
+}
+
+func (r *kernelModuleResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	var id kernelModuleIdentity
+	if req.ID != "" {
+		name, module, err := splitID(req.ID, "HOST/MODULE")
+		if err != nil {
+			resp.Diagnostics.AddError("malformed import id", err.Error())
+			return
+		}
+		id = kernelModuleIdentity{Host: types.StringValue(name), Name: types.StringValue(module)}
+	} else {
+		resp.Diagnostics.Append(req.Identity.Get(ctx, &id)...)
+	}
+	if _, err := kmod.ParseName(id.Name.ValueString()); err != nil {
+		resp.Diagnostics.AddError("malformed kernel module name", err.Error())
+	}
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("host"), id.Host)...)
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("name"), id.Name)...)
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, id)...)
+}
+
+func (r *kernelModuleResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.Plan.Raw.IsNull() {
+		return
+	}
+	r.planHost(ctx, req, resp)
+	var m kernelModuleModel
+	resp.Diagnostics.Append(resp.Plan.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	m.planLayers()
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
+}
+
+func (m *kernelModuleModel) wanted(ctx context.Context) host.Module {
+	want := host.Module{Name: m.Name.ValueString(), Persist: m.Persist.ValueBool()}
+	m.Parameters.ElementsAs(ctx, &want.Parameters, true)
+	return want
+}
+
+func (m *kernelModuleModel) identity() kernelModuleIdentity {
+	return kernelModuleIdentity{Host: m.Host, Name: types.StringValue(kmod.Canonical(m.Name.ValueString()))}
+}
+
+// take puts into the model what the host has, and warns of parameters that wait for the next load.
+func (m *kernelModuleModel) take(ctx context.Context, h *host.Host, st host.ModuleState, diags *diag.Diagnostics) {
+	for _, w := range h.Warnings(m.wanted(ctx), st) {
+		addWarning(diags, w)
+	}
+	m.Loaded, m.Builtin, m.BootSource = types.BoolValue(st.Loaded), types.BoolValue(st.Builtin), stringValue(st.BootSource)
+	if !m.Parameters.IsNull() {
+		m.Parameters = mapValue(st.Parameters, diags)
+	}
+	m.BootParameters = types.MapNull(types.StringType)
+	if st.BootParameters != nil {
+		m.BootParameters = mapValue(st.BootParameters, diags)
+	}
+}
+
+// planLayers plans what the host will hold, a line a layer.
+func (m *kernelModuleModel) planLayers() {
+	m.Loaded = types.BoolValue(true)
+	switch {
+	case m.Persist.IsUnknown() || m.Name.IsUnknown():
+		m.BootSource, m.BootParameters = types.StringUnknown(), types.MapUnknown(types.StringType)
+		return
+	case !m.Persist.ValueBool():
+		m.BootSource, m.BootParameters = types.StringNull(), types.MapNull(types.StringType)
+		return
+	}
+	m.BootSource = types.StringValue(host.Module{Name: m.Name.ValueString()}.Source())
+	m.BootParameters = types.MapNull(types.StringType)
+	if m.Parameters.IsUnknown() || len(m.Parameters.Elements()) > 0 {
+		m.BootParameters = m.Parameters
+	}
+}

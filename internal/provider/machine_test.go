@@ -1,0 +1,181 @@
+package provider_test
+
+// The machines that the acceptance suite runs on: the simulated host, and a real OpenSSH sshd in a network namespace of its own.
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	tfprovider "github.com/hashicorp/terraform-plugin-framework/provider"
+	"github.com/hashicorp/terraform-plugin-framework/providerserver"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"go.uber.org/goleak"
+
+	"github.com/host-provider/terraform-provider-host/internal/hosttest"
+	"github.com/host-provider/terraform-provider-host/internal/provider"
+	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
+)
+
+// machine is what the suite needs of a host beside its SSH.
+type machine interface {
+	Addr() string
+	HostKey() string
+	PrivateKey() string
+	Sh(script string) (out string, status int)
+	ReadFile(path string) (string, bool)
+	WriteFile(path, content string)
+	RemoveFile(path string)
+	List(dir string) []string
+	Close() error
+}
+
+// onEach runs a test on each kind of machine.
+func onEach(t *testing.T, test func(t *testing.T, m machine)) {
+	t.Helper()
+	t.Run("simulated", func(t *testing.T) { test(t, simulated(t)) })
+	t.Run("sshd", func(t *testing.T) {
+		if err := sshdtest.Available(); err != nil {
+			t.Skipf("NOT PROVED ON A REAL SSHD: %v", err)
+		}
+		h, err := sshdtest.Start(sshdtest.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			eventually(t, "no process of a session is left on the host", func() bool { return len(h.Processes()) == 0 })
+			closeAll(t, h)
+		})
+		test(t, h)
+	})
+}
+
+// simulated starts a simulated host.
+func simulated(t *testing.T) *hosttest.Host {
+	t.Helper()
+	h, err := hosttest.Start(hosttest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if unknown := h.Unknown(); len(unknown) > 0 {
+			t.Errorf("the simulated host was asked for what it does not have: %q", unknown)
+		}
+		eventually(t, "no connection is open", func() bool { open, _ := h.Connections(); return open == 0 })
+		closeAll(t, h)
+	})
+	return h
+}
+
+func closeAll(t *testing.T, m machine) {
+	t.Helper()
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// run runs the steps with providers of its own, which are closed when they are done, so that what is left afterwards is a leak.
+func run(t *testing.T, steps ...resource.TestStep) {
+	t.Helper()
+	if os.Getenv("TF_ACC") == "" {
+		t.Fatal("acceptance tests need TF_ACC=1: run them by `make testacc`")
+	}
+	var started []*provider.Provider
+	defer func() {
+		for _, p := range started {
+			p.Close()
+		}
+	}()
+	resource.Test(t, resource.TestCase{
+		ProtoV6ProviderFactories: map[string]func() (tfprotov6.ProviderServer, error){
+			"host": func() (tfprotov6.ProviderServer, error) {
+				p := provider.New("test")
+				started = append(started, p)
+				return providerserver.NewProtocol6WithError(tfprovider.Provider(p))()
+			},
+		},
+		Steps: steps,
+	})
+}
+
+// config is a provider block for one host, named web1, followed by resources.
+func config(m machine, resources string) string {
+	return configWith(m, "", resources)
+}
+
+// configWith is config with further lines in the provider block.
+func configWith(m machine, settings, resources string) string {
+	addr := m.Addr()
+	i := strings.LastIndexByte(addr, ':')
+	return fmt.Sprintf(`
+provider "host" {
+  host        = "web1"
+  private_key = %q
+  hosts       = { web1 = { address = %q, port = %s, host_key = %q } }
+  %s
+}
+%s`, m.PrivateKey(), addr[:i], addr[i+1:], m.HostKey(), settings, resources)
+}
+
+// reading is the value of a sysctl on the machine, read past the provider.
+func reading(t *testing.T, m machine, path string) string {
+	t.Helper()
+	out, status := m.Sh("cat /proc/sys/" + path)
+	if status != 0 {
+		t.Fatalf("cat %s: %s", path, out)
+	}
+	return strings.TrimSuffix(out, "\n")
+}
+
+// setting writes a sysctl on the machine past the provider.
+func setting(t *testing.T, m machine, path, value string) {
+	t.Helper()
+	if out, status := m.Sh("echo '" + value + "' > /proc/sys/" + path); status != 0 {
+		t.Fatalf("echo %s > %s: %s", value, path, out)
+	}
+}
+
+// files are all files of the three families in /etc, by path: what a failed change must not touch.
+func files(m machine) map[string]string {
+	all := map[string]string{}
+	for _, dir := range []string{"/etc/sysctl.d", "/etc/modules-load.d", "/etc/modprobe.d"} {
+		for _, name := range m.List(dir) {
+			all[dir+"/"+name], _ = m.ReadFile(dir + "/" + name)
+		}
+	}
+	return all
+}
+
+func sameFiles(t *testing.T, before, after map[string]string) {
+	t.Helper()
+	if !maps.Equal(before, after) {
+		t.Errorf("files before: %q\nfiles after:  %q", slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))
+	}
+}
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if status == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, "left after all tests:", err)
+			status = 1
+		}
+	}
+	os.Exit(status)
+}
+
+// eventually waits for a condition that another process or goroutine brings about.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Errorf("it never came about that %s", what)
+			return
+		}
+	}
+}

@@ -1,0 +1,104 @@
+// Package provider is Terraform's face: provider, resources, data sources and functions. Each method is one call into host.
+package provider
+
+import (
+	"context"
+	"sync"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/provider"
+	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+)
+
+// Address is the provider's address in the registry.
+const Address = "registry.terraform.io/host-provider/host"
+
+// Provider is one configured provider. Close ends its connections.
+type Provider struct {
+	version string
+
+	mu     sync.Mutex
+	closes []func()
+}
+
+var _ provider.Provider = (*Provider)(nil)
+
+// New returns a provider that has no connection yet.
+func New(version string) *Provider { return &Provider{version: version} }
+
+// Close ends every connection and waits until nothing of them is left. Terraform tells a provider nothing of its end, so main does.
+func (p *Provider) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, end := range p.closes {
+		end()
+	}
+	p.closes = nil
+}
+
+// Metadata names the provider.
+func (p *Provider) Metadata(_ context.Context, _ provider.MetadataRequest, resp *provider.MetadataResponse) {
+	resp.TypeName = "host"
+	resp.Version = p.version
+}
+
+// Schema describes the provider block.
+func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
+	attributes := connectionAttributes()
+	attributes["host"] = schema.StringAttribute{
+		Optional:            true,
+		MarkdownDescription: "Host of the resources that name none: a name in `hosts` or `[user@]address[:port]`. When it changes, those resources are replaced.",
+	}
+	attributes["connect_timeout"] = schema.StringAttribute{
+		Optional:            true,
+		Validators:          durationValidators(),
+		MarkdownDescription: "How long one connection may take to be made, authentication included, as in `15s`. Default `15s`.",
+	}
+	attributes["timeout"] = schema.StringAttribute{
+		Optional:            true,
+		Validators:          durationValidators(),
+		MarkdownDescription: "How long to wait, when a resource is created, for a host that does not answer yet because it is booting, as in `5m`. Default `5m`.",
+	}
+	host := connectionAttributes()
+	host["address"] = schema.StringAttribute{Optional: true, MarkdownDescription: "Address or DNS name. Default: the entry's name."}
+	attributes["hosts"] = schema.MapNestedAttribute{
+		Optional:            true,
+		NestedObject:        schema.NestedAttributeObject{Attributes: host},
+		MarkdownDescription: "Hosts that differ from the settings above, by the name that resources use. Only what differs is set.",
+	}
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "Sets kernel parameters and loads kernel modules on Linux hosts over SSH, now and for the next boot.",
+		Attributes:          attributes,
+	}
+}
+
+// connectionAttributes are those that the provider block and each entry of hosts share; named as in Terraform's connection block where that has them.
+func connectionAttributes() map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"user":        schema.StringAttribute{Optional: true, MarkdownDescription: "User to log in as. Default `root`."},
+		"port":        schema.Int64Attribute{Optional: true, Validators: portValidators(), MarkdownDescription: "SSH port. Default `22`."},
+		"private_key": schema.StringAttribute{Optional: true, Sensitive: true, MarkdownDescription: "Private key in PEM form, as `file(\"~/.ssh/id_ed25519\")` gives it."},
+		"private_key_passphrase": schema.StringAttribute{Optional: true, Sensitive: true,
+			MarkdownDescription: "Passphrase of `private_key` where that is encrypted."},
+		"password": schema.StringAttribute{Optional: true, Sensitive: true, MarkdownDescription: "Password to log in with."},
+		"agent": schema.BoolAttribute{Optional: true,
+			MarkdownDescription: "Whether to use the keys of the SSH agent at `SSH_AUTH_SOCK`. Default: where there is one. The agent is never forwarded."},
+		"host_key": schema.StringAttribute{Optional: true,
+			MarkdownDescription: "The host's public key, as in `ssh-ed25519 AAAA...`. Default: what the known_hosts files say. An unknown host is always refused."},
+		"known_hosts_files": schema.ListAttribute{Optional: true, ElementType: types.StringType,
+			MarkdownDescription: "Files of known host keys. Default `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`."},
+		"sudo": schema.BoolAttribute{Optional: true,
+			MarkdownDescription: "Whether to become root through sudo: without a password unless `sudo_password` is set. Default `false`."},
+		"sudo_password": schema.StringAttribute{Optional: true, Sensitive: true, MarkdownDescription: "Password for sudo, handed over on its standard input."},
+	}
+}
+
+// Resources lists the resources.
+func (p *Provider) Resources(context.Context) []func() resource.Resource {
+	return []func() resource.Resource{newKernelModuleResource, newSysctlResource}
+}
+
+// DataSources lists the data sources.
+func (p *Provider) DataSources(context.Context) []func() datasource.DataSource { return nil }

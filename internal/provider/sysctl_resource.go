@@ -1,0 +1,322 @@
+package provider
+
+// host_sysctl: a kernel parameter, now and at the next boot.
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/identityschema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/host-provider/terraform-provider-host/internal/host"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
+)
+
+var (
+	_ resource.Resource                = (*sysctlResource)(nil)
+	_ resource.ResourceWithConfigure   = (*sysctlResource)(nil)
+	_ resource.ResourceWithIdentity    = (*sysctlResource)(nil)
+	_ resource.ResourceWithImportState = (*sysctlResource)(nil)
+	_ resource.ResourceWithModifyPlan  = (*sysctlResource)(nil)
+)
+
+type sysctlResource struct{ target }
+
+func newSysctlResource() resource.Resource { return &sysctlResource{} }
+
+// sysctlModel is host_sysctl's schema in Go.
+type sysctlModel struct {
+	Host          types.String `tfsdk:"host"`
+	Key           types.String `tfsdk:"key"`
+	Value         types.String `tfsdk:"value"`
+	Module        types.String `tfsdk:"module"`
+	Persist       types.Bool   `tfsdk:"persist"`
+	FileName      types.String `tfsdk:"file_name"`
+	OnDestroy     types.String `tfsdk:"on_destroy"`
+	BootValue     types.String `tfsdk:"boot_value"`
+	BootSource    types.String `tfsdk:"boot_source"`
+	OriginalValue types.String `tfsdk:"original_value"`
+}
+
+// sysctlIdentity is host_sysctl's identity.
+type sysctlIdentity struct {
+	Host types.String `tfsdk:"host"`
+	Key  types.String `tfsdk:"key"`
+}
+
+func (r *sysctlResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = req.ProviderTypeName + "_sysctl"
+}
+
+func (r *sysctlResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A kernel parameter (sysctl) of a Linux host: the running value, set at once, and a drop-in in `/etc/sysctl.d`, so that it is set again at boot.",
+		Attributes: map[string]schema.Attribute{
+			"host": hostAttribute(),
+			"key": schema.StringAttribute{
+				Required:      true,
+				Validators:    keyValidators(),
+				PlanModifiers: []planmodifier.String{sameSpelling{sameKey}},
+				MarkdownDescription: "Key, with dots or with slashes: the first separator decides which is meant, as in sysctl.d(5), so `net.ipv4.conf.eth0/100.forwarding` and " +
+					"`net/ipv4/conf/eth0.100/forwarding` are the same. A change replaces the resource.",
+			},
+			"value": schema.StringAttribute{
+				Required:   true,
+				Validators: valueValidators(),
+				MarkdownDescription: "Running value. Compared as the kernel means it: white space, `010` (8) and `0x10` (16) make no difference. " +
+					"A value that the kernel refuses or changes is an error, and the one before is put back.",
+			},
+			"module": schema.StringAttribute{
+				Optional:   true,
+				Validators: moduleValidators(),
+				MarkdownDescription: "Kernel module that the key belongs to. A reference, as in `host_kernel_module.conntrack.name`, makes Terraform load the module first and " +
+					"keep it until the key is taken back.",
+			},
+			"persist": schema.BoolAttribute{
+				Optional: true, Computed: true, Default: booldefault.StaticBool(true),
+				MarkdownDescription: "Whether to write the drop-in. `false` sets the running value only. Default `true`.",
+			},
+			"file_name": schema.StringAttribute{
+				Optional: true, Computed: true, Validators: fileNameValidators(),
+				MarkdownDescription: "Name of the drop-in in `/etc/sysctl.d`. Files are read in the order of their names and the last one wins. Default `90-terraform-KEY.conf`.",
+			},
+			"on_destroy": schema.StringAttribute{
+				Optional: true, Computed: true, Default: stringdefault.StaticString("restore"),
+				Validators: []validator.String{stringvalidator.OneOf("restore", "keep")},
+				MarkdownDescription: "What to do with the running value when the resource is destroyed: `restore` puts it to what the host's other files set, else to " +
+					"`original_value`; `keep` leaves it. The drop-in is removed either way. Default `restore`.",
+			},
+			"boot_value":  schema.StringAttribute{Computed: true, MarkdownDescription: "Value that the drop-in sets at boot; null when there is none."},
+			"boot_source": schema.StringAttribute{Computed: true, MarkdownDescription: "Where it is set, as `path:line`."},
+			"original_value": schema.StringAttribute{
+				Computed: true, PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+				MarkdownDescription: "Value found before Terraform first wrote the key.",
+			},
+		},
+	}
+}
+
+func (r *sysctlResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
+	resp.IdentitySchema = identityschema.Schema{Attributes: map[string]identityschema.Attribute{
+		"host": identityschema.StringAttribute{RequiredForImport: true, Description: "Host, as the resource names it."},
+		"key":  identityschema.StringAttribute{RequiredForImport: true, Description: "Key, in either spelling."},
+	}}
+}
+
+func (r *sysctlResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var m sysctlModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	h := r.reach(m.Host, &resp.Diagnostics)
+	if h == nil {
+		return
+	}
+	if err := h.Wait(ctx); err != nil {
+		addError(&resp.Diagnostics, err)
+		return
+	}
+	st, err := h.SetSysctl(ctx, m.wanted(), nil, nil)
+	if err != nil {
+		addError(&resp.Diagnostics, err)
+		if !host.MayHaveChanged(err) {
+			return
+		}
+	}
+	m.take(st)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
+}
+
+func (r *sysctlResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var m sysctlModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	h := r.reach(m.Host, &resp.Diagnostics)
+	if h == nil {
+		if !resp.Diagnostics.HasError() {
+			warnUnread(&resp.Diagnostics)
+			resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
+		}
+		return
+	}
+	if m.Persist.IsNull() {
+		m.imported(ctx, h, &resp.Diagnostics)
+	}
+	st, err := h.ReadSysctl(ctx, m.wanted())
+	if err != nil {
+		addError(&resp.Diagnostics, err)
+		return
+	}
+	m.take(st)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
+}
+
+func (r *sysctlResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var m, prior sysctlModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	h := r.reach(m.Host, &resp.Diagnostics)
+	if h == nil {
+		return
+	}
+	was := prior.wanted()
+	st, err := h.SetSysctl(ctx, m.wanted(), &was, prior.OriginalValue.ValueStringPointer())
+	if err != nil {
+		addError(&resp.Diagnostics, err)
+		return
+	}
+	m.take(st)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
+}
+
+func (r *sysctlResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var m sysctlModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	h := r.reach(m.Host, &resp.Diagnostics)
+	if h == nil {
+		return
+	}
+	err := h.UnsetSysctl(ctx, m.wanted(), m.OriginalValue.ValueStringPointer(), m.OnDestroy.ValueString() == "restore")
+	switch {
+	case errors.Is(err, &host.Error{Kind: host.NotRestored}):
+		addWarning(&resp.Diagnostics, err)
+	case err != nil:
+		addError(&resp.Diagnostics, err)
+	}
+}
+
+func (r *sysctlResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	var id sysctlIdentity
+	if req.ID != "" {
+		name, key, err := splitID(req.ID, "HOST/KEY")
+		if err != nil {
+			resp.Diagnostics.AddError("malformed import id", err.Error())
+			return
+		}
+		id = sysctlIdentity{Host: types.StringValue(name), Key: types.StringValue(key)}
+	} else {
+		resp.Diagnostics.Append(req.Identity.Get(ctx, &id)...)
+	}
+	if _, err := sysctl.ParseKey(id.Key.ValueString()); err != nil {
+		resp.Diagnostics.AddError("malformed sysctl key", err.Error())
+	}
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("host"), id.Host)...)
+	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("key"), id.Key)...)
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, id)...)
+}
+
+func (r *sysctlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.Plan.Raw.IsNull() {
+		return
+	}
+	r.planHost(ctx, req, resp)
+	var m sysctlModel
+	resp.Diagnostics.Append(resp.Plan.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if !req.State.Raw.IsNull() {
+		var prior sysctlModel
+		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
+		m.keepSpelling(prior)
+	}
+	m.planLayers()
+	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
+}
+
+func sameKey(a, b string) bool {
+	ka, errA := sysctl.ParseKey(a)
+	kb, errB := sysctl.ParseKey(b)
+	return errA == nil && errB == nil && ka == kb
+}
+
+// key is the model's key, which its validator has checked.
+func (m *sysctlModel) key() sysctl.Key {
+	k, _ := sysctl.ParseKey(m.Key.ValueString())
+	return k
+}
+
+func (m *sysctlModel) wanted() host.Sysctl {
+	value, _ := sysctl.ParseValue(m.Value.ValueString())
+	return host.Sysctl{
+		Key: m.key(), Value: value, Module: m.Module.ValueString(), FileName: m.FileName.ValueString(), Persist: m.Persist.ValueBool(),
+	}
+}
+
+func (m *sysctlModel) identity() sysctlIdentity {
+	return sysctlIdentity{Host: m.Host, Key: types.StringValue(m.key().String())}
+}
+
+// take puts into the model what the host has. A value the host means the same by keeps the configuration's spelling.
+func (m *sysctlModel) take(st host.SysctlState) {
+	spelled := m.Value
+	same := func(v *string) types.String {
+		if v != nil && !spelled.IsNull() && sysctl.Equal(m.key(), *v, spelled.ValueString()) {
+			return spelled
+		}
+		return stringValue(v)
+	}
+	m.Value, m.BootValue, m.BootSource = same(st.Running), same(st.Boot), stringValue(st.BootSource)
+	if m.OriginalValue.IsNull() || m.OriginalValue.IsUnknown() {
+		m.OriginalValue = stringValue(st.Original)
+	}
+	if m.OriginalValue.IsNull() {
+		m.OriginalValue = m.Value
+	}
+}
+
+// imported fills what an import does not name: the defaults, and the file that holds the key now.
+func (m *sysctlModel) imported(ctx context.Context, h *host.Host, diags *diag.Diagnostics) {
+	name, err := h.FindDropIn(ctx, m.key())
+	if err != nil {
+		addError(diags, err)
+		return
+	}
+	m.Persist, m.OnDestroy, m.FileName = types.BoolValue(true), types.StringValue("restore"), types.StringValue(name)
+}
+
+// keepSpelling puts the prior value back where the new one means the same.
+func (m *sysctlModel) keepSpelling(prior sysctlModel) {
+	if !m.Value.IsUnknown() && !prior.Value.IsNull() && sameKey(m.Key.ValueString(), prior.Key.ValueString()) &&
+		sysctl.Equal(m.key(), m.Value.ValueString(), prior.Value.ValueString()) {
+		m.Value = prior.Value
+	}
+}
+
+// planLayers plans what the host will hold, a line a layer.
+func (m *sysctlModel) planLayers() {
+	if m.FileName.IsUnknown() && !m.Key.IsUnknown() {
+		m.FileName = types.StringValue(m.key().DropInName())
+	}
+	switch {
+	case m.Persist.IsUnknown() || m.FileName.IsUnknown():
+		m.BootValue, m.BootSource = types.StringUnknown(), types.StringUnknown()
+	case m.Persist.ValueBool():
+		m.BootValue, m.BootSource = m.Value, types.StringValue(m.wanted().Source())
+	default:
+		m.BootValue, m.BootSource = types.StringNull(), types.StringNull()
+	}
+}

@@ -1,0 +1,204 @@
+package provider_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/plancheck"
+)
+
+// tenKeys are keys that need no module, with values that no kernel has by default.
+var tenKeys = []struct{ key, value string }{
+	{"net.ipv4.tcp_fin_timeout", "41"},
+	{"net.ipv4.tcp_keepalive_time", "3601"},
+	{"net.ipv4.tcp_keepalive_intvl", "71"},
+	{"net.ipv4.tcp_keepalive_probes", "8"},
+	{"net.ipv4.ip_local_port_range", "20000 50000"},
+	{"net.ipv4.ip_local_reserved_ports", "8080,9000-9002,8081"},
+	{"net.ipv4.tcp_rmem", "4096 131072 6000000"},
+	{"net.ipv4.conf.all.log_martians", "1"},
+	{"net/ipv4/conf/default/rp_filter", "2"},
+	{"net.core.somaxconn", "0x400"},
+}
+
+func ten(values map[string]string) string {
+	var b strings.Builder
+	for i, k := range tenKeys {
+		v := k.value
+		if other, ok := values[k.key]; ok {
+			v = other
+		}
+		fmt.Fprintf(&b, "resource \"host_sysctl\" \"k%d\" {\n  key = %q\n  value = %q\n}\n", i, k.key, v)
+	}
+	return b.String()
+}
+
+// Guards the main promise on a host: ten keys are applied, one changed behind our back is the only thing the plan shows, apply mends it, and destroy restores
+// every value from before.
+func TestTenKeysApplyDriftDestroy(t *testing.T) {
+	onEach(t, func(t *testing.T, m machine) {
+		before, had := map[string]string{}, files(m)
+		for _, k := range tenKeys {
+			before[k.key] = reading(t, m, procPath(k.key))
+		}
+		drifted := []plancheck.PlanCheck{expectOnlyChange("host_sysctl.k4", "value", "20001\t50000", "20000 50000")}
+		run(t,
+			resource.TestStep{Config: config(m, ten(nil)), ConfigPlanChecks: emptyAfter()},
+			resource.TestStep{
+				PreConfig:        func() { setting(t, m, "net/ipv4/ip_local_port_range", "20001 50000") },
+				Config:           config(m, ten(nil)),
+				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: drifted, PostApplyPostRefresh: []plancheck.PlanCheck{plancheck.ExpectEmptyPlan()}},
+			},
+			resource.TestStep{
+				Config: config(m, ten(map[string]string{"net.core.somaxconn": "1024"})), // as 0x400
+				ConfigPlanChecks: resource.ConfigPlanChecks{
+					PreApply: []plancheck.PlanCheck{plancheck.ExpectEmptyPlan()},
+				},
+			},
+		)
+		for _, k := range tenKeys {
+			if got := reading(t, m, procPath(k.key)); got != before[k.key] {
+				t.Errorf("%s is %q after destroy, was %q", k.key, got, before[k.key])
+			}
+		}
+		sameFiles(t, had, files(m))
+	})
+}
+
+func procPath(key string) string {
+	if strings.Contains(key, "/") {
+		return key
+	}
+	return strings.ReplaceAll(key, ".", "/")
+}
+
+// Guards that the plan says which layer drifted, in a line of its own, and that apply mends each.
+func TestSysctlDriftByLayer(t *testing.T) {
+	const file = "/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf"
+	for _, test := range []struct {
+		name                  string
+		drift                 func(t *testing.T, m machine)
+		attribute             string
+		planFrom, planTo, not string
+	}{
+		{"running value changed", func(t *testing.T, m machine) { setting(t, m, "net/ipv4/tcp_fin_timeout", "30") }, "value", "30", "41", "boot_value"},
+		{"drop-in edited", func(_ *testing.T, m machine) { m.WriteFile(file, "net.ipv4.tcp_fin_timeout = 30\n") }, "boot_value", "30", "41", "value"},
+		{"drop-in deleted", func(_ *testing.T, m machine) { m.RemoveFile(file) }, "boot_value", "", "41", "value"},
+		{"drop-in names another key", func(_ *testing.T, m machine) { m.WriteFile(file, "net.ipv4.tcp_syncookies = 1\n") }, "boot_value", "", "41", "value"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			onEach(t, func(t *testing.T, m machine) {
+				c := config(m, "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.tcp_fin_timeout\"\n  value = \"41\"\n}\n")
+				run(t,
+					resource.TestStep{Config: c},
+					resource.TestStep{
+						PreConfig: func() { test.drift(t, m) },
+						Config:    c,
+						ConfigPlanChecks: resource.ConfigPlanChecks{
+							PreApply: []plancheck.PlanCheck{
+								plancheck.ExpectResourceAction("host_sysctl.a", plancheck.ResourceActionUpdate),
+								expectChange("host_sysctl.a", test.attribute, test.planFrom, test.planTo),
+								expectNoChange("host_sysctl.a", test.not),
+							},
+							PostApplyPostRefresh: []plancheck.PlanCheck{plancheck.ExpectEmptyPlan()},
+						},
+						Check: func(*terraformState) error {
+							if got := reading(t, m, "net/ipv4/tcp_fin_timeout"); got != "41" {
+								return fmt.Errorf("the running value is %s", got)
+							}
+							if text, _ := m.ReadFile(file); !strings.HasSuffix(text, "\nnet.ipv4.tcp_fin_timeout = 41\n") {
+								return fmt.Errorf("the drop-in is %q", text)
+							}
+							return nil
+						},
+					},
+				)
+			})
+		})
+	}
+}
+
+// Guards each attribute that changes where and whether the value is kept.
+func TestSysctlPersistAndFileName(t *testing.T) {
+	onEach(t, func(t *testing.T, m machine) {
+		key := func(more string) string {
+			return config(m, "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.tcp_fin_timeout\"\n  value = \"41\"\n"+more+"}\n")
+		}
+		only := func(want ...string) resource.TestCheckFunc {
+			return func(*terraformState) error {
+				var got []string
+				for _, name := range m.List("/etc/sysctl.d") {
+					if text, _ := m.ReadFile("/etc/sysctl.d/" + name); strings.Contains(text, "tcp_fin_timeout") {
+						got = append(got, name)
+					}
+				}
+				if fmt.Sprint(got) != fmt.Sprint(want) {
+					return fmt.Errorf("drop-ins %q, not %q", got, want)
+				}
+				return nil
+			}
+		}
+		original := reading(t, m, "net/ipv4/tcp_fin_timeout")
+		run(t,
+			resource.TestStep{Config: key("persist = false\n"), Check: resource.ComposeTestCheckFunc(only(),
+				resource.TestCheckNoResourceAttr("host_sysctl.a", "boot_value"), resource.TestCheckResourceAttr("host_sysctl.a", "original_value", original))},
+			resource.TestStep{Config: key(""), Check: resource.ComposeTestCheckFunc(only("90-terraform-net.ipv4.tcp_fin_timeout.conf"),
+				resource.TestCheckResourceAttr("host_sysctl.a", "boot_source", "/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf:3"))},
+			resource.TestStep{Config: key("file_name = \"50-net.conf\"\n"), Check: only("50-net.conf")},
+			resource.TestStep{Config: key("persist = false\n"), Check: resource.ComposeTestCheckFunc(only(),
+				resource.TestCheckResourceAttr("host_sysctl.a", "original_value", original))},
+			resource.TestStep{Config: key("on_destroy = \"keep\"\n")},
+		)
+		if got := reading(t, m, "net/ipv4/tcp_fin_timeout"); got != "41" {
+			t.Errorf("on_destroy = keep left %s", got)
+		}
+		if err := only()(nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Guards that destroy puts the value to what the host's other files set, which need not be the value from before.
+func TestDestroyRestoresWhatOtherFilesSet(t *testing.T) {
+	onEach(t, func(t *testing.T, m machine) {
+		m.WriteFile("/etc/sysctl.d/10-site.conf", "net.ipv4.tcp_fin_timeout = 33\n")
+		run(t, resource.TestStep{Config: config(m, "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.tcp_fin_timeout\"\n  value = \"41\"\n}\n")})
+		if got := reading(t, m, "net/ipv4/tcp_fin_timeout"); got != "33" {
+			t.Errorf("after destroy it is %s, the file says 33", got)
+		}
+	})
+}
+
+// Guards import: of what the provider wrote, and of a key that a file of one's own sets.
+func TestSysctlImport(t *testing.T) {
+	onEach(t, func(t *testing.T, m machine) {
+		c := config(m, "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.tcp_fin_timeout\"\n  value = \"41\"\n}\n")
+		run(t,
+			resource.TestStep{Config: c},
+			resource.TestStep{Config: c, ResourceName: "host_sysctl.a", ImportState: true, ImportStateId: "web1/net/ipv4/tcp_fin_timeout", ImportStateVerify: true,
+				ImportStateVerifyIdentifierAttribute: "host", ImportStateVerifyIgnore: []string{"key"}},
+			resource.TestStep{Config: c, ResourceName: "host_sysctl.a", ImportState: true, ImportStateId: "web1", ExpectError: regexp.MustCompile("has not the form")},
+		)
+	})
+	onEach(t, func(t *testing.T, m machine) {
+		m.WriteFile("/etc/sysctl.d/50-site.conf", "# by hand\nnet.ipv4.tcp_fin_timeout=44\n")
+		setting(t, m, "net/ipv4/tcp_fin_timeout", "44")
+		c := config(m, `
+resource "host_sysctl" "a" {
+  key       = "net.ipv4.tcp_fin_timeout"
+  value     = "44"
+  file_name = "50-site.conf"
+}
+import {
+  to = host_sysctl.a
+  id = "web1/net.ipv4.tcp_fin_timeout"
+}
+`)
+		run(t, resource.TestStep{Config: c, ConfigPlanChecks: resource.ConfigPlanChecks{
+			PreApply: []plancheck.PlanCheck{plancheck.ExpectResourceAction("host_sysctl.a", plancheck.ResourceActionNoop)},
+		}})
+	})
+}

@@ -1,0 +1,111 @@
+package provider
+
+// The host attribute of every resource: which host it means, and what is not known of it yet.
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/host-provider/terraform-provider-host/internal/host"
+)
+
+// target is embedded in each resource: the configured provider and what follows from it.
+type target struct{ configured }
+
+func hostAttribute() schema.StringAttribute {
+	return schema.StringAttribute{
+		Optional:   true,
+		Computed:   true,
+		Validators: hostValidators(),
+		MarkdownDescription: "Host to act on: a name in the provider's `hosts` or `[user@]address[:port]`. Default: the provider's `host`. " +
+			"A change replaces the resource.",
+	}
+}
+
+// Configure takes the configured provider; it is called without one too, to validate.
+func (t *target) Configure(_ context.Context, req resource.ConfigureRequest, _ *resource.ConfigureResponse) {
+	if c, ok := req.ProviderData.(configured); ok {
+		t.configured = c
+	}
+}
+
+// planHost plans the host attribute: the configuration's, else the provider's. A change replaces.
+func (t *target) planHost(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	var config, prior types.String
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("host"), &config)...)
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root("host"), &prior)...)
+	}
+	planned := config
+	switch {
+	case !config.IsNull():
+	case t.fleet == nil:
+		planned = types.StringUnknown()
+	case t.configured.host.IsNull():
+		resp.Diagnostics.AddAttributeError(path.Root("host"), "no host", "The resource names no host and the provider block has no host for it. Set host in one of the two.")
+		return
+	default:
+		planned = t.configured.host
+	}
+	resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("host"), planned)...)
+	if !prior.IsNull() && !prior.Equal(planned) {
+		resp.RequiresReplace = append(resp.RequiresReplace, path.Root("host"))
+	}
+}
+
+// reach returns the host of this name; nil, without an error, when what it takes to reach it is not known yet.
+func (t *target) reach(name types.String, diags *diag.Diagnostics) *host.Host {
+	if t.fleet == nil || t.unknown || name.IsUnknown() || t.unknownHosts[name.ValueString()] {
+		return nil
+	}
+	h, err := t.fleet.Host(name.ValueString())
+	if err != nil {
+		addError(diags, err)
+		return nil
+	}
+	return h
+}
+
+// warnUnread says at refresh that the state was not compared with the host.
+func warnUnread(diags *diag.Diagnostics) {
+	diags.AddWarning("host not read", "The provider's settings for this host are not known before the apply, so drift on it cannot be seen now. The state is kept as it was.")
+}
+
+// splitID splits an import id HOST/REST at its first slash.
+func splitID(id, form string) (hostName, rest string, err error) {
+	hostName, rest, ok := strings.Cut(id, "/")
+	if !ok || hostName == "" || rest == "" {
+		return "", "", fmt.Errorf("import id %q has not the form %s", id, form)
+	}
+	return hostName, rest, nil
+}
+
+// sameSpelling keeps the prior spelling of an attribute where the new one means the same, and replaces the resource where it does not.
+type sameSpelling struct {
+	same func(a, b string) bool
+}
+
+var _ planmodifier.String = sameSpelling{}
+
+func (m sameSpelling) Description(context.Context) string {
+	return "another spelling is no change; a change replaces the resource"
+}
+func (m sameSpelling) MarkdownDescription(ctx context.Context) string { return m.Description(ctx) }
+
+func (m sameSpelling) PlanModifyString(_ context.Context, req planmodifier.StringRequest, resp *planmodifier.StringResponse) {
+	switch {
+	case req.State.Raw.IsNull() || req.Plan.Raw.IsNull() || req.StateValue.IsNull():
+	case req.PlanValue.IsUnknown() || !m.same(req.StateValue.ValueString(), req.PlanValue.ValueString()):
+		resp.RequiresReplace = true
+	default:
+		resp.PlanValue = req.StateValue
+	}
+}
