@@ -173,7 +173,7 @@ func (s *story) write(name, text string) error {
 // terraform runs the CLI and wants this exit status.
 func (s *story) terraform(want int, args ...string) error {
 	fmt.Fprintf(s.out, "\n$ %s %s\n", filepath.Base(s.cli.Path), strings.Join(args, " "))
-	status, err := s.cli.Run(s.ctx, s.dir, s.out, append(args, "-no-color")...)
+	status, err := s.cli.Run(s.ctx, s.dir, s.out, args...)
 	if err == nil && status != want {
 		err = fmt.Errorf("%s ended with %d, not %d", args[0], status, want)
 	}

@@ -86,13 +86,13 @@ func (h *Host) writing() {
 // decode reads what files.sh and values.sh print.
 func decode(r shell.Result) *boot.Snapshot {
 	s := &boot.Snapshot{Values: map[string]boot.Reading{}}
-	var file *confdir.File
+	var file confdir.File // the one being read; without a path when none is
 	var value string
 	endFile := func() {
-		if file != nil {
-			addFile(s, *file)
+		if file.Path != "" {
+			addFile(s, file)
 		}
-		file = nil
+		file = confdir.File{}
 	}
 	for _, rec := range r.Records {
 		switch rec.Head {
@@ -100,7 +100,7 @@ func decode(r shell.Result) *boot.Snapshot {
 			s.Kernel = strings.TrimSpace(rec.Body)
 		case "file":
 			endFile()
-			file = &confdir.File{Path: rec.Body}
+			file.Path = rec.Body
 		case "link":
 			file.Target = strings.TrimSuffix(rec.Body, "\n")
 		case "text":
@@ -124,13 +124,14 @@ func decode(r shell.Result) *boot.Snapshot {
 		case "values":
 			addValues(s.Values, rec.Body)
 		case "unread":
-			if file != nil {
+			if file.Path != "" {
 				file.Unread, file.Text = reason(file.Text), ""
 			} else {
 				s.Values[value] = boot.Reading{Unread: reason(s.Values[value].Text)}
 			}
 		}
 	}
+	endFile()
 	return s
 }
 

@@ -95,7 +95,9 @@ func TestBadSysctlChangesNothing(t *testing.T) {
 
 // Guards what only a host with modules and with keys of the whole machine can show.
 func TestBadInputOnTheSimulatedHost(t *testing.T) {
-	module := func(name string) string { return fmt.Sprintf("resource \"host_kernel_module\" \"a\" {\n  name = %q\n}\n", name) }
+	module := func(name string) string {
+		return fmt.Sprintf("resource \"host_kernel_module\" \"a\" {\n  name = %q\n}\n", name)
+	}
 	for _, test := range []bad{
 		{"key whose module is not loaded", sysctlResource("net.netfilter.nf_conntrack_tcp_be_liberal", "1"), nil,
 			"It belongs to the kernel module nf_conntrack, which is not loaded. Declare a host_kernel_module for it and set module = host_kernel_module.<name>.name."},

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -69,7 +68,7 @@ func (w *workspace) run(args ...string) string {
 func (w *workspace) try(args ...string) (out string, status int) {
 	w.t.Helper()
 	var b bytes.Buffer
-	status, err := w.cli.Run(context.WithoutCancel(w.t.Context()), w.dir, &b, append(slices.Clone(args), "-no-color")...)
+	status, err := w.cli.Run(context.WithoutCancel(w.t.Context()), w.dir, &b, args...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -88,7 +87,7 @@ func TestModuleReferenceOrdersThePlan(t *testing.T) {
 	}
 	graph := func(plan string) string {
 		t.Helper()
-		out, status := w.tryPlain("graph", "-type=apply", "-plan="+plan)
+		out, status := w.try("graph", "-type=apply", "-plan="+plan)
 		if status != 0 {
 			t.Fatal(out)
 		}
@@ -100,17 +99,6 @@ func TestModuleReferenceOrdersThePlan(t *testing.T) {
 	w.run("plan", "-destroy", "-out=destroy.plan")
 	edge(graph("destroy.plan"), "[root] host_kernel_module.conntrack (destroy)", "[root] host_sysctl.be_liberal (destroy)")
 	w.run("apply", "destroy.plan")
-}
-
-// tryPlain is try for the commands that take no -no-color.
-func (w *workspace) tryPlain(args ...string) (out string, status int) {
-	w.t.Helper()
-	var b bytes.Buffer
-	status, err := w.cli.Run(context.WithoutCancel(w.t.Context()), w.dir, &b, args...)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return b.String(), status
 }
 
 // Guards that no secret reaches the state, the plan or a log at its most talkative, also not by way of an error, and that nothing is left of a run: no

@@ -67,7 +67,7 @@ func Install(ctx context.Context, path, dir string) (*CLI, error) {
 			c.env = append(c.env, v)
 		}
 	}
-	c.env = append(c.env, "TF_CLI_CONFIG_FILE="+config, "TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1")
+	c.env = append(c.env, "TF_CLI_CONFIG_FILE="+config, "TF_IN_AUTOMATION=1", "TF_CLI_ARGS=-no-color", "CHECKPOINT_DISABLE=1")
 	return c, nil
 }
 

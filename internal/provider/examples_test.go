@@ -1,0 +1,147 @@
+package provider_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/host-provider/terraform-provider-host/internal/hosttest"
+)
+
+// home makes a home directory with the key and the known hosts that the examples expect, and returns it with that key.
+func home(t *testing.T) (dir string, key ssh.PublicKey) {
+	t.Helper()
+	dir = t.TempDir()
+	private, key := newKey(t, "")
+	if err := os.Mkdir(filepath.Join(dir, ".ssh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, ".ssh", "id_ed25519"), []byte(private), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir, key
+}
+
+// exampleHost starts a simulated host that lets in root, and ops with sudo, and is known in the home directory.
+func exampleHost(t *testing.T, dir string, key ssh.PublicKey) *hosttest.Host {
+	t.Helper()
+	h, err := hosttest.Start(hosttest.Options{Users: []hosttest.User{
+		{Name: "root", Keys: []ssh.PublicKey{key}}, {Name: "ops", Keys: []ssh.PublicKey{key}, Sudo: hosttest.SudoNoPassword},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if unknown := h.Unknown(); len(unknown) > 0 {
+			t.Errorf("the simulated host was asked for what it does not have: %q", unknown)
+		}
+		closeAll(t, h)
+	})
+	f, err := os.OpenFile(filepath.Join(dir, ".ssh", "known_hosts"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(f, "[127.0.0.1]:%s %s\n", portOf(h), h.HostKey())
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func example(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "examples", filepath.FromSlash(path)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Guards that each whole configuration under examples applies, is kept over a reboot with an empty plan, and goes without a trace.
+func TestExampleConfigurations(t *testing.T) {
+	for _, test := range []struct {
+		name, vars string
+		want       map[string]string
+	}{
+		{"nat-box", "log_invalid = true\n", map[string]string{
+			"net/ipv4/ip_forward": "1", "net/netfilter/nf_conntrack_tcp_be_liberal": "1", "net/netfilter/nf_conntrack_log_invalid": "255",
+		}},
+		{"kubernetes-node", "", map[string]string{
+			"net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "1", "net/bridge/bridge-nf-call-ip6tables": "1",
+		}},
+		{"fleet", "", map[string]string{"net/netfilter/nf_conntrack_tcp_be_liberal": "1"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir, key := home(t)
+			hosts := []*hosttest.Host{exampleHost(t, dir, key)}
+			vars := test.vars
+			if test.name == "fleet" {
+				hosts = append(hosts, exampleHost(t, dir, key))
+				vars += fmt.Sprintf("fleet = {\n  web1 = { address = \"127.0.0.1\", port = %s }\n  db1 = { address = \"127.0.0.1\", port = %s }\n}\n", portOf(hosts[0]), portOf(hosts[1]))
+			} else {
+				vars += fmt.Sprintf("address = \"127.0.0.1\"\nport = %s\n", portOf(hosts[0]))
+			}
+			w := newWorkspace(t, example(t, test.name+"/main.tf"))
+			w.cli = w.cli.With("HOME=" + dir)
+			w.write("terraform.tfvars", vars)
+			had := files(hosts[0])
+			w.run("apply", "-auto-approve")
+			for _, h := range hosts {
+				h.Reboot()
+			}
+			if out, status := w.try("plan", "-detailed-exitcode"); status != 0 {
+				t.Errorf("the plan after a reboot is not empty:\n%s", out)
+			}
+			for _, h := range hosts {
+				for path, want := range test.want {
+					if got := reading(t, h, path); got != want {
+						t.Errorf("%s is %s after the reboot, not %s", path, got, want)
+					}
+				}
+			}
+			w.run("destroy", "-auto-approve")
+			for _, h := range hosts {
+				sameFiles(t, had, files(h))
+			}
+		})
+	}
+}
+
+// Guards the examples of the provider block and of each resource: they apply together, as a reader would use them.
+func TestExampleSnippets(t *testing.T) {
+	for _, resource := range []string{"host_sysctl", "host_kernel_module"} {
+		t.Run(resource, func(t *testing.T) {
+			dir, key := home(t)
+			web1, db1 := exampleHost(t, dir, key), exampleHost(t, dir, key)
+			if out, status := db1.Sh("ip link add link eth0 name eth0.100 type vlan id 100"); status != 0 {
+				t.Fatal(out)
+			}
+			provider := strings.NewReplacer(`"192.0.2.10"`, `"127.0.0.1", port = `+portOf(web1), `"192.0.2.20", port = 2222`, `"127.0.0.1", port = `+portOf(db1)).
+				Replace(example(t, "provider/provider.tf"))
+			w := newWorkspace(t, provider+example(t, "resources/"+resource+"/resource.tf"))
+			w.cli = w.cli.With("HOME=" + dir)
+			w.run("apply", "-auto-approve")
+			if out, status := w.try("plan", "-detailed-exitcode"); status != 0 {
+				t.Errorf("the plan after apply is not empty:\n%s", out)
+			}
+			w.importExample(resource, "import.sh")
+			w.run("destroy", "-auto-approve")
+		})
+	}
+}
+
+// importExample forgets what an import example imports, runs the example, and wants an empty plan.
+func (w *workspace) importExample(resource, name string) {
+	w.t.Helper()
+	_, command, _ := strings.Cut(example(w.t, "resources/"+resource+"/"+name), "\n")
+	args := strings.Fields(command)[1:]
+	w.run("state", "rm", args[1])
+	w.run(args...)
+	if out, status := w.try("plan", "-detailed-exitcode"); status != 0 {
+		w.t.Errorf("the plan after import is not empty:\n%s", out)
+	}
+}
