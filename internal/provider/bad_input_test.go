@@ -61,7 +61,7 @@ func sysctlResource(key, value string) string {
 }
 
 // Guards that bad input gets a clear error and changes nothing, on the simulated host and on a real kernel alike.
-func TestBadSysctlChangesNothing(t *testing.T) {
+func TestAccBadSysctlChangesNothing(t *testing.T) {
 	refuse(t, []bad{
 		{"empty key", sysctlResource("", "1"), nil, "malformed sysctl key"},
 		{"key that leads out of /proc/sys", sysctlResource("net/ipv4/../../kernel/sysrq", "1"), nil, "malformed sysctl key"},
@@ -94,7 +94,7 @@ func TestBadSysctlChangesNothing(t *testing.T) {
 }
 
 // Guards what only a host with modules and with keys of the whole machine can show.
-func TestBadInputOnTheSimulatedHost(t *testing.T) {
+func TestAccBadInputOnTheSimulatedHost(t *testing.T) {
 	module := func(name string) string {
 		return fmt.Sprintf("resource \"host_kernel_module\" \"a\" {\n  name = %q\n}\n", name)
 	}
@@ -120,7 +120,7 @@ func TestBadInputOnTheSimulatedHost(t *testing.T) {
 }
 
 // Guards that a failure to write the drop-in puts the running value back, with the kernel's reason in the error.
-func TestFileThatCannotBeWrittenPutsTheValueBack(t *testing.T) {
+func TestAccFileThatCannotBeWrittenPutsTheValueBack(t *testing.T) {
 	for _, test := range []struct {
 		name, reason string
 		fault        hosttest.Fault

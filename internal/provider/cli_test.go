@@ -76,7 +76,7 @@ func (w *workspace) try(args ...string) (out string, status int) {
 }
 
 // Guards that `module = host_kernel_module.x.name` orders both ways: the module before its key on create, the key before its module on destroy.
-func TestModuleReferenceOrdersThePlan(t *testing.T) {
+func TestAccModuleReferenceOrdersThePlan(t *testing.T) {
 	m := simulated(t)
 	w := newWorkspace(t, required+config(m, conntrack+beLiberal))
 	edge := func(graph, from, to string) {
@@ -103,7 +103,7 @@ func TestModuleReferenceOrdersThePlan(t *testing.T) {
 
 // Guards that no secret reaches the state, the plan or a log at its most talkative, also not by way of an error, and that nothing is left of a run: no
 // connection, no provider process.
-func TestSecretsStayOut(t *testing.T) {
+func TestAccSecretsStayOut(t *testing.T) {
 	const passphrase, password, sudoPassword = "open-sesame-1001", "login-hunter2-1002", "login-hunter2-1002"
 	private, public := newKey(t, passphrase)
 	h, err := hosttest.Start(hosttest.Options{Users: []hosttest.User{

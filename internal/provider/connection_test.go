@@ -55,7 +55,7 @@ func provideAt(addr, settings string) string {
 const swappiness = "resource \"host_sysctl\" \"a\" {\n  key = \"vm.swappiness\"\n  value = \"10\"\n}\n"
 
 // Guards that each way a connection fails is told apart, says what to do, and leaves the host alone.
-func TestConnectionFailuresAreToldApart(t *testing.T) {
+func TestAccConnectionFailuresAreToldApart(t *testing.T) {
 	private, _ := newKey(t, "")
 	encrypted, public := newKey(t, "open sesame")
 	h, err := hosttest.Start(hosttest.Options{Users: []hosttest.User{
@@ -111,7 +111,7 @@ func TestConnectionFailuresAreToldApart(t *testing.T) {
 }
 
 // Guards each way in: encrypted key, password, sudo with and without a password.
-func TestWaysIn(t *testing.T) {
+func TestAccWaysIn(t *testing.T) {
 	encrypted, public := newKey(t, "open sesame")
 	h, err := hosttest.Start(hosttest.Options{Users: []hosttest.User{
 		{Name: "root", Keys: []ssh.PublicKey{public}, Password: "hunter2hunter2"},
@@ -142,7 +142,7 @@ func TestWaysIn(t *testing.T) {
 }
 
 // Guards that a host which cannot be reached at refresh is an error, and its state is kept.
-func TestUnreachableHostKeepsItsState(t *testing.T) {
+func TestAccUnreachableHostKeepsItsState(t *testing.T) {
 	m := simulated(t)
 	c := config(m, swappiness)
 	nobody := strings.Replace(c, "port = "+portOf(m), "port = 1", 1)
@@ -159,7 +159,7 @@ func portOf(m machine) string {
 }
 
 // Guards the host attribute: omitted it is the provider's, changed it replaces, missing it is an error, and one that is not known at plan is no error.
-func TestHostOmittedChangedUnknown(t *testing.T) {
+func TestAccHostOmittedChangedUnknown(t *testing.T) {
 	one, two := simulated(t), simulated(t)
 	both := func(first, resources string) string {
 		return fmt.Sprintf(`
@@ -211,7 +211,7 @@ resource "host_sysctl" "a" {
 }
 
 // Guards that a provider whose settings are made in the same apply plans without a connection.
-func TestSettingsUnknownAtPlan(t *testing.T) {
+func TestAccSettingsUnknownAtPlan(t *testing.T) {
 	m := simulated(t)
 	c := fmt.Sprintf(`
 resource "terraform_data" "vm" {
@@ -227,7 +227,7 @@ provider "host" {
 }
 
 // Guards that create waits for a machine that is booting.
-func TestCreateWaitsForABootingHost(t *testing.T) {
+func TestAccCreateWaitsForABootingHost(t *testing.T) {
 	m := simulated(t)
 	relay, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -62,7 +62,7 @@ func example(t *testing.T, path string) string {
 }
 
 // Guards that each whole configuration under examples applies, is kept over a reboot with an empty plan, and goes without a trace.
-func TestExampleConfigurations(t *testing.T) {
+func TestAccExampleConfigurations(t *testing.T) {
 	for _, test := range []struct {
 		name, vars string
 		want       map[string]string
@@ -112,7 +112,7 @@ func TestExampleConfigurations(t *testing.T) {
 }
 
 // Guards the examples of the provider block and of each resource: they apply together, as a reader would use them.
-func TestExampleSnippets(t *testing.T) {
+func TestAccExampleSnippets(t *testing.T) {
 	for _, resource := range []string{"host_sysctl", "host_kernel_module"} {
 		t.Run(resource, func(t *testing.T) {
 			dir, key := home(t)

@@ -28,7 +28,7 @@ resource "host_sysctl" "be_liberal" {
 )
 
 // Guards the failure the project exists for: the key with its module holds after a reboot, and the plan after it is empty.
-func TestModuleAndItsKeySurviveAReboot(t *testing.T) {
+func TestAccModuleAndItsKeySurviveAReboot(t *testing.T) {
 	m := simulated(t)
 	run(t,
 		resource.TestStep{Config: config(m, conntrack+beLiberal), ConfigPlanChecks: emptyAfter(), Check: resource.ComposeTestCheckFunc(
@@ -49,7 +49,7 @@ func TestModuleAndItsKeySurviveAReboot(t *testing.T) {
 }
 
 // Guards that the plan says which layer of a module drifted, in a line of its own, and that apply mends each.
-func TestModuleDriftByLayer(t *testing.T) {
+func TestAccModuleDriftByLayer(t *testing.T) {
 	const file = "/etc/modules-load.d/terraform-nf_conntrack.conf"
 	for _, test := range []struct {
 		name                                        string
@@ -95,7 +95,7 @@ func TestModuleDriftByLayer(t *testing.T) {
 }
 
 // Guards that a built-in module counts as loaded, on a kernel that lists its built-in modules and on one that only shows them in /sys/module.
-func TestBuiltinCountsAsLoaded(t *testing.T) {
+func TestAccBuiltinCountsAsLoaded(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		name := "ipv6"
 		if out, _ := m.Sh("ls /sys/module/ipv6/parameters"); !strings.Contains(out, "disable") {
@@ -112,7 +112,7 @@ func TestBuiltinCountsAsLoaded(t *testing.T) {
 }
 
 // Guards that spellings of one module are one module, and that an alias is resolved: it is the module that counts.
-func TestModuleNames(t *testing.T) {
+func TestAccModuleNames(t *testing.T) {
 	m := simulated(t)
 	named := func(name string) string {
 		return config(m, fmt.Sprintf("resource \"host_kernel_module\" \"a\" {\n  name = %q\n}\n", name))
@@ -133,7 +133,7 @@ func TestModuleNames(t *testing.T) {
 }
 
 // Guards module parameters: given at load, written to a loaded module, kept for the next load, and the one that waits is a warning and no endless diff.
-func TestModuleParameters(t *testing.T) {
+func TestAccModuleParameters(t *testing.T) {
 	m := simulated(t)
 	with := func(parameters string) string {
 		return config(m, "resource \"host_kernel_module\" \"a\" {\n  name = \"nf_conntrack\"\n  parameters = {"+parameters+"}\n}\n")
@@ -174,7 +174,7 @@ func TestModuleParameters(t *testing.T) {
 }
 
 // Guards both ways to destroy a module.
-func TestModuleOnDestroy(t *testing.T) {
+func TestAccModuleOnDestroy(t *testing.T) {
 	for onDestroy, loaded := range map[string]int{"keep": 0, "unload": 1} {
 		t.Run(onDestroy, func(t *testing.T) {
 			m := simulated(t)
@@ -187,7 +187,7 @@ func TestModuleOnDestroy(t *testing.T) {
 }
 
 // Guards import of a module, by either spelling.
-func TestModuleImport(t *testing.T) {
+func TestAccModuleImport(t *testing.T) {
 	m := simulated(t)
 	c := config(m, conntrack)
 	run(t,

@@ -83,7 +83,7 @@ func closeAll(t *testing.T, m machine) {
 func run(t *testing.T, steps ...resource.TestStep) {
 	t.Helper()
 	if os.Getenv("TF_ACC") == "" {
-		t.Fatal("acceptance tests need TF_ACC=1: run them by `make testacc`")
+		t.Fatal("acceptance tests need TF_ACC=1: run them with `make testacc`")
 	}
 	var started []*provider.Provider
 	defer func() {

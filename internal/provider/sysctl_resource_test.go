@@ -38,7 +38,7 @@ func ten(values map[string]string) string {
 
 // Guards the main promise on a host: ten keys are applied, one changed behind our back is the only thing the plan shows, apply mends it, and destroy restores
 // every value from before.
-func TestTenKeysApplyDriftDestroy(t *testing.T) {
+func TestAccTenKeysApplyDriftDestroy(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		before, had := map[string]string{}, files(m)
 		for _, k := range tenKeys {
@@ -76,7 +76,7 @@ func procPath(key string) string {
 }
 
 // Guards that the plan says which layer drifted, in a line of its own, and that apply mends each.
-func TestSysctlDriftByLayer(t *testing.T) {
+func TestAccSysctlDriftByLayer(t *testing.T) {
 	const file = "/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf"
 	for _, test := range []struct {
 		name                  string
@@ -122,7 +122,7 @@ func TestSysctlDriftByLayer(t *testing.T) {
 }
 
 // Guards each attribute that changes where and whether the value is kept.
-func TestSysctlPersistAndFileName(t *testing.T) {
+func TestAccSysctlPersistAndFileName(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		key := func(more string) string {
 			return config(m, "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.tcp_fin_timeout\"\n  value = \"41\"\n"+more+"}\n")
@@ -162,7 +162,7 @@ func TestSysctlPersistAndFileName(t *testing.T) {
 }
 
 // Guards that destroy puts the value to what the host's other files set, which need not be the value from before.
-func TestDestroyRestoresWhatOtherFilesSet(t *testing.T) {
+func TestAccDestroyRestoresWhatOtherFilesSet(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		m.WriteFile("/etc/sysctl.d/10-site.conf", "net.ipv4.tcp_fin_timeout = 33\n")
 		run(t, resource.TestStep{Config: config(m, "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.tcp_fin_timeout\"\n  value = \"41\"\n}\n")})
@@ -173,7 +173,7 @@ func TestDestroyRestoresWhatOtherFilesSet(t *testing.T) {
 }
 
 // Guards import: of what the provider wrote, and of a key that a file of one's own sets.
-func TestSysctlImport(t *testing.T) {
+func TestAccSysctlImport(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		c := config(m, "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.tcp_fin_timeout\"\n  value = \"41\"\n}\n")
 		run(t,
