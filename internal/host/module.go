@@ -206,9 +206,12 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	if err := h.setParameters(ctx, c, m, real[0]); err != nil {
 		return ModuleState{}, err
 	}
+	has := moduleState(snap, m, real)
 	for _, f := range m.files(real[0]) {
 		had, exists := snap.File(f.path)
 		switch {
+		case f.path == m.LoadPath() && m.Persist && has.BootSource != nil:
+		case f.path == m.OptionsPath() && m.Persist && exists && sameParameters(has.BootParameters, m.Parameters):
 		case f.content != "":
 			err = c.replace(ctx, f.path, f.content, had.Text, exists)
 		case exists && prior != nil && prior.Persist:

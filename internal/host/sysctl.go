@@ -131,7 +131,7 @@ func (h *Host) SetSysctl(ctx context.Context, s Sysctl, prior *Sysctl, original 
 			return SysctlState{Original: original}, err
 		}
 	}
-	if s.Persist {
+	if boot := sysctlState(snap, s).Boot; s.Persist && (boot == nil || *boot != s.Value) {
 		if err := c.replace(ctx, s.Path(), s.dropIn(*original), file.Text, exists); err != nil {
 			return SysctlState{Original: original}, err
 		}

@@ -74,7 +74,7 @@ func TestAccBadSysctlChangesNothing(t *testing.T) {
 		{"vector that is too short", sysctlResource("net.ipv4.tcp_rmem", "8192"), nil, "kernel kept another value"},
 		{"more fields than the key has", sysctlResource("net.ipv4.tcp_fin_timeout", "31 32"), nil, "kernel kept another value"},
 		{"value that names nothing the kernel has", sysctlResource("net.ipv4.tcp_congestion_control", "nosuch"), nil,
-			"The key exists; the value names something the kernel does not have."},
+			"The key exists; the value names something the kernel does not have"},
 		{"write-only trigger", sysctlResource("net.ipv4.route.flush", "1"), nil, "net.ipv4.route.flush is a trigger"},
 		{"secret that cannot be read before it is set", sysctlResource("net.ipv6.conf.default.stable_secret", "::1"), nil,
 			"net.ipv6.conf.default.stable_secret cannot be read: Input/output error."},

@@ -94,7 +94,7 @@ func TestAccModuleReferenceOrdersThePlan(t *testing.T) {
 		return out
 	}
 	w.run("plan", "-out=create.plan")
-	edge(graph("create.plan"), "[root] host_sysctl.be_liberal", "[root] host_kernel_module.conntrack")
+	edge(graph("create.plan"), "[root] host_sysctl.be_liberal (expand)", "[root] host_kernel_module.conntrack")
 	w.run("apply", "create.plan")
 	w.run("plan", "-destroy", "-out=destroy.plan")
 	edge(graph("destroy.plan"), "[root] host_kernel_module.conntrack (destroy)", "[root] host_sysctl.be_liberal (destroy)")

@@ -223,7 +223,11 @@ func (r *kernelModuleResource) ModifyPlan(ctx context.Context, req resource.Modi
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	m.planLayers()
+	var prior kernelModuleModel
+	if !req.State.Raw.IsNull() {
+		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
+	}
+	m.planLayers(prior)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 }
 
@@ -252,8 +256,8 @@ func (m *kernelModuleModel) take(ctx context.Context, h *host.Host, st host.Modu
 	}
 }
 
-// planLayers plans what the host will hold, a line a layer.
-func (m *kernelModuleModel) planLayers() {
+// planLayers plans what the host will hold, a line a layer. A file that lists the module already is left as it is, whoever wrote it.
+func (m *kernelModuleModel) planLayers(prior kernelModuleModel) {
 	m.Loaded = types.BoolValue(true)
 	switch {
 	case m.Persist.IsUnknown() || m.Name.IsUnknown():
@@ -264,6 +268,9 @@ func (m *kernelModuleModel) planLayers() {
 		return
 	}
 	m.BootSource = types.StringValue(host.Module{Name: m.Name.ValueString()}.Source())
+	if !prior.BootSource.IsNull() && m.Host.Equal(prior.Host) && m.Name.Equal(prior.Name) {
+		m.BootSource = prior.BootSource
+	}
 	m.BootParameters = types.MapNull(types.StringType)
 	if m.Parameters.IsUnknown() || len(m.Parameters.Elements()) > 0 {
 		m.BootParameters = m.Parameters

@@ -238,12 +238,12 @@ func (r *sysctlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	var prior sysctlModel
 	if !req.State.Raw.IsNull() {
-		var prior sysctlModel
 		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 		m.keepSpelling(prior)
 	}
-	m.planLayers()
+	m.planLayers(prior)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 }
 
@@ -306,8 +306,8 @@ func (m *sysctlModel) keepSpelling(prior sysctlModel) {
 	}
 }
 
-// planLayers plans what the host will hold, a line a layer.
-func (m *sysctlModel) planLayers() {
+// planLayers plans what the host will hold, a line a layer. A drop-in that sets the value already is left as it is, whoever wrote it.
+func (m *sysctlModel) planLayers(prior sysctlModel) {
 	if m.FileName.IsUnknown() && !m.Key.IsUnknown() {
 		m.FileName = types.StringValue(m.key().DropInName())
 	}
@@ -316,6 +316,9 @@ func (m *sysctlModel) planLayers() {
 		m.BootValue, m.BootSource = types.StringUnknown(), types.StringUnknown()
 	case m.Persist.ValueBool():
 		m.BootValue, m.BootSource = m.Value, types.StringValue(m.wanted().Source())
+		if !prior.BootSource.IsNull() && m.BootValue.Equal(prior.BootValue) && m.FileName.Equal(prior.FileName) && m.Host.Equal(prior.Host) {
+			m.BootSource = prior.BootSource
+		}
 	default:
 		m.BootValue, m.BootSource = types.StringNull(), types.StringNull()
 	}

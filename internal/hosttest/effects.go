@@ -1,0 +1,201 @@
+package hosttest
+
+import (
+	"crypto/rand"
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// effect is what a sysctl does beyond storing its numbers.
+type effect struct {
+	// check may refuse or change the numbers; they are stored together or not at all.
+	check func(m *machine, k *key, nums []uint64) ([]uint64, error)
+	// after follows a store.
+	after func(m *machine, k *key, old []uint64)
+}
+
+// effects are the names in the EFFECT column of tables/keys.txt.
+var effects = map[string]effect{
+	// net/core/sock.c rounds the flow table up; kernel facts: 100 reads back as 128.
+	"pow2": {check: func(_ *machine, _ *key, n []uint64) ([]uint64, error) { return []uint64{roundPow2(n[0])}, nil }},
+	// fs/pipe.c: at least a page, then a power of two.
+	"page2": {check: func(_ *machine, _ *key, n []uint64) ([]uint64, error) {
+		return []uint64{roundPow2(max(n[0], 4096))}, nil
+	}},
+	// What memory there is holds 303 huge pages.
+	"fits": {check: func(_ *machine, _ *key, n []uint64) ([]uint64, error) { return []uint64{min(n[0], 303)}, nil }},
+	"bool": {check: func(_ *machine, _ *key, n []uint64) ([]uint64, error) { return []uint64{min(n[0], 1)}, nil }},
+	"low-high": {check: func(_ *machine, _ *key, n []uint64) ([]uint64, error) {
+		if n[1] < n[0] {
+			return nil, syscall.EINVAL
+		}
+		return n, nil
+	}},
+	// net/ipv4/sysctl_net_ipv4.c: an empty range is stored as 1 0.
+	"groups": {check: func(_ *machine, _ *key, n []uint64) ([]uint64, error) {
+		if n[1] < n[0] {
+			return []uint64{1, 0}, nil
+		}
+		return n, nil
+	}},
+	"once": {check: func(_ *machine, k *key, n []uint64) ([]uint64, error) {
+		if k.nums[0] == 1 && n[0] != 1 {
+			return nil, syscall.EPERM
+		}
+		return n, nil
+	}},
+	// security/yama: the highest level cannot be left.
+	"ratchet": {check: func(_ *machine, k *key, n []uint64) ([]uint64, error) {
+		if k.nums[0] == 3 && n[0] != 3 {
+			return nil, syscall.EINVAL
+		}
+		return n, nil
+	}},
+	// Another process takes the number before anyone can read it back.
+	"last_pid": {after: func(_ *machine, k *key, _ []uint64) { k.nums[0] += 43 }},
+
+	"dirty_bytes":            {after: zero("vm/dirty_ratio")},
+	"dirty_ratio":            {after: zero("vm/dirty_bytes")},
+	"dirty_background_bytes": {after: zero("vm/dirty_background_ratio")},
+	"dirty_background_ratio": {after: zero("vm/dirty_background_bytes")},
+
+	"forward4": {after: forward4},
+	"forward6": {after: func(m *machine, k *key, _ []uint64) { m.spread(k, "net/ipv6/conf/", "/forwarding") }},
+	"disable6": {after: func(m *machine, k *key, _ []uint64) { m.spread(k, "net/ipv6/conf/", "/disable_ipv6") }},
+
+	"reachable": {after: func(m *machine, k *key, _ []uint64) { m.setKey(k.path+"_ms", k.nums[0]*1000) }},
+	"reachable_ms": {after: func(m *machine, k *key, _ []uint64) {
+		m.setKey(strings.TrimSuffix(k.path, "_ms"), k.nums[0]/1000)
+	}},
+
+	"conntrack_max": {after: func(m *machine, k *key, _ []uint64) {
+		m.setKey("net/nf_conntrack_max", k.nums[0])
+		m.setKey("net/netfilter/nf_conntrack_max", k.nums[0])
+	}},
+	"buckets": {
+		check: func(_ *machine, _ *key, n []uint64) ([]uint64, error) {
+			if n[0] == 0 {
+				return nil, syscall.EINVAL
+			}
+			return []uint64{hashSize(n[0])}, nil
+		},
+		after: func(m *machine, k *key, _ []uint64) { m.setParam("nf_conntrack", "hashsize", k.String()) },
+	},
+}
+
+// hashSize is how many buckets a connection tracking table of n gets: whole pages of them.
+func hashSize(n uint64) uint64 { return (n + 511) / 512 * 512 }
+
+func roundPow2(n uint64) uint64 {
+	if n < 2 {
+		return n
+	}
+	return 1 << bits.Len64(n-1)
+}
+
+func zero(path string) func(*machine, *key, []uint64) {
+	return func(m *machine, _ *key, _ []uint64) { m.setKey(path, 0) }
+}
+
+// forward4 is devinet_sysctl_forward: ip_forward and conf.all.forwarding are one, and a change of it reaches every interface.
+func forward4(m *machine, k *key, old []uint64) {
+	if k.path != "net/ipv4/ip_forward" && k.path != "net/ipv4/conf/all/forwarding" || old[0] == k.nums[0] {
+		return
+	}
+	on := k.nums[0]
+	m.setKey("net/ipv4/ip_forward", on)
+	m.setKey("net/ipv4/conf/all/forwarding", on)
+	for _, name := range append([]string{"default", "lo"}, m.interfaces...) {
+		m.setKey("net/ipv4/conf/"+name+"/forwarding", min(on, 1))
+	}
+	m.setKey("net/ipv4/conf/all/accept_redirects", 1-min(on, 1))
+}
+
+// spread gives the value of "all" to default and every interface.
+func (m *machine) spread(k *key, before, after string) {
+	if k.path != before+"all"+after {
+		return
+	}
+	for _, name := range append([]string{"default", "lo"}, m.interfaces...) {
+		m.setKey(before+name+after, k.nums[0])
+	}
+}
+
+// parseText is what the types that are neither numbers nor plain strings make of a write.
+func (m *machine) parseText(k *key, off int64, p []byte) (string, error) {
+	if off > 0 {
+		return k.text, nil
+	}
+	word := strings.TrimRight(string(p), "\n")
+	if k.room > 0 {
+		word = word[:min(len(word), k.room-1)]
+	}
+	switch k.kind {
+	case "congestion":
+		if !slices.Contains(m.congestionControls(), word) && m.request("tcp_"+word) != nil {
+			return "", syscall.ENOENT
+		}
+		m.hold("tcp_" + word)
+	case "qdisc":
+		if word != "fq_codel" && word != "pfifo_fast" && word != "noqueue" && m.request("sch_"+word) != nil {
+			return "", syscall.ENOENT
+		}
+		m.hold("sch_" + word)
+	case "nflog":
+		if word != "NONE" && (word != "nf_log_ipv4" && word != "nf_log_ipv6" || !m.loaded("nf_log_syslog")) {
+			return "", syscall.ENOENT
+		}
+	case "fastopen":
+		return parseFastOpen(word)
+	case "cpus":
+		if word == "" || strings.Trim(word, "0123456789,-") != "" {
+			return "", syscall.EINVAL
+		}
+	case "secret":
+		a, err := netip.ParseAddr(strings.TrimSpace(word))
+		if err != nil || !a.Is6() {
+			return "", syscall.EIO
+		}
+		return a.StringExpanded(), nil
+	default:
+		panic("hosttest: unknown type " + k.kind)
+	}
+	return word, nil
+}
+
+// parseFastOpen reads a key of four hexadecimal numbers and pads each with zeros.
+func parseFastOpen(s string) (string, error) {
+	words := strings.Split(s, "-")
+	if len(words) != 4 {
+		return "", syscall.EINVAL
+	}
+	for i, w := range words {
+		n, err := strconv.ParseUint(w, 16, 32)
+		if err != nil {
+			return "", syscall.EINVAL
+		}
+		words[i] = fmt.Sprintf("%08x", n)
+	}
+	return strings.Join(words, "-"), nil
+}
+
+// congestionControls are those the kernel has now.
+func (m *machine) congestionControls() []string {
+	all := []string{"reno", "cubic"}
+	if m.loaded("tcp_bbr") {
+		all = append(all, "bbr")
+	}
+	return all
+}
+
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

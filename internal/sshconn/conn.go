@@ -1,0 +1,185 @@
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/host-provider/terraform-provider-host/internal/shell"
+)
+
+// Conn is the connection to one host. It is made when first needed, closed when idle, and made anew when it broke. It is safe for concurrent use.
+type Conn struct {
+	pool     *Pool
+	host     string
+	settings Settings
+	addr     string
+	batches  atomic.Int64
+
+	mu      sync.Mutex
+	live    *link
+	dialing *dialing
+	// refused is the last refusal, which answers for calls until the hold is over.
+	refused   error
+	refusedAt time.Time
+	// writing has a channel for each path that is being written; it is closed at the end.
+	writing map[string]chan struct{}
+}
+
+// dialing is one try to connect, shared by all who wait for it.
+type dialing struct {
+	// waiters are those who use the link from its first moment on.
+	waiters int
+	done    chan struct{}
+	link    *link
+	err     error
+}
+
+// errNotSent is given to a request that the connection was lost before: it certainly did not happen.
+var errNotSent = errors.New("the connection ended before the request was sent")
+
+// Host is the name that the connection was asked for by.
+func (c *Conn) Host() string { return c.host }
+
+// Batches counts the writes to the host's shell so far; each is one round trip.
+func (c *Conn) Batches() int { return int(c.batches.Load()) }
+
+// Run runs s in the host's shell. Requests that arrive while the shell is busy leave together when it is free, in order.
+//
+// Besides an *Error, Run returns ctx's error when ctx ended before s was sent. An error that matches ErrLost means that s was sent and its reply is missing: it may
+// have run. In every other case of an error s did not run.
+func (c *Conn) Run(ctx context.Context, s shell.Script) (shell.Result, error) {
+	var res shell.Result
+	err := c.with(ctx, func(l *link) (err error) {
+		res, err = l.shell.run(ctx, s)
+		return err
+	})
+	return res, err
+}
+
+// with runs do on a live connection, and once more on a new one when the first turned out to be dead before do sent anything.
+func (c *Conn) with(ctx context.Context, do func(*link) error) error {
+	for again := false; ; again = true {
+		l, err := c.use(ctx)
+		if err != nil {
+			return err
+		}
+		err = do(l)
+		c.release(l)
+		switch {
+		case err == nil || !errors.Is(err, errNotSent):
+			return err
+		case again:
+			return c.fault(Unreachable, "two connections in a row were cut before the request was sent", "Look at the sshd log of the host", err)
+		}
+	}
+}
+
+// use returns a live connection, dialling where there is none. The caller releases it.
+func (c *Conn) use(ctx context.Context) (*link, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, c.cancelled(ctx, "before a connection was there")
+	}
+	c.mu.Lock()
+	if l := c.live; l != nil && l.ctx.Err() == nil {
+		l.users++
+		c.mu.Unlock()
+		return l, nil
+	}
+	if c.refused != nil && time.Since(c.refusedAt) < c.pool.pace.refusalHold {
+		defer c.mu.Unlock()
+		return nil, c.refused
+	}
+	d := c.dialing
+	if d == nil {
+		d = &dialing{done: make(chan struct{})}
+		if !c.pool.own(func() { c.dial(d) }) {
+			c.mu.Unlock()
+			return nil, ErrClosed
+		}
+		c.dialing = d
+	}
+	d.waiters++
+	c.mu.Unlock()
+
+	select {
+	case <-d.done:
+		return d.link, d.err
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	d.waiters--
+	late := d.link
+	c.mu.Unlock()
+	if late != nil {
+		c.release(late)
+	}
+	return nil, c.cancelled(ctx, "before a connection was there")
+}
+
+func (c *Conn) release(l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l.users--
+	l.idleSince = time.Now()
+}
+
+// dial makes the connection that d's waiters wait for.
+func (c *Conn) dial(d *dialing) {
+	l, err := c.connect()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d.link, d.err = l, err
+	c.dialing = nil
+	c.refused = nil
+	if err == nil {
+		l.users, l.idleSince, c.live = d.waiters, time.Now(), l
+	} else if e := (*Error)(nil); errors.As(err, &e) && (e.Kind == AuthRefused || e.Kind == SudoRefused) {
+		c.refused, c.refusedAt = err, time.Now()
+	}
+	close(d.done)
+}
+
+// retire takes l out of use when nobody used it for the idle time, and else says when to ask again.
+func (c *Conn) retire(l *link) (askAgain time.Duration, retired bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	idle := c.pool.config.IdleTimeout
+	if l.users > 0 {
+		return idle, false
+	}
+	if left := idle - time.Since(l.idleSince); left > 0 {
+		return left, false
+	}
+	if c.live == l {
+		c.live = nil
+	}
+	return 0, true
+}
+
+// forget takes a link that is over out of use.
+func (c *Conn) forget(l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live == l {
+		c.live = nil
+	}
+}
+
+func (c *Conn) fault(kind Kind, why, next string, err error) *Error {
+	return &Error{Kind: kind, Host: c.host, Addr: c.addr, Why: why, Next: next, Err: err}
+}
+
+// cancelled is the error for a caller that went away before anything was sent for it.
+func (c *Conn) cancelled(ctx context.Context, when string) error {
+	return fmt.Errorf("%s (%s): given up %s: %w", c.host, c.addr, when, context.Cause(ctx))
+}
+
+// lost is the error for a request whose reply is missing.
+func (c *Conn) lost(request string, cause error) *Error {
+	return c.fault(Lost, fmt.Sprintf("%q was sent and its reply did not come (%s), so it may or may not have happened", request, cause),
+		"Run plan again: it reads what the host has now", cause)
+}

@@ -1,0 +1,205 @@
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Kind says which way a connection failed.
+type Kind int
+
+// The ways a connection fails.
+const (
+	// Misconfigured: the settings or the host's name are malformed; nothing was dialled.
+	Misconfigured Kind = iota + 1
+	// Unreachable: nobody listens, no answer in time, or the handshake was cut. The only kind that Conn.Wait tries again.
+	Unreachable
+	// AuthRefused: the host accepted none of the ways to log in.
+	AuthRefused
+	// KeyUnusable: the private key or the agent cannot be used; nothing was dialled.
+	KeyUnusable
+	// HostKeyUnknown: no known_hosts file has a key for the host.
+	HostKeyUnknown
+	// HostKeyChanged: the host shows another key than the one that is known.
+	HostKeyChanged
+	// HostKeyRevoked: a known_hosts file revokes the key that the host shows.
+	HostKeyRevoked
+	// SudoRefused: sudo did not give a root shell.
+	SudoRefused
+	// NoShell: the login works, and no POSIX shell answers.
+	NoShell
+	// Lost: the connection or the caller's context ended after a request was sent and before its reply came, so that its outcome is unknown.
+	Lost
+)
+
+// ErrLost matches, with errors.Is, every Error of kind Lost.
+var ErrLost = errors.New("the reply to a request was lost: its outcome is unknown")
+
+// ErrClosed is returned for a connection whose pool is closed.
+var ErrClosed = errors.New("the SSH connections are closed")
+
+// Error is why a host could not be asked, or why the answer is missing. It never holds a secret.
+type Error struct {
+	Kind Kind
+	// Host is the host as the caller named it, Addr the address dialled, "host:port"; empty when the name could not be read.
+	Host, Addr string
+	// Why is what is known of the cause, and Next what the user can do about it: whole sentences without the final stop.
+	Why, Next string
+	// Err is the cause, where there is one.
+	Err error
+	// final marks an Unreachable that trying again does not mend.
+	final bool
+}
+
+// Summary is the same for all errors of a kind, so that they can be grouped.
+func (e *Error) Summary() string {
+	switch e.Kind {
+	case Misconfigured:
+		return "Invalid SSH settings"
+	case Unreachable:
+		return "Host cannot be reached over SSH"
+	case AuthRefused:
+		return "SSH login refused"
+	case KeyUnusable:
+		return "SSH key cannot be used"
+	case HostKeyUnknown:
+		return "SSH host key is not known"
+	case HostKeyChanged:
+		return "SSH host key has changed"
+	case HostKeyRevoked:
+		return "SSH host key is revoked"
+	case SudoRefused:
+		return "sudo refused"
+	case NoShell:
+		return "No POSIX shell on the host"
+	default:
+		return "SSH connection lost, outcome unknown"
+	}
+}
+
+// Error says where, why and what to do next; Summary says what.
+func (e *Error) Error() string {
+	where := "Host " + e.Host + ":"
+	if e.Addr != "" {
+		where = "On " + e.Host + " (" + e.Addr + "),"
+	}
+	text := where + " " + e.Why + "."
+	if e.Next != "" {
+		text += " " + e.Next + "."
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is makes every lost reply match ErrLost.
+func (e *Error) Is(target error) bool { return target == ErrLost && e.Kind == Lost }
+
+// FileError is a file that could not be changed on a host. What was there before is still there, except that a failed "sync" leaves the change in place,
+// without the promise that it outlives a power cut.
+type FileError struct {
+	// Op is "write", "remove" or "sync".
+	Op string
+	// Host is the host as the caller named it.
+	Host, Path string
+	// Reason is the kernel's words as far as they are known, such as "No space left on device".
+	Reason string
+}
+
+// Summary is the same for all errors of an Op.
+func (e *FileError) Summary() string {
+	switch e.Op {
+	case "remove":
+		return "File could not be removed"
+	case "sync":
+		return "File could not be made durable"
+	default:
+		return "File could not be written"
+	}
+}
+
+// Error says what, where, why and what to do next.
+func (e *FileError) Error() string {
+	done := map[string]string{"write": "written", "remove": "removed", "sync": "made durable"}[e.Op]
+	text := fmt.Sprintf("On %s, %s could not be %s: %s.", e.Host, e.Path, done, e.Reason)
+	switch e.Reason {
+	case "No space left on device", "Disk quota exceeded":
+		text += " Free some space there and apply again."
+	case "Read-only file system":
+		text += " Mount that file system writable, or use persist = false."
+	case "Permission denied", "Operation not permitted":
+		text += " Log in as root or set sudo = true; if that is so already, look for an immutable file or a security module that forbids it."
+	}
+	return text
+}
+
+// kernelWords are the phrases of glibc and musl for the errors that a change of a file or a kernel value meets; glibc's spelling is reported.
+var kernelWords = []struct{ phrase, word string }{
+	{"No space left on device", "No space left on device"},
+	{"Disk quota exceeded", "Disk quota exceeded"},
+	{"Quota exceeded", "Disk quota exceeded"},
+	{"Read-only file system", "Read-only file system"},
+	{"Permission denied", "Permission denied"},
+	{"Operation not permitted", "Operation not permitted"},
+	{"Input/output error", "Input/output error"},
+	{"I/O error", "Input/output error"},
+	{"Is a directory", "Is a directory"},
+	{"Not a directory", "Not a directory"},
+	{"File name too long", "File name too long"},
+	{"Filename too long", "File name too long"},
+	{"Too many levels of symbolic links", "Too many levels of symbolic links"},
+	{"Symbolic link loop", "Too many levels of symbolic links"},
+	{"Device or resource busy", "Device or resource busy"},
+	{"Resource busy", "Device or resource busy"},
+	{"Cannot allocate memory", "Cannot allocate memory"},
+	{"Out of memory", "Cannot allocate memory"},
+	{"Directory nonexistent", "No such file or directory"}, // dash
+	{"nonexistent directory", "No such file or directory"}, // BusyBox
+	{"No such file or directory", "No such file or directory"},
+}
+
+// reason finds the kernel's words in what a program printed; text without any is returned as it is, cut and cleaned.
+func reason(printed string) string {
+	for _, k := range kernelWords {
+		if strings.Contains(printed, k.phrase) {
+			return k.word
+		}
+	}
+	if t := excerpt(printed); t != "" {
+		return t
+	}
+	return "no reason was given"
+}
+
+// excerptLen is how many bytes of what a host said an error quotes.
+const excerptLen = 200
+
+// excerpt is the beginning of what a host said, as one printable line, without any of the secrets.
+func excerpt(said string, secrets ...string) string {
+	said = strings.ToValidUTF8(said, "?")
+	for _, s := range secrets {
+		if s != "" {
+			said = strings.ReplaceAll(said, s, "***")
+		}
+	}
+	said = strings.Join(strings.FieldsFunc(said, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
+	if len(said) > excerptLen {
+		cut := excerptLen
+		for cut > 0 && !utf8.RuneStart(said[cut]) {
+			cut--
+		}
+		said = said[:cut] + "..."
+	}
+	return said
+}
+
+// timedOut reports whether err is a time limit that ran out, the context's or the network's.
+func timedOut(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}

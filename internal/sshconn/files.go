@@ -1,0 +1,188 @@
+package sshconn
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"path"
+	"strings"
+	"sync/atomic"
+
+	"github.com/host-provider/terraform-provider-host/internal/shell"
+)
+
+// The scripts that change files. All but the last need saveScript before them.
+var (
+	//go:embed scripts/save.sh
+	saveScript string
+	//go:embed scripts/write.sh
+	writeScript string
+	//go:embed scripts/remove.sh
+	removeScript string
+	//go:embed scripts/syncdir.sh
+	syncDirScript string
+	//go:embed scripts/sftpserver.sh
+	sftpServerScript string
+)
+
+// WriteFile puts content into the file name on the host, mode 0644, owned by root where root or sudo is used. It makes a missing directory, 0755. Content is text
+// without NUL; a last line without a newline gets one.
+//
+// Either the old file or the whole new one is there at any time, and when nil is returned the new one outlives a power cut. The error is a *FileError, or as Run's; only
+// one that matches ErrLost leaves open which of the two files is there.
+func (c *Conn) WriteFile(ctx context.Context, name, content string) error {
+	if err := c.checkPath("write", name); err != nil {
+		return err
+	}
+	if strings.ContainsRune(content, 0) {
+		return &FileError{Op: "write", Host: c.host, Path: name, Reason: "its content holds a NUL byte"}
+	}
+	if content != "" && !strings.HasSuffix(content, "\n") {
+		content += "\n"
+	}
+	return c.with(ctx, func(l *link) error {
+		w := &writing{link: l, name: name, dir: path.Dir(name), base: path.Base(name), content: content, done: make(chan struct{})}
+		return w.run(ctx)
+	})
+}
+
+// Remove removes the file name, for good when nil is returned; a missing one is no error. Errors are as WriteFile's.
+func (c *Conn) Remove(ctx context.Context, name string) error {
+	if err := c.checkPath("remove", name); err != nil {
+		return err
+	}
+	s := shell.Script{Name: "remove " + name, Text: saveScript + removeScript, Args: []string{path.Dir(name), path.Base(name)}}
+	return c.with(ctx, func(l *link) error {
+		turn := c.turn(name)
+		select {
+		case turn <- struct{}{}:
+		case <-ctx.Done():
+			return c.cancelled(ctx, "before the removal of "+name)
+		}
+		defer func() { <-turn }()
+		return l.fileScript(ctx, "remove", name, s)
+	})
+}
+
+func (c *Conn) checkPath(op, name string) error {
+	if !path.IsAbs(name) || path.Clean(name) != name || name == "/" || strings.ContainsAny(name, "\x00\n") {
+		return &FileError{Op: op, Host: c.host, Path: name, Reason: "not the absolute path of a file"}
+	}
+	return nil
+}
+
+// fileScript runs a script that changes a file. What it prints is why it failed.
+func (l *link) fileScript(ctx context.Context, op, name string, s shell.Script) error {
+	res, err := l.shell.run(ctx, s)
+	if err != nil || res.Status == 0 {
+		return err
+	}
+	e := &FileError{Op: op, Host: l.conn.host, Path: name}
+	var said strings.Builder
+	for _, r := range res.Records {
+		if r.Head == "sync" {
+			e.Op = "sync"
+		}
+		said.WriteString(r.Body + "\n")
+	}
+	e.Reason = reason(said.String())
+	return e
+}
+
+// writing is one write of a file on its way. Its own goroutine does the steps, since SFTP knows no context; whoever asked for it may go away meanwhile.
+type writing struct {
+	link                     *link
+	name, dir, base, content string
+	stage                    atomic.Int32
+	// err is the outcome when done is closed.
+	err  error
+	done chan struct{}
+}
+
+// The stages of a write, which say what is known about it when its caller goes away.
+const (
+	preparing int32 = iota // nothing but the temporary file was touched
+	abandoned              // the caller went away in time: the temporary file is removed
+	renaming               // the rename was sent
+	scripted               // a script is on its way, whose session knows how far it is
+)
+
+// errAbandoned is the outcome of a write whose caller went away in time.
+var errAbandoned = errors.New("abandoned")
+
+func (w *writing) tmp() string { return w.dir + "/." + w.base + ".terraform-tmp" }
+
+// run does the write and waits for it as long as ctx lives.
+func (w *writing) run(ctx context.Context) error {
+	c := w.link.conn
+	turn := c.turn(w.name)
+	select {
+	case turn <- struct{}{}:
+	case <-ctx.Done():
+		return c.cancelled(ctx, "before the write of "+w.name)
+	}
+	if !w.link.spawn(func() {
+		defer func() { <-turn }()
+		defer close(w.done)
+		w.err = w.steps(ctx)
+	}) {
+		<-turn
+		return errNotSent
+	}
+	select {
+	case <-w.done:
+		return w.err
+	case <-ctx.Done():
+	}
+	if w.stage.CompareAndSwap(preparing, abandoned) {
+		return c.cancelled(ctx, "before "+w.name+" was changed")
+	}
+	if w.stage.Load() == scripted {
+		<-w.done // a session gives up with ctx
+		return w.err
+	}
+	select {
+	case <-w.done:
+		return w.err
+	default:
+		return c.lost("write "+w.name, context.Cause(ctx))
+	}
+}
+
+// steps writes by SFTP, and by the shell whatever SFTP cannot: its "Failure" says too little, a server may lack fsync, and a directory may be missing.
+func (w *writing) steps(ctx context.Context) error {
+	switch err := w.bySFTP(ctx); {
+	case err == nil:
+		w.stage.Store(scripted)
+		err = w.link.fileScript(ctx, "write", w.name, shell.Script{Name: "sync " + w.dir, Text: saveScript + syncDirScript, Args: []string{w.dir}})
+		if e := (*FileError)(nil); err != nil && !errors.As(err, &e) {
+			return w.link.conn.lost("write "+w.name, err)
+		}
+		return err
+	case errors.Is(err, errAbandoned):
+		return err
+	}
+	renamed := w.stage.Load() == renaming
+	if !renamed && !w.stage.CompareAndSwap(preparing, scripted) {
+		return errAbandoned
+	}
+	w.stage.Store(scripted)
+	err := w.link.fileScript(ctx, "write", w.name,
+		shell.Script{Name: "write " + w.name, Text: saveScript + writeScript, Args: []string{w.dir, w.base}, Stdin: w.content})
+	if e := (*FileError)(nil); renamed && err != nil && !errors.As(err, &e) {
+		return w.link.conn.lost("write "+w.name, err) // the rename may have come through
+	}
+	return err
+}
+
+// turn is where writers of one file wait for each other: they share its temporary file.
+func (c *Conn) turn(name string) chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, ok := c.writing[name]
+	if !ok {
+		t = make(chan struct{}, 1)
+		c.writing[name] = t
+	}
+	return t
+}

@@ -1,0 +1,145 @@
+package sshconn
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	skeema "github.com/skeema/knownhosts"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+)
+
+// hostKeys decides on the key that one host shows: the pinned one, or what the known_hosts files say.
+type hostKeys struct {
+	conn   *Conn
+	pinned ssh.PublicKey
+	known  *knownHosts
+	// algorithms are those to ask the host for. Left to the library's own order, a known host may show a key of another type, which would look changed.
+	algorithms []string
+	// accepted says that the host's key was good, fault why it was not.
+	accepted bool
+	fault    error
+}
+
+// hostKeys reads the known_hosts files, unless the host's key is pinned.
+func (c *Conn) hostKeys() (*hostKeys, error) {
+	k := &hostKeys{conn: c}
+	if pin := c.settings.HostKey; pin != "" {
+		var err error
+		if k.pinned, err = parseHostKey(pin); err != nil {
+			return nil, c.fault(Misconfigured, "host_key is not a public key ("+err.Error()+")", hostKeyForm, err)
+		}
+		k.algorithms = []string{k.pinned.Type()}
+		if k.pinned.Type() == ssh.KeyAlgoRSA {
+			k.algorithms = []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
+		}
+		return k, nil
+	}
+	var err error
+	if k.known, err = readKnownHosts(c.settings.knownHostsFiles()); err != nil {
+		return nil, c.fault(Misconfigured, "the known_hosts files cannot be used ("+err.Error()+")", "Correct them, or set host_key", err)
+	}
+	// What the files have comes first. The rest follows, so that the key of an unknown or changed host can be named, but no certificates: without an authority in
+	// the files they prove nothing, and would hide the plain key.
+	supported := ssh.SupportedAlgorithms().HostKeys
+	for _, a := range k.known.db.HostKeyAlgorithms(c.addr) {
+		if slices.Contains(supported, a) {
+			k.algorithms = append(k.algorithms, a)
+		}
+	}
+	for _, a := range supported {
+		if !slices.Contains(k.algorithms, a) && !strings.Contains(a, "-cert-") {
+			k.algorithms = append(k.algorithms, a)
+		}
+	}
+	return k, nil
+}
+
+// check is the ssh.HostKeyCallback.
+func (k *hostKeys) check(addr string, remote net.Addr, key ssh.PublicKey) error {
+	if k.pinned != nil {
+		if !bytes.Equal(k.pinned.Marshal(), key.Marshal()) {
+			k.fault = k.changed(key, "host_key is "+fingerprint(k.pinned))
+		}
+	} else if err := k.known.db.HostKeyCallback()(addr, remote, key); err != nil {
+		k.fault = k.explain(addr, key, err)
+	}
+	k.accepted = k.fault == nil
+	return k.fault
+}
+
+// explain tells apart why the known_hosts files do not vouch for key.
+func (k *hostKeys) explain(addr string, key ssh.PublicKey, err error) error {
+	var revoked *knownhosts.RevokedError
+	var mismatch *knownhosts.KeyError
+	const newKey = "Do not connect before the host has a new key"
+	switch {
+	case errors.As(err, &revoked):
+		return k.conn.fault(HostKeyRevoked, fmt.Sprintf("%s revokes the key that the host shows, %s", k.known.place(revoked.Revoked), fingerprint(key)), newKey, err)
+	case errors.As(err, &mismatch):
+		if lines := k.plainLines(addr, mismatch.Want); len(lines) > 0 {
+			return k.changed(key, strings.Join(lines, ", "))
+		}
+		return k.unknown(addr, key, "no known_hosts file has a key for the host", err)
+	case strings.Contains(err.Error(), "revoked"):
+		return k.conn.fault(HostKeyRevoked, "a known_hosts file revokes the certificate that the host shows for the key "+fingerprint(key), newKey, err)
+	default:
+		return k.unknown(addr, key, "the host's certificate does not count ("+strings.TrimPrefix(err.Error(), "ssh: ")+")", err)
+	}
+}
+
+// plainLines describes the lines for the host itself; a line for an authority only says who may vouch for it.
+func (k *hostKeys) plainLines(addr string, want []knownhosts.KnownKey) (lines []string) {
+	known := k.known.db.HostKeys(addr)
+	for _, w := range want {
+		authority := slices.ContainsFunc(known, func(p skeema.PublicKey) bool { return p.Cert && bytes.Equal(p.Marshal(), w.Key.Marshal()) })
+		if !authority {
+			lines = append(lines, k.known.place(w)+" has "+fingerprint(w.Key))
+		}
+	}
+	return lines
+}
+
+func (k *hostKeys) changed(key ssh.PublicKey, want string) error {
+	return k.conn.fault(HostKeyChanged, fmt.Sprintf("the host shows %s, but %s", fingerprint(key), want),
+		"Somebody may be listening in. If the host was rebuilt, compare the fingerprint at the host itself and then correct what is known of it", nil)
+}
+
+func (k *hostKeys) unknown(addr string, key ssh.PublicKey, why string, err error) error {
+	plain := plainKey(key)
+	why += "; it shows " + fingerprint(key)
+	if len(k.known.bad) > 0 {
+		why += "; left out: " + strings.Join(k.known.bad, ", ")
+	}
+	return k.conn.fault(HostKeyUnknown, why, fmt.Sprintf("Compare the fingerprint at the host itself (ssh-keygen -lf), then set host_key = \"%s\", or add this line to %s: %s",
+		strings.TrimSpace(string(ssh.MarshalAuthorizedKey(plain))), k.known.first, skeema.Line([]string{addr}, plain)), err)
+}
+
+// noAlgorithm is the fault for a host that shares no algorithm with us; trying again does not mend it.
+func (c *Conn) noAlgorithm(k *hostKeys, err *ssh.AlgorithmNegotiationError) error {
+	if k.pinned != nil && err.What == "host key" {
+		return c.fault(HostKeyChanged, fmt.Sprintf("host_key is %s, and the host has no key of that type, only for %s",
+			fingerprint(k.pinned), strings.Join(err.RequestedAlgorithms, ", ")), "If the host was rebuilt, compare the fingerprint at the host itself and correct host_key", err)
+	}
+	e := c.fault(Unreachable, "there is no SSH algorithm in common: "+strings.TrimPrefix(err.Error(), "ssh: no common algorithm for "), "Update the host's SSH server", err)
+	e.final = true
+	return e
+}
+
+// plainKey is the key itself, also of a certificate.
+func plainKey(key ssh.PublicKey) ssh.PublicKey {
+	if cert, ok := key.(*ssh.Certificate); ok {
+		return cert.Key
+	}
+	return key
+}
+
+// fingerprint names a key as ssh-keygen -l does.
+func fingerprint(key ssh.PublicKey) string {
+	plain := plainKey(key)
+	return plain.Type() + " " + ssh.FingerprintSHA256(plain)
+}

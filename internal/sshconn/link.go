@@ -1,0 +1,127 @@
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// link is one live SSH connection with its shell. Its goroutines end with it, and the pool waits for them.
+type link struct {
+	conn   *Conn
+	client *ssh.Client
+	shell  *session
+	files  fileServer
+
+	// ctx is done when the link is over; its cause says why.
+	ctx  context.Context
+	end  context.CancelCauseFunc
+	work sync.WaitGroup
+	// over is closed when all goroutines are gone.
+	over chan struct{}
+
+	mu sync.Mutex
+	// ending forbids new goroutines.
+	ending bool
+
+	// users and idleSince belong to conn.mu. Whoever dials is the first user.
+	users     int
+	idleSince time.Time
+}
+
+// Causes of a link's end.
+var (
+	errIdle     = errors.New("the connection was idle")
+	errSilent   = errors.New("the host did not answer three keepalive requests in a row")
+	errHangup   = errors.New("the connection was cut")
+	errShellEnd = errors.New("the host's shell ended")
+)
+
+// newLink takes over client. It fails only when the pool is closed.
+func (c *Conn) newLink(client *ssh.Client) (*link, error) {
+	l := &link{conn: c, client: client, over: make(chan struct{}), users: 1}
+	l.files.opened = make(chan struct{})
+	l.ctx, l.end = context.WithCancelCause(c.pool.ctx)
+	l.work.Go(func() {
+		_ = client.Wait()
+		l.end(errHangup)
+	})
+	l.work.Go(l.watch)
+	if !c.pool.own(l.supervise) {
+		l.end(ErrClosed)
+		_ = client.Close()
+		l.work.Wait()
+		return nil, ErrClosed
+	}
+	return l, nil
+}
+
+// supervise waits for the end of the link, whatever causes it, and cleans up after it.
+func (l *link) supervise() {
+	<-l.ctx.Done()
+	l.conn.forget(l)
+	_ = l.client.Close()
+	l.mu.Lock()
+	l.ending = true
+	l.mu.Unlock()
+	l.work.Wait()
+	if l.files.client != nil {
+		_ = l.files.client.Close()
+	}
+	l.conn.pool.log(l.ctx, "SSH connection closed", map[string]any{"host": l.conn.host, "address": l.conn.addr, "why": context.Cause(l.ctx).Error()})
+	close(l.over)
+}
+
+// spawn runs f in a goroutine that the end of the link waits for; false means that the link is over.
+func (l *link) spawn(f func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ending {
+		return false
+	}
+	l.work.Go(f)
+	return true
+}
+
+// watch ends the link when it is idle, or when the host no longer answers.
+func (l *link) watch() {
+	idle := time.NewTimer(l.conn.pool.config.IdleTimeout)
+	defer idle.Stop()
+	tick := time.NewTicker(l.conn.pool.pace.keepalive)
+	defer tick.Stop()
+	answers := make(chan struct{}, 1)
+	waiting, misses := false, 0
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-answers:
+			waiting, misses = false, 0
+		case <-idle.C:
+			again, retired := l.conn.retire(l)
+			if retired {
+				l.end(errIdle)
+				return
+			}
+			idle.Reset(again)
+		case <-tick.C:
+			if !waiting {
+				waiting = true
+				// SendRequest knows no time limit; closing the client frees it.
+				l.work.Go(func() {
+					if _, _, err := l.client.SendRequest("keepalive@openssh.com", true, nil); err == nil {
+						answers <- struct{}{}
+					}
+				})
+				continue
+			}
+			if misses++; misses == keepaliveMisses {
+				l.end(errSilent)
+				return
+			}
+		}
+	}
+}

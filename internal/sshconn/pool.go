@@ -1,0 +1,132 @@
+// Package sshconn reaches Linux hosts over SSH: one connection a host, with one framed shell session for scripts and SFTP for files. It is the only package
+// that knows of the network.
+package sshconn
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	defaultConnectTimeout = 15 * time.Second
+	defaultTimeout        = 5 * time.Minute
+	defaultIdleTimeout    = 60 * time.Second
+
+	// handshakesAtOnce keeps below the default MaxStartups of sshd (10, from which it drops connections by chance) when a fleet hides behind one address.
+	handshakesAtOnce = 4
+	// keepaliveEvery and keepaliveMisses: a network that goes dark is noticed after three unanswered questions.
+	keepaliveEvery  = 15 * time.Second
+	keepaliveMisses = 3
+	// refusalHold is how long a refused login or sudo password answers for further calls: newer sshd and pam_faillock lock out who tries wrong secrets in a row.
+	refusalHold = 6 * time.Second
+)
+
+// pace holds the durations of a pool that are no setting.
+type pace struct {
+	keepalive   time.Duration
+	refusalHold time.Duration
+	backoff     func(try int) time.Duration
+}
+
+// Pool holds the connections of a process. It is safe for concurrent use.
+type Pool struct {
+	config Config
+	pace   pace
+	// ctx ends with the pool; it, and no caller's, is what a dial runs on.
+	ctx context.Context
+	end context.CancelCauseFunc
+
+	mu     sync.Mutex
+	closed bool
+	owned  sync.WaitGroup
+	conns  map[string]*Conn
+	slots  map[string]chan struct{}
+	keys   map[keyText]func() parsedKey
+}
+
+// NewPool returns a pool without any connection. Close ends it.
+func NewPool(c Config) *Pool {
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = defaultConnectTimeout
+	}
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = defaultIdleTimeout
+	}
+	if c.Log == nil {
+		c.Log = func(context.Context, string, map[string]any) {}
+	}
+	p := &Pool{
+		config: c,
+		pace:   pace{keepalive: keepaliveEvery, refusalHold: refusalHold, backoff: backoff},
+		conns:  map[string]*Conn{},
+		slots:  map[string]chan struct{}{},
+		keys:   map[keyText]func() parsedKey{},
+	}
+	p.ctx, p.end = context.WithCancelCause(context.Background())
+	return p
+}
+
+// Conn returns the connection to host, which is a name in Hosts or [user@]address[:port], an IPv6 address in brackets or bare. It does no I/O; the same host is the
+// same Conn. The error is an *Error of kind Misconfigured, or ErrClosed.
+func (p *Pool) Conn(host string) (*Conn, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, ErrClosed
+	}
+	if c, ok := p.conns[host]; ok {
+		return c, nil
+	}
+	s, err := p.config.resolve(host)
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{pool: p, host: host, settings: s, addr: s.target(), writing: map[string]chan struct{}{}}
+	p.conns[host] = c
+	return c, nil
+}
+
+// Close ends all connections and waits for every goroutine of the pool.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.end(ErrClosed)
+	p.owned.Wait()
+}
+
+// own runs f in a goroutine that Close waits for; false means that the pool is closed.
+func (p *Pool) own(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.owned.Go(f)
+	return true
+}
+
+// slot waits for one of the handshakes that addr may have at once; the caller gives it back.
+func (p *Pool) slot(addr string) (giveBack func(), err error) {
+	p.mu.Lock()
+	s, ok := p.slots[addr]
+	if !ok {
+		s = make(chan struct{}, handshakesAtOnce)
+		p.slots[addr] = s
+	}
+	p.mu.Unlock()
+	select {
+	case s <- struct{}{}:
+		return func() { <-s }, nil
+	case <-p.ctx.Done():
+		return nil, ErrClosed
+	}
+}
+
+func (p *Pool) log(ctx context.Context, msg string, fields map[string]any) {
+	p.config.Log(ctx, msg, fields)
+}

@@ -1,0 +1,140 @@
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/host-provider/terraform-provider-host/internal/shell"
+)
+
+var (
+	errNoLine        = errors.New("the command ended")
+	errWrongPassword = errors.New("wrong password")
+)
+
+// shellCommand is the one shell that a session runs in.
+const shellCommand = "/bin/sh -s"
+
+// command starts a fixed command, as root where sudo is on, and returns when it runs.
+//
+// Sudo reads a password from standard input only when it asks. A line sent without being asked for would reach the command, so that a wrapper prints a mark when it
+// is past sudo, and the password leaves only when the prompt, a nonce, ends what sudo said.
+func (l *link) command(ctx context.Context, command string) (*process, error) {
+	s := l.conn.settings
+	switch {
+	case !s.sudo():
+		return l.start(func(chn *ssh.Session) error { return chn.Start(command) })
+	case s.SudoPassword == "":
+		return l.start(func(chn *ssh.Session) error { return chn.Start("env LC_ALL=C sudo -n -- " + command) })
+	}
+	prompt, past := nonce(), nonce()
+	p, err := l.start(func(chn *ssh.Session) error {
+		return chn.Start(fmt.Sprintf("env LC_ALL=C sudo -k -S -p %s -- /bin/sh -c 'echo %s; exec %s'", prompt, past, command))
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = p.answer(ctx, past, prompt, func(times int) error {
+		if times > 1 {
+			return errWrongPassword
+		}
+		_, err := io.WriteString(p.in, s.SudoPassword+"\n")
+		return err
+	})
+	if err != nil {
+		return nil, l.startFailed(ctx, p, err)
+	}
+	return p, nil
+}
+
+// openShell starts the link's session.
+func (l *link) openShell(ctx context.Context) error {
+	p, err := l.command(ctx, shellCommand)
+	if err != nil {
+		return err
+	}
+	n := nonce()
+	if _, err := io.WriteString(p.in, shell.Prologue(n)); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if err := p.answer(ctx, strings.Trim(string(shell.Ready(n)), "\n"), "", nil); err != nil {
+		return l.startFailed(ctx, p, err)
+	}
+	l.shell = newSession(l, n, p.in)
+	if !l.spawn(func() { l.shell.serve(p.out) }) {
+		return errHangup
+	}
+	return nil
+}
+
+// startFailed says why a command did not start.
+func (l *link) startFailed(ctx context.Context, p *process, err error) error {
+	over := context.Cause(l.ctx)
+	p.stop()
+	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case over != nil:
+		return over
+	}
+	if l.conn.settings.sudo() {
+		return l.conn.noRoot(p, err)
+	}
+	return l.conn.noShell(p, err)
+}
+
+// noRoot says why sudo did not give a root shell.
+func (c *Conn) noRoot(p *process, err error) error {
+	said, user := p.complained.String(), c.settings.User
+	refused := func(why, next string) error { return c.fault(SudoRefused, why, next, err) }
+	has := func(phrases ...string) bool {
+		for _, ph := range phrases {
+			if strings.Contains(said, ph) {
+				return true
+			}
+		}
+		return false
+	}
+	const next = "Log in as root, or as a user whom sudoers allows to run everything"
+	quoted := excerpt(p.said(), c.secrets()...)
+	switch {
+	case errors.Is(err, errWrongPassword), has("incorrect password attempt", "Sorry, try again", "no password was provided"):
+		return refused("sudo did not accept the password of user "+user, "Correct sudo_password; it is the user's own password")
+	case has("not in the sudoers file", "may not run sudo", "is not allowed to execute", "not allowed to run sudo"):
+		return refused("user "+user+" may not run /bin/sh as root ("+quoted+")", next)
+	case has("must have a tty"):
+		return refused("sudoers has requiretty, and no terminal is there", "Add the line 'Defaults:"+user+" !requiretty' to sudoers")
+	case has("password is required", "terminal is required"):
+		return refused("sudo wants a password for user "+user+", or the user may not use sudo at all",
+			"Set sudo_password, give the user a NOPASSWD line in sudoers, or log in as root")
+	case has("sudo: command not found", "sudo: not found", "sudo': No such file", "sudo’: No such file", "sudo: No such file", "Unknown command: sudo"):
+		return refused("there is no sudo on the host", "Install sudo, or log in as root")
+	case has("sudo"):
+		return refused("it said: "+quoted, next)
+	default:
+		return c.noShell(p, err)
+	}
+}
+
+// noShell says that the login works and no POSIX shell answers.
+func (c *Conn) noShell(p *process, err error) error {
+	why := "the login as " + c.settings.User + " works, but " + shellCommand + " ended without an answer"
+	if errors.Is(err, context.DeadlineExceeded) {
+		why = "the login as " + c.settings.User + " works, but " + shellCommand + " gave no answer within " + c.pool.config.ConnectTimeout.String()
+	}
+	if quoted := excerpt(p.said(), c.secrets()...); quoted != "" {
+		why += ", only: " + quoted
+	}
+	return c.fault(NoShell, why, "Log in as a user with a POSIX shell and without a forced command, and look for a start file that waits for input", err)
+}
+
+// secrets are the texts that must not be quoted.
+func (c *Conn) secrets() []string {
+	s := c.settings
+	return []string{s.Password, s.SudoPassword, s.PrivateKeyPassphrase, s.PrivateKey}
+}

@@ -1,0 +1,294 @@
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/host-provider/terraform-provider-host/internal/shell"
+)
+
+func TestConcurrentFirstUseDialsOnce(t *testing.T) {
+	s := startSSHD(t)
+	c := conn(t, pool(t, s.settings()))
+	var all sync.WaitGroup
+	for range 10 {
+		all.Go(func() { mustEcho(t, c) })
+	}
+	all.Wait()
+	if n := s.count("Accepted publickey"); n != 1 {
+		t.Errorf("%d logins, want 1", n)
+	}
+}
+
+// hold is a script that runs until the file is closed.
+func hold(t *testing.T) (shell.Script, *os.File) {
+	t.Helper()
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(fifo, os.O_RDWR, 0) // to write alone would wait for a reader
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return shell.Script{Name: "hold", Text: `IFS= read -r word <"$1"; printf '%s' "$word"`, Args: []string{fifo}}, f
+}
+
+// busy makes the host's shell wait until free is called.
+func busy(t *testing.T, c *Conn) (free func()) {
+	t.Helper()
+	script, f := hold(t)
+	done := make(chan error, 1)
+	before := c.Batches()
+	go func() {
+		_, err := c.Run(context.Background(), script)
+		done <- err
+	}()
+	until(t, "the shell is busy", func() bool {
+		if len(done) > 0 {
+			t.Fatal(<-done)
+		}
+		return c.Batches() > before
+	})
+	free = sync.OnceFunc(func() {
+		_, _ = f.WriteString("\n")
+		if err := <-done; err != nil && !errors.Is(err, ErrLost) {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(free)
+	return free
+}
+
+// queued returns when n requests wait for the shell to be free.
+func queued(t *testing.T, c *Conn, n int) {
+	t.Helper()
+	c.mu.Lock()
+	l := c.live
+	c.mu.Unlock()
+	until(t, fmt.Sprintf("%d requests in the queue", n), func() bool {
+		l.shell.mu.Lock()
+		defer l.shell.mu.Unlock()
+		return len(l.shell.queue) == n
+	})
+}
+
+func TestRequestsThatArriveWhileTheShellIsBusyLeaveAsOneBatch(t *testing.T) {
+	s := startSSHD(t)
+	c := conn(t, pool(t, s.settings()))
+	free := busy(t, c)
+	const n = 20
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			word := fmt.Sprint(i)
+			res, err := c.Run(t.Context(), shell.Script{Name: "cat", Text: `cat; printf '%s' "$1"; exit "$1"`, Args: []string{word}, Stdin: "EOF " + word + "\n"})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if body, _ := res.Get(""); body != "EOF "+word+"\n"+word || res.Status != i {
+				t.Errorf("request %d got the reply %+v", i, res)
+			}
+		})
+	}
+	queued(t, c, n)
+	free()
+	all.Wait()
+	if c.Batches() != 2 {
+		t.Errorf("%d batches, want 2", c.Batches())
+	}
+}
+
+func TestRequestWhoseCallerLeavesBeforeItIsSentIsNotSent(t *testing.T) {
+	s := startSSHD(t)
+	c := conn(t, pool(t, s.settings()))
+	free := busy(t, c)
+	file := filepath.Join(t.TempDir(), "file")
+	ctx, cancel := context.WithCancel(t.Context())
+	got := make(chan error, 1)
+	go func() {
+		_, err := c.Run(ctx, shell.Script{Name: "touch", Text: `: >"$1"`, Args: []string{file}})
+		got <- err
+	}()
+	queued(t, c, 1)
+	cancel()
+	if err := <-got; !errors.Is(err, context.Canceled) || errors.Is(err, ErrLost) {
+		t.Errorf("got %v", err)
+	}
+	free()
+	mustEcho(t, c)
+	if _, err := os.Stat(file); err == nil {
+		t.Error("it ran all the same")
+	}
+}
+
+func TestRequestWhoseCallerLeavesAfterItWasSentMayHaveRun(t *testing.T) {
+	s := startSSHD(t)
+	c := conn(t, pool(t, s.settings()))
+	mustEcho(t, c)
+	script, f := hold(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	got := make(chan error, 1)
+	go func() {
+		_, err := c.Run(ctx, script)
+		got <- err
+	}()
+	until(t, "the request is sent", func() bool { return c.Batches() == 2 })
+	cancel()
+	if err := <-got; !errors.Is(err, ErrLost) || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	_, _ = f.WriteString("late words\n")
+	mustEcho(t, c) // the late reply went to nobody, and the session lives
+	if n := s.count("Accepted publickey"); n != 1 {
+		t.Errorf("%d logins, want 1", n)
+	}
+}
+
+func TestRequestIsLostWhenTheConnectionEndsAfterItWasSent(t *testing.T) {
+	s := startSSHD(t)
+	c := conn(t, pool(t, s.settings()))
+	mustEcho(t, c)
+	_, err := c.Run(t.Context(), shell.Script{Name: "suicide", Text: `kill -9 "$PPID"; cat "$1"`, Args: []string{"/dev/tty"}})
+	var e *Error
+	if !errors.Is(err, ErrLost) || !errors.As(err, &e) || e.Kind != Lost || !strings.Contains(err.Error(), `"suicide"`) {
+		t.Errorf("got %v", err)
+	}
+	mustEcho(t, c)
+}
+
+func TestShellThatEndsIsReplaced(t *testing.T) {
+	s := startSSHD(t)
+	c := conn(t, pool(t, s.settings()))
+	mustEcho(t, c)
+	if _, err := c.Run(t.Context(), shell.Script{Name: "kill", Text: `kill -9 $$`}); !errors.Is(err, ErrLost) {
+		t.Errorf("got %v", err)
+	}
+	mustEcho(t, c)
+}
+
+func TestConnectionIsMadeAnewAfterTheServerRestarted(t *testing.T) {
+	s := startSSHD(t)
+	c := conn(t, pool(t, s.settings()))
+	mustEcho(t, c)
+	c.mu.Lock()
+	old := c.live
+	c.mu.Unlock()
+	s.stop()
+	s.start()
+	<-old.over
+	mustEcho(t, c)
+}
+
+func TestRequestThatADeadConnectionCannotTakeIsSentOverANewOne(t *testing.T) {
+	s := startSSHD(t)
+	c := conn(t, pool(t, s.settings()))
+	mustEcho(t, c)
+	free := busy(t, c)
+	c.mu.Lock()
+	old := c.live
+	c.mu.Unlock()
+	got := make(chan error, 1)
+	go func() {
+		_, err := c.Run(t.Context(), echo("x"))
+		got <- err
+	}()
+	queued(t, c, 1)
+	old.client.Close()
+	if err := <-got; err != nil {
+		t.Errorf("the request that waited in the queue: %v", err)
+	}
+	free()
+	if n := s.count("Accepted publickey"); n != 2 {
+		t.Errorf("%d logins, want 2", n)
+	}
+}
+
+func TestIdleConnectionIsClosed(t *testing.T) {
+	s := startSSHD(t)
+	p := pool(t, s.settings(), func(p *Pool) { p.config.IdleTimeout = 20 * time.Millisecond })
+	c := conn(t, p)
+	mustEcho(t, c)
+	s.await("Disconnected from user root", 1)
+	mustEcho(t, c)
+}
+
+func TestConnectionInUseIsNotIdle(t *testing.T) {
+	s := startSSHD(t)
+	p := pool(t, s.settings(), func(p *Pool) { p.config.IdleTimeout = time.Millisecond })
+	free := busy(t, conn(t, p))
+	c := conn(t, p)
+	c.mu.Lock()
+	l := c.live
+	c.mu.Unlock()
+	for range 3 {
+		if again, retired := c.retire(l); retired || again != time.Millisecond {
+			t.Fatal("a connection in use was taken out of use")
+		}
+	}
+	free()
+}
+
+func TestHostThatGoesDarkIsNoticed(t *testing.T) {
+	s := startSSHD(t)
+	w := startWire(t, s.addr)
+	c := conn(t, pool(t, w.settings(s.settings()), func(p *Pool) { p.pace.keepalive = 10 * time.Millisecond }))
+	mustEcho(t, c)
+	w.dark()
+	_, err := c.Run(t.Context(), echo("x"))
+	if !errors.Is(err, ErrLost) || !errors.Is(err, errSilent) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestClosedPoolAnswersEverybody(t *testing.T) {
+	s := startSSHD(t)
+	p := pool(t, s.settings())
+	c := conn(t, p)
+	mustEcho(t, c)
+	got := make(chan error, 1)
+	go func() {
+		_, err := c.Run(context.Background(), shell.Script{Name: "sleep", Text: "sleep 1000"})
+		got <- err
+	}()
+	until(t, "request sent", func() bool { return c.Batches() == 2 })
+	p.Close()
+	if err := <-got; !errors.Is(err, ErrLost) || !errors.Is(err, ErrClosed) {
+		t.Errorf("in flight: %v", err)
+	}
+	if _, err := c.Run(t.Context(), echo("x")); !errors.Is(err, ErrClosed) {
+		t.Errorf("afterwards: %v", err)
+	}
+	if _, err := p.Conn("web2"); !errors.Is(err, ErrClosed) {
+		t.Errorf("new one: %v", err)
+	}
+}
+
+func TestDataThatNoShellCanCarryIsRefused(t *testing.T) {
+	s := startSSHD(t)
+	c := conn(t, pool(t, s.settings()))
+	if _, err := c.Run(t.Context(), echo("a\x00b")); !errors.Is(err, shell.ErrNUL) {
+		t.Errorf("got %v", err)
+	}
+	mustEcho(t, c)
+}
+
+func TestReplyOfManyPacketsArrivesWhole(t *testing.T) {
+	s := startSSHD(t)
+	c := conn(t, pool(t, s.settings()))
+	in := strings.Repeat("0123456789abcde\n", 64<<10) // 1 MiB
+	res, err := c.Run(t.Context(), shell.Script{Name: "cat", Text: "cat", Stdin: in})
+	if body, _ := res.Get(""); err != nil || body != in {
+		t.Errorf("%d bytes came back of %d, error %v", len(body), len(in), err)
+	}
+}

@@ -1,0 +1,3 @@
+# Makes what was renamed in the directory $1 outlive a power cut. Needs save.
+rec sync
+save "$1"

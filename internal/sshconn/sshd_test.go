@@ -1,0 +1,261 @@
+package sshconn
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/host-provider/terraform-provider-host/internal/shell"
+)
+
+// TestMain guards that no test leaves a goroutine behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// sshd is a real OpenSSH server on a loopback port, an ordinary child process whose files are all in a directory of its own.
+type sshd struct {
+	t    *testing.T
+	dir  string
+	addr string
+	cmd  *exec.Cmd
+	// stdin is held open as long as the server is to run.
+	stdin io.Closer
+	// logged is what it wrote so far, and grew has a signal when it wrote more.
+	mu     sync.Mutex
+	logged strings.Builder
+	grew   chan struct{}
+	ended  chan struct{}
+}
+
+const sshdPath = "/usr/sbin/sshd"
+
+// startSSHD starts a server that lets root in with keyPair(t, "user"), and whose host key is keyPair(t, "host").
+func startSSHD(t *testing.T, lines ...string) *sshd {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("NOT TESTED: a real sshd needs root, and this is not root")
+	}
+	if _, err := os.Stat(sshdPath); err != nil {
+		t.Skip("NOT TESTED: there is no OpenSSH server here: ", err)
+	}
+	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := &sshd{t: t, dir: t.TempDir(), grew: make(chan struct{}, 1)}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.addr = l.Addr().String()
+	l.Close()
+	_, port, _ := net.SplitHostPort(s.addr)
+	write(t, filepath.Join(s.dir, "authorized_keys"), publicLine(userKey))
+	if !strings.Contains(strings.Join(lines, "\n"), "HostKey ") {
+		lines = append(lines, "HostKey "+hostKeyFile(t, s.dir, hostKey))
+	}
+	config := []string{
+		"ListenAddress 127.0.0.1", "Port " + port, "UsePAM no", "PidFile none", "StrictModes no", "PermitRootLogin prohibit-password",
+		"AuthorizedKeysFile " + filepath.Join(s.dir, "authorized_keys"), "LogLevel VERBOSE",
+	}
+	config = append(config, lines...)
+	if !strings.Contains(strings.Join(lines, "\n"), "Subsystem") {
+		config = append(config, "Subsystem sftp internal-sftp")
+	}
+	write(t, filepath.Join(s.dir, "sshd_config"), strings.Join(config, "\n")+"\n")
+	s.start()
+	t.Cleanup(s.stop)
+	return s
+}
+
+// start runs the server and returns when it listens.
+func (s *sshd) start() {
+	s.t.Helper()
+	// The end of its standard input ends it and the processes of its connections, however the test ends.
+	s.cmd = exec.Command("/bin/sh", "-c", `"$1" -D -e -f "$2" & cat >/dev/null; kill -9 $(ps -o pid= --ppid $!) $!`, "sh", sshdPath, filepath.Join(s.dir, "sshd_config"))
+	out, err := s.cmd.StderrPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.ended = make(chan struct{})
+	cmd, ended := s.cmd, s.ended
+	go func() {
+		defer close(ended)
+		for r := bufio.NewScanner(out); r.Scan(); {
+			s.mu.Lock()
+			s.logged.WriteString(r.Text() + "\n")
+			s.mu.Unlock()
+			select {
+			case s.grew <- struct{}{}:
+			default:
+			}
+		}
+		_ = cmd.Wait()
+	}()
+	s.await("Server listening", 1)
+}
+
+// await returns when the server's log has text that many times.
+func (s *sshd) await(text string, times int) {
+	s.t.Helper()
+	for s.count(text) < times {
+		select {
+		case <-s.grew:
+		case <-s.ended:
+			s.t.Fatalf("sshd ended:\n%s", s.log())
+		case <-s.t.Context().Done():
+			return
+		}
+	}
+}
+
+func (s *sshd) log() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.logged.String()
+}
+
+// count is how often text is in the server's log.
+func (s *sshd) count(text string) int { return strings.Count(s.log(), text) }
+
+// stop ends the server and the processes of its connections.
+func (s *sshd) stop() {
+	s.stdin.Close()
+	<-s.ended
+	s.mu.Lock()
+	s.logged.Reset()
+	s.mu.Unlock()
+}
+
+// settings reach the server with its host key pinned and the user's key.
+func (s *sshd) settings() Settings {
+	host, port, _ := net.SplitHostPort(s.addr)
+	no := false
+	var n int
+	fmt.Sscan(port, &n)
+	return Settings{Address: host, Port: n, User: "root", PrivateKey: privatePEM(userKey, ""), HostKey: publicLine(hostKey), Agent: &no}
+}
+
+// pool returns a pool with one host, "web1", and closes it at the end of the test.
+func pool(t *testing.T, web1 Settings, change ...func(*Pool)) *Pool {
+	t.Helper()
+	p := NewPool(Config{Hosts: map[string]Settings{"web1": web1}, Log: func(_ context.Context, msg string, fields map[string]any) {
+		for _, secret := range []string{web1.Password, web1.SudoPassword, web1.PrivateKeyPassphrase, web1.PrivateKey} {
+			if secret != "" && strings.Contains(fmt.Sprint(msg, fields), secret) {
+				t.Errorf("a secret in the log: %s", msg)
+			}
+		}
+	}})
+	for _, c := range change {
+		c(p)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+func conn(t *testing.T, p *Pool) *Conn {
+	t.Helper()
+	c, err := p.Conn("web1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// echo is a script that prints its arguments.
+func echo(words ...string) shell.Script {
+	return shell.Script{Name: "echo", Text: `printf '%s' "$*"`, Args: words}
+}
+
+// mustEcho fails the test unless the host answers.
+func mustEcho(t *testing.T, c *Conn) {
+	t.Helper()
+	res, err := c.Run(t.Context(), echo("a", "b c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := res.Get(""); body != "a b c" || res.Status != 0 {
+		t.Fatalf("got %+v", res)
+	}
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Keys that the tests share: making them is slow.
+var (
+	_, userKey, _  = ed25519.GenerateKey(rand.Reader)
+	_, hostKey, _  = ed25519.GenerateKey(rand.Reader)
+	_, otherKey, _ = ed25519.GenerateKey(rand.Reader)
+	ecdsaKey, _    = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	rsaKey, _      = rsa.GenerateKey(rand.Reader, 2048)
+)
+
+func privatePEM(key any, passphrase string) string {
+	var block *pem.Block
+	var err error
+	if passphrase == "" {
+		block, err = ssh.MarshalPrivateKey(key, "")
+	} else {
+		block, err = ssh.MarshalPrivateKeyWithPassphrase(key, "", []byte(passphrase))
+	}
+	if err != nil {
+		panic(err)
+	}
+	return string(pem.EncodeToMemory(block))
+}
+
+func public(key any) ssh.PublicKey {
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		panic(err)
+	}
+	return signer.PublicKey()
+}
+
+func publicLine(key any) string { return string(ssh.MarshalAuthorizedKey(public(key))) }
+
+func hostKeyFile(t *testing.T, dir string, key any) string {
+	t.Helper()
+	name := filepath.Join(dir, "host_"+public(key).Type())
+	write(t, name, privatePEM(key, ""))
+	return name
+}
+
+// until fails the test unless the condition comes true while the test may run.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for !ok() {
+		select {
+		case <-t.Context().Done():
+			t.Fatal("never: " + what)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
