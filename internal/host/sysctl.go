@@ -158,6 +158,10 @@ func (h *Host) settable(s Sysctl, had boot.Reading, snap *boot.Snapshot) error {
 		return h.errorf(KeyUnreadable, "%s cannot be read: %s. A value that cannot be read cannot be compared or restored. Connect as root or set sudo = true; "+
 			"if it is so for root too, this key cannot be managed.", s.Key, had.Unread)
 	}
+	if sysctl.Secret(s.Key) {
+		return h.errorf(KeySecret, "%s holds a secret, which would stand in Terraform's state and in a file that every user of the host may read. Set it by a means "+
+			"made for secrets.", s.Key)
+	}
 	return nil
 }
 

@@ -176,6 +176,7 @@ func TestTheWordsOfARefusedWrite(t *testing.T) {
 		{"mkdir /proc/sys/x", "mkdir: cannot create directory '/proc/sys/x': No such file or directory\n"},
 		{"rm /proc/sys/vm/swappiness", "rm: cannot remove '/proc/sys/vm/swappiness': Permission denied\n"},
 		{"chmod 600 /proc/sys/vm/swappiness", "chmod: changing permissions of '/proc/sys/vm/swappiness': Operation not permitted\n"},
+		{"cat </dev/null >/proc/sys/vm/swappiness; cat /proc/sys/vm/swappiness", "60\n"},
 		{"cat /proc/sys/vm", "cat: /proc/sys/vm: Is a directory\n"},
 		{"cat </dev/null >/proc/sys/vm", "sh: 1: cannot create /proc/sys/vm: Is a directory\n"},
 	} {

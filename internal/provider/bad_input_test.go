@@ -78,6 +78,7 @@ func TestAccBadSysctlChangesNothing(t *testing.T) {
 		{"write-only trigger", sysctlResource("net.ipv4.route.flush", "1"), nil, "net.ipv4.route.flush is a trigger"},
 		{"secret that cannot be read before it is set", sysctlResource("net.ipv6.conf.default.stable_secret", "::1"), nil,
 			"net.ipv6.conf.default.stable_secret cannot be read: Input/output error."},
+		{"secret that is set", sysctlResource("net.ipv4.tcp_fastopen_key", "1-2-3-4"), nil, "net.ipv4.tcp_fastopen_key holds a secret"},
 		{"read-only key", sysctlResource("net.netfilter.nf_conntrack_count", "1"), func(m machine) { m.Sh("iptables -A INPUT -m conntrack") },
 			"net.netfilter.nf_conntrack_count cannot be written: Permission denied."},
 		{"drop-in that is not ours", sysctlResource("net.ipv4.tcp_fin_timeout", "41"), func(m machine) {

@@ -216,10 +216,20 @@ func TestRequestThatADeadConnectionCannotTakeIsSentOverANewOne(t *testing.T) {
 
 func TestIdleConnectionIsClosed(t *testing.T) {
 	s := startSSHD(t)
-	p := pool(t, s.settings(), func(p *Pool) { p.config.IdleTimeout = 20 * time.Millisecond })
+	closed := make(chan any, 10)
+	p := pool(t, s.settings(), func(p *Pool) {
+		p.config.IdleTimeout = 20 * time.Millisecond
+		p.config.Log = func(_ context.Context, msg string, fields map[string]any) {
+			if msg == "SSH connection closed" {
+				closed <- fields["why"]
+			}
+		}
+	})
 	c := conn(t, p)
 	mustEcho(t, c)
-	s.await("Disconnected from user root", 1)
+	if why := <-closed; why != errIdle.Error() {
+		t.Errorf("closed because %s", why)
+	}
 	mustEcho(t, c)
 }
 

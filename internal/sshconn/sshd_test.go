@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -114,19 +115,20 @@ func (s *sshd) start() {
 		}
 		_ = cmd.Wait()
 	}()
-	s.await("Server listening", 1)
+	s.await("Server listening")
 }
 
-// await returns when the server's log has text that many times.
-func (s *sshd) await(text string, times int) {
+// await returns when the server's log has text.
+func (s *sshd) await(text string) {
 	s.t.Helper()
-	for s.count(text) < times {
+	limit := time.After(patience)
+	for s.count(text) == 0 {
 		select {
 		case <-s.grew:
 		case <-s.ended:
 			s.t.Fatalf("sshd ended:\n%s", s.log())
-		case <-s.t.Context().Done():
-			return
+		case <-limit:
+			s.t.Fatalf("sshd never says %q:\n%s", text, s.log())
 		}
 	}
 }
@@ -153,26 +155,34 @@ func (s *sshd) stop() {
 func (s *sshd) settings() Settings {
 	host, port, _ := net.SplitHostPort(s.addr)
 	no := false
-	var n int
-	fmt.Sscan(port, &n)
+	n, _ := strconv.Atoi(port)
 	return Settings{Address: host, Port: n, User: "root", PrivateKey: privatePEM(userKey, ""), HostKey: publicLine(hostKey), Agent: &no}
 }
 
 // pool returns a pool with one host, "web1", and closes it at the end of the test.
 func pool(t *testing.T, web1 Settings, change ...func(*Pool)) *Pool {
 	t.Helper()
-	p := NewPool(Config{Hosts: map[string]Settings{"web1": web1}, Log: func(_ context.Context, msg string, fields map[string]any) {
-		for _, secret := range []string{web1.Password, web1.SudoPassword, web1.PrivateKeyPassphrase, web1.PrivateKey} {
-			if secret != "" && strings.Contains(fmt.Sprint(msg, fields), secret) {
-				t.Errorf("a secret in the log: %s", msg)
-			}
-		}
-	}})
+	p := NewPool(Config{Hosts: map[string]Settings{"web1": web1}})
 	for _, c := range change {
 		c(p)
 	}
+	log := p.config.Log
+	p.config.Log = func(ctx context.Context, msg string, fields map[string]any) {
+		noSecret(t, web1, fmt.Sprint(msg, fields))
+		log(ctx, msg, fields)
+	}
 	t.Cleanup(p.Close)
 	return p
+}
+
+// noSecret fails the test if text has a secret of s.
+func noSecret(t *testing.T, s Settings, text string) {
+	t.Helper()
+	for _, secret := range []string{s.Password, s.SudoPassword, s.PrivateKeyPassphrase, s.PrivateKey} {
+		if secret != "" && strings.Contains(text, secret) {
+			t.Errorf("a secret in %q", text)
+		}
+	}
 }
 
 func conn(t *testing.T, p *Pool) *Conn {
@@ -217,6 +227,11 @@ var (
 	rsaKey, _      = rsa.GenerateKey(rand.Reader, 2048)
 )
 
+func newKey() any {
+	_, key, _ := ed25519.GenerateKey(rand.Reader)
+	return key
+}
+
 func privatePEM(key any, passphrase string) string {
 	var block *pem.Block
 	var err error
@@ -248,14 +263,15 @@ func hostKeyFile(t *testing.T, dir string, key any) string {
 	return name
 }
 
-// until fails the test unless the condition comes true while the test may run.
+// patience is how long a condition may take to come true on a machine that has much else to do.
+const patience = time.Minute
+
+// until waits for a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for !ok() {
-		select {
-		case <-t.Context().Done():
+	for limit := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
 			t.Fatal("never: " + what)
-		case <-time.After(time.Millisecond):
 		}
 	}
 }

@@ -1,0 +1,162 @@
+package sshconn
+
+import (
+	"errors"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+)
+
+// startAgent serves an agent with these keys at SSH_AUTH_SOCK.
+func startAgent(t *testing.T, keys ...any) {
+	t.Helper()
+	ring := agent.NewKeyring()
+	for _, k := range keys {
+		if err := ring.Add(agent.AddedKey{PrivateKey: k}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sock := filepath.Join(t.TempDir(), "agent")
+	l, err := net.Listen("unix", sock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer c.Close()
+				_ = agent.ServeAgent(ring, c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		all.Wait()
+	})
+	t.Setenv("SSH_AUTH_SOCK", sock)
+}
+
+// fails runs a request that must fail with an *Error of this kind whose text has all the words, and no secret.
+func fails(t *testing.T, c *Conn, kind Kind, words ...string) *Error {
+	t.Helper()
+	_, err := c.Run(t.Context(), echo("x"))
+	return wantError(t, c.settings, err, kind, words...)
+}
+
+func wantError(t *testing.T, s Settings, err error, kind Kind, words ...string) *Error {
+	t.Helper()
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != kind {
+		t.Fatalf("got %v, want kind %q", err, (&Error{Kind: kind}).Summary())
+	}
+	noSecret(t, s, e.Error())
+	for _, w := range words {
+		if !strings.Contains(e.Error(), w) {
+			t.Errorf("%q lacks %q", e, w)
+		}
+	}
+	return e
+}
+
+func TestLogin(t *testing.T) {
+	s := startSSHD(t)
+	on, off := true, false
+	manyKeys := []any{otherKey, ecdsaKey, userKey}
+	for _, tc := range []struct {
+		name   string
+		change func(*testing.T, *Settings)
+		kind   Kind // 0: it works
+		words  []string
+	}{
+		{"key", func(*testing.T, *Settings) {}, 0, nil},
+		{"encrypted key", func(_ *testing.T, s *Settings) {
+			s.PrivateKey, s.PrivateKeyPassphrase = privatePEM(userKey, "correct horse"), "correct horse"
+		}, 0, nil},
+		{"passphrase for a key that needs none", func(_ *testing.T, s *Settings) { s.PrivateKeyPassphrase = "correct horse" }, 0, nil},
+		{"encrypted key without passphrase", func(_ *testing.T, s *Settings) { s.PrivateKey = privatePEM(userKey, "correct horse") },
+			KeyUnusable, []string{"encrypted", "private_key_passphrase"}},
+		{"wrong passphrase", func(_ *testing.T, s *Settings) {
+			s.PrivateKey, s.PrivateKeyPassphrase = privatePEM(userKey, "correct horse"), "battery staple"
+		}, KeyUnusable, []string{"does not decrypt"}},
+		{"path of a key", func(_ *testing.T, s *Settings) { s.PrivateKey = "~/.ssh/id_ed25519" }, KeyUnusable, []string{"not its path", `file("`}},
+		{"public key", func(_ *testing.T, s *Settings) { s.PrivateKey = publicLine(userKey) }, KeyUnusable, []string{"public key"}},
+		{"PuTTY key", func(_ *testing.T, s *Settings) { s.PrivateKey = "PuTTY-User-Key-File-3: ssh-ed25519\n" }, KeyUnusable, []string{"puttygen"}},
+		{"broken key", func(_ *testing.T, s *Settings) { s.PrivateKey = s.PrivateKey[:120] + s.PrivateKey[130:] }, KeyUnusable, []string{"cannot be read"}},
+		{"wrong key", func(_ *testing.T, s *Settings) { s.PrivateKey = privatePEM(otherKey, "") },
+			AuthRefused, []string{"user root", ssh.FingerprintSHA256(public(otherKey)), "127.0.0.1"}},
+		{"unknown user", func(_ *testing.T, s *Settings) { s.User = "nobody-here" }, AuthRefused, []string{"user nobody-here"}},
+		{"nothing to log in with", func(_ *testing.T, s *Settings) { s.PrivateKey = "" }, AuthRefused, []string{"no key, agent or password"}},
+		{"password that the host does not ask for", func(_ *testing.T, s *Settings) { s.PrivateKey, s.Password = "", "hunter22" },
+			AuthRefused, []string{"tried: password"}},
+		{"agent", func(t *testing.T, s *Settings) {
+			startAgent(t, userKey)
+			s.PrivateKey, s.Agent = "", nil
+		}, 0, nil},
+		{"agent with other keys first", func(t *testing.T, s *Settings) {
+			startAgent(t, manyKeys...)
+			s.PrivateKey, s.Agent = "", &on
+		}, 0, nil},
+		{"explicit key before those of the agent", func(t *testing.T, s *Settings) {
+			startAgent(t, otherKey, ecdsaKey, rsaKey, newKey(), newKey(), newKey(), newKey())
+			s.Agent = &on
+		}, 0, nil},
+		{"agent whose right key comes after too many", func(t *testing.T, s *Settings) {
+			startAgent(t, otherKey, ecdsaKey, rsaKey, newKey(), newKey(), userKey)
+			s.PrivateKey, s.Agent = "", &on
+		}, AuthRefused, []string{"only the first 5 of 6 keys"}},
+		{"agent switched off", func(t *testing.T, s *Settings) {
+			startAgent(t, userKey)
+			s.PrivateKey, s.Agent = "", &off
+		}, AuthRefused, nil},
+		{"agent that is not there", func(t *testing.T, s *Settings) {
+			t.Setenv("SSH_AUTH_SOCK", filepath.Join(t.TempDir(), "none"))
+			s.PrivateKey, s.Agent = "", nil
+		}, AuthRefused, []string{"the agent at SSH_AUTH_SOCK did not answer"}},
+		{"agent that is not there does not matter with a key", func(t *testing.T, s *Settings) {
+			t.Setenv("SSH_AUTH_SOCK", filepath.Join(t.TempDir(), "none"))
+			s.Agent = nil
+		}, 0, nil},
+		{"agent wanted and not set", func(t *testing.T, s *Settings) {
+			t.Setenv("SSH_AUTH_SOCK", "")
+			s.Agent = &on
+		}, KeyUnusable, []string{"SSH_AUTH_SOCK is not set"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			set := s.settings()
+			tc.change(t, &set)
+			c := conn(t, pool(t, set))
+			if tc.kind == 0 {
+				mustEcho(t, c)
+				return
+			}
+			fails(t, c, tc.kind, tc.words...)
+		})
+	}
+}
+
+func TestRefusedLoginIsNotTriedAgainAtOnce(t *testing.T) {
+	s := startSSHD(t)
+	set := s.settings()
+	set.PrivateKey = privatePEM(otherKey, "")
+	p := pool(t, set)
+	c := conn(t, p)
+	fails(t, c, AuthRefused)
+	fails(t, c, AuthRefused)
+	if n := s.count("Connection from"); n != 1 {
+		t.Errorf("%d tries, want 1", n)
+	}
+	p.pace.refusalHold = 0
+	fails(t, c, AuthRefused)
+	s.await("Connection from")
+	until(t, "a second try", func() bool { return s.count("Connection from") == 2 })
+}

@@ -1,0 +1,231 @@
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestHostThatCannotBeReached(t *testing.T) {
+	nobody, _ := parseTarget("127.0.0.1:1")
+	quick := func(p *Pool) { p.config.ConnectTimeout = 50 * time.Millisecond }
+	for _, tc := range []struct {
+		name   string
+		to     func(*testing.T) Settings
+		change func(*Pool)
+		words  []string
+	}{
+		{"nobody listens", func(*testing.T) Settings { return nobody }, func(*Pool) {}, []string{"nobody listens on port 1", "connection refused"}},
+		{"never answers", func(t *testing.T) Settings { return listen(t, stall) }, quick, []string{"no answer within 50ms during the SSH handshake"}},
+		{"stalls after the banner", func(t *testing.T) Settings {
+			return listen(t, func(c net.Conn) {
+				_, _ = io.WriteString(c, "SSH-2.0-x\r\n")
+				stall(c)
+			})
+		}, quick, []string{"no answer within 50ms"}},
+		{"hangs up", func(t *testing.T) Settings { return listen(t, func(net.Conn) {}) }, func(*Pool) {}, []string{"cut during the SSH handshake", "MaxStartups"}},
+		{"speaks something else", func(t *testing.T) Settings {
+			return listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.0 400 Bad Request\r\n\r\n") })
+		}, func(*Pool) {}, []string{"handshake"}},
+		{"has no name", func(*testing.T) Settings { return Settings{Address: "no-such-host.invalid"} }, func(*Pool) {}, []string{"no-such-host.invalid"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			e := fails(t, conn(t, pool(t, tc.to(t), tc.change)), Unreachable, tc.words...)
+			if e.final {
+				t.Error("Wait would not try again")
+			}
+		})
+	}
+}
+
+func TestDialOutlivesTheCallerWhoBeganIt(t *testing.T) {
+	s := startSSHD(t)
+	w := startWire(t, s.addr)
+	c := conn(t, pool(t, w.settings(s.settings())))
+	ctx, cancel := context.WithCancel(t.Context())
+	got := make(chan error, 1)
+	w.mu.Lock() // the wire does not pass on the connection yet
+	go func() {
+		_, err := c.Run(ctx, echo("x"))
+		got <- err
+	}()
+	dialling := func() *dialing {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.dialing
+	}
+	until(t, "dialling", func() bool { return dialling() != nil })
+	d := dialling()
+	cancel()
+	if err := <-got; !errors.Is(err, context.Canceled) || errors.Is(err, ErrLost) {
+		t.Errorf("got %v", err)
+	}
+	w.mu.Unlock()
+	mustEcho(t, c)
+	if d.err != nil || s.count("Accepted publickey") != 1 {
+		t.Errorf("%d logins, error of the first %v", s.count("Accepted publickey"), d.err)
+	}
+}
+
+func TestAllWaitersGetTheErrorOfADial(t *testing.T) {
+	release := make(chan struct{})
+	tries := make(chan struct{}, 100)
+	set := listen(t, func(net.Conn) {
+		tries <- struct{}{}
+		<-release
+	})
+	c := conn(t, pool(t, set))
+	var all sync.WaitGroup
+	for range 10 {
+		all.Go(func() { fails(t, c, Unreachable) })
+	}
+	until(t, "ten wait", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.dialing != nil && c.dialing.waiters == 10
+	})
+	close(release)
+	all.Wait()
+	if len(tries) != 1 {
+		t.Errorf("%d tries for ten waiters, want 1", len(tries))
+	}
+	fails(t, c, Unreachable) // and the next call dials anew
+	if len(tries) != 2 {
+		t.Errorf("%d tries, want 2", len(tries))
+	}
+}
+
+func TestAtMostFourHandshakesAtOnceToOneAddress(t *testing.T) {
+	var mu sync.Mutex
+	now, most := 0, 0
+	release := make(chan struct{})
+	set := listen(t, func(net.Conn) {
+		mu.Lock()
+		now++
+		most = max(most, now)
+		mu.Unlock()
+		<-release
+		mu.Lock()
+		now--
+		mu.Unlock()
+	})
+	const hosts = 12
+	p := pool(t, set, func(p *Pool) {
+		for i := range hosts {
+			p.config.Hosts[string(rune('a'+i))] = set
+		}
+	})
+	var all sync.WaitGroup
+	for i := range hosts {
+		c, err := p.Conn(string(rune('a' + i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() { fails(t, c, Unreachable) })
+	}
+	until(t, "four are in, and the others wait", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return now >= handshakesAtOnce
+	})
+	close(release)
+	all.Wait()
+	if most != handshakesAtOnce {
+		t.Errorf("%d handshakes at once, want %d", most, handshakesAtOnce)
+	}
+}
+
+func TestDeadHostHoldsUpNobodyElse(t *testing.T) {
+	s := startSSHD(t)
+	dead := listen(t, stall)
+	p := pool(t, s.settings(), func(p *Pool) { p.config.Hosts["dead"] = dead })
+	d, err := p.Conn("dead")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan error, 1)
+	go func() {
+		_, err := d.Run(context.Background(), echo("x"))
+		got <- err
+	}()
+	mustEcho(t, conn(t, p))
+	p.Close()
+	if err := <-got; !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWait(t *testing.T) {
+	quick := func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Millisecond } }
+
+	t.Run("for a server that starts later", func(t *testing.T) {
+		s := startSSHD(t)
+		s.stop()
+		tried := make(chan struct{}, 10000)
+		p := pool(t, s.settings(), quick, func(p *Pool) {
+			p.config.Log = func(_ context.Context, msg string, _ map[string]any) {
+				if msg == "SSH host not there yet" {
+					tried <- struct{}{}
+				}
+			}
+		})
+		c := conn(t, p)
+		got := make(chan error, 1)
+		go func() { got <- c.Wait(context.Background()) }()
+		<-tried
+		<-tried
+		s.start()
+		if err := <-got; err != nil {
+			t.Fatal(err)
+		}
+		mustEcho(t, c)
+	})
+	t.Run("not longer than the timeout", func(t *testing.T) {
+		c := conn(t, pool(t, Settings{Address: "127.0.0.1", Port: 1}, quick, func(p *Pool) { p.config.Timeout = 20 * time.Millisecond }))
+		wantError(t, c.settings, c.Wait(t.Context()), Unreachable, "within 20ms", "nobody listens", "timeout")
+	})
+	t.Run("not after a refused login", func(t *testing.T) {
+		s := startSSHD(t)
+		set := s.settings()
+		set.PrivateKey = privatePEM(otherKey, "")
+		c := conn(t, pool(t, set, quick))
+		wantError(t, set, c.Wait(t.Context()), AuthRefused)
+	})
+	t.Run("not after a changed host key", func(t *testing.T) {
+		s := startSSHD(t)
+		set := s.settings()
+		set.HostKey = publicLine(otherKey)
+		c := conn(t, pool(t, set, quick))
+		wantError(t, set, c.Wait(t.Context()), HostKeyChanged)
+	})
+	t.Run("not after its context", func(t *testing.T) {
+		c := conn(t, pool(t, Settings{Address: "127.0.0.1", Port: 1}, func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } }))
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if err := c.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("not after its pool", func(t *testing.T) {
+		p := pool(t, Settings{Address: "127.0.0.1", Port: 1}, func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } })
+		c := conn(t, p)
+		got := make(chan error, 1)
+		go func() { got <- c.Wait(context.Background()) }()
+		p.Close()
+		if err := <-got; !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestBackoffGrowsAndStaysPolite(t *testing.T) {
+	for try, want := range map[int]time.Duration{0: time.Second, 1: 2 * time.Second, 3: 8 * time.Second, 4: 10 * time.Second, 1000: 10 * time.Second} {
+		if got := backoff(try); got != want {
+			t.Errorf("try %d: %s, want %s", try, got, want)
+		}
+	}
+}
