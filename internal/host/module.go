@@ -194,9 +194,6 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	if err := h.mayWrite(snap, m, prior); err != nil {
 		return ModuleState{}, err
 	}
-	if err := h.parametersExist(ctx, m, real[0]); err != nil {
-		return ModuleState{}, err
-	}
 
 	c := h.begin()
 	defer func() { err = c.end(ctx, err) }()
@@ -253,9 +250,10 @@ func (h *Host) mayWrite(snap *boot.Snapshot, m Module, prior *Module) error {
 	return nil
 }
 
-// parametersExist asks modinfo, since modprobe takes an unknown parameter without a word.
-func (h *Host) parametersExist(ctx context.Context, m Module, real string) error {
-	if len(m.Parameters) == 0 {
+// parametersExist wants each parameter to show in /sys/module or in modinfo: each hides some that exist, and modprobe takes an unknown one without a word.
+func (h *Host) parametersExist(ctx context.Context, snap *boot.Snapshot, m Module, real string) error {
+	hidden := slices.DeleteFunc(slices.Sorted(maps.Keys(m.Parameters)), func(p string) bool { return !snap.Values[parameterPath(real, p)].Absent })
+	if len(hidden) == 0 {
 		return nil
 	}
 	r, err := h.conn.Run(ctx, shell.Script{Name: "parameters", Text: parametersScript, Args: []string{real}})
@@ -271,20 +269,13 @@ func (h *Host) parametersExist(ctx context.Context, m Module, real string) error
 		name, _, _ := strings.Cut(strings.TrimSpace(line), ":")
 		known = append(known, name)
 	}
-	for _, p := range slices.Sorted(maps.Keys(m.Parameters)) {
+	for _, p := range hidden {
 		if !slices.Contains(known, p) {
-			return h.errorf(ParameterUnknown, "the kernel module %s has no parameter %s, and the kernel would ignore it without an error. It has: %s.", real, p,
-				list(known))
+			return h.errorf(ParameterUnknown, "the kernel module %s has no parameter %s, and the kernel ignores it without an error. `modinfo -p %[1]s` and "+
+				"/sys/module/%[1]s/parameters on the host list those it has.", real, p)
 		}
 	}
 	return nil
-}
-
-func list(words []string) string {
-	if len(words) == 0 {
-		return "none"
-	}
-	return strings.Join(words, ", ")
 }
 
 // load loads the module where it is not loaded, and looks whether it really is then: modprobe says yes to an `install` line that does nothing.
@@ -358,6 +349,9 @@ func (h *Host) setParameters(ctx context.Context, c *change, m Module, real stri
 	}
 	snap, err := h.fresh(ctx, parameterPaths([]string{real}, m)...)
 	if err != nil {
+		return err
+	}
+	if err := h.parametersExist(ctx, snap, m, real); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Parameters)) {
