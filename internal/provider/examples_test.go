@@ -29,7 +29,7 @@ func home(t *testing.T) (dir string, key ssh.PublicKey) {
 // exampleHost starts a simulated host that lets in root, and ops with sudo, and is known in the home directory.
 func exampleHost(t *testing.T, dir string, key ssh.PublicKey) *hosttest.Host {
 	t.Helper()
-	h, err := hosttest.Start(hosttest.Options{Users: []hosttest.User{
+	h, err := hosttest.Start(hosttest.Options{Interfaces: []string{"eth0", "eth0.100"}, Users: []hosttest.User{
 		{Name: "root", Keys: []ssh.PublicKey{key}}, {Name: "ops", Keys: []ssh.PublicKey{key}, Sudo: hosttest.SudoNoPassword},
 	}})
 	if err != nil {
@@ -117,9 +117,6 @@ func TestAccExampleSnippets(t *testing.T) {
 		t.Run(resource, func(t *testing.T) {
 			dir, key := home(t)
 			web1, db1 := exampleHost(t, dir, key), exampleHost(t, dir, key)
-			if out, status := db1.Sh("ip link add link eth0 name eth0.100 type vlan id 100"); status != 0 {
-				t.Fatal(out)
-			}
 			provider := strings.NewReplacer(`"192.0.2.10"`, `"127.0.0.1", port = `+portOf(web1), `"192.0.2.20", port = 2222`, `"127.0.0.1", port = `+portOf(db1)).
 				Replace(example(t, "provider/provider.tf"))
 			w := newWorkspace(t, provider+example(t, "resources/"+resource+"/resource.tf"))
@@ -128,20 +125,46 @@ func TestAccExampleSnippets(t *testing.T) {
 			if out, status := w.try("plan", "-detailed-exitcode"); status != 0 {
 				t.Errorf("the plan after apply is not empty:\n%s", out)
 			}
-			w.importExample(resource, "import.sh")
+			w.importByCommand(resource)
+			w.importByBlock(resource, "import-by-string-id.tf")
+			if w.knowsIdentity() {
+				w.importByBlock(resource, "import-by-identity.tf")
+			}
 			w.run("destroy", "-auto-approve")
 		})
 	}
 }
 
-// importExample forgets what an import example imports, runs the example, and wants an empty plan.
-func (w *workspace) importExample(resource, name string) {
+// importByCommand forgets what the example imports, runs its command, and wants an empty plan.
+func (w *workspace) importByCommand(resource string) {
 	w.t.Helper()
-	_, command, _ := strings.Cut(example(w.t, "resources/"+resource+"/"+name), "\n")
+	_, command, _ := strings.Cut(example(w.t, "resources/"+resource+"/import.sh"), "\n")
 	args := strings.Fields(command)[1:]
 	w.run("state", "rm", args[1])
 	w.run(args...)
 	if out, status := w.try("plan", "-detailed-exitcode"); status != 0 {
 		w.t.Errorf("the plan after import is not empty:\n%s", out)
 	}
+}
+
+// importByBlock does the same by an import block, which must import and change nothing.
+func (w *workspace) importByBlock(resource, name string) {
+	w.t.Helper()
+	block := example(w.t, "resources/"+resource+"/"+name)
+	_, address, _ := strings.Cut(strings.SplitN(block, "\n", 3)[1], "= ")
+	w.run("state", "rm", address)
+	w.write("import.tf", block)
+	if out := w.run("apply", "-auto-approve"); !strings.Contains(out, "1 imported, 0 added, 0 changed, 0 destroyed") {
+		w.t.Errorf("%s: the import changes something:\n%s", name, out)
+	}
+	w.write("import.tf", "")
+}
+
+// knowsIdentity reports whether the CLI takes an identity in an import block, as Terraform does from 1.12 on.
+func (w *workspace) knowsIdentity() bool {
+	w.t.Helper()
+	probe := &workspace{t: w.t, cli: w.cli, dir: w.t.TempDir()}
+	probe.write("main.tf", "resource \"terraform_data\" \"a\" {}\nimport {\n  to = terraform_data.a\n  identity = { id = \"a\" }\n}\n")
+	_, status := probe.try("init")
+	return status == 0
 }

@@ -143,13 +143,17 @@ func (r *kernelModuleResource) Read(ctx context.Context, req resource.ReadReques
 		}
 		return
 	}
-	if m.Persist.IsNull() {
+	imported := m.Persist.IsNull()
+	if imported {
 		m.Persist, m.OnDestroy = types.BoolValue(true), types.StringValue("keep")
 	}
 	st, err := h.ReadModule(ctx, m.wanted(ctx))
 	if err != nil {
 		addError(&resp.Diagnostics, err)
 		return
+	}
+	if imported && st.BootParameters != nil {
+		m.Parameters, st.Parameters = mapValue(st.BootParameters, &resp.Diagnostics), st.BootParameters
 	}
 	m.take(ctx, h, st, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)

@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
+	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -288,7 +289,7 @@ func (m *sysctlModel) take(st host.SysctlState) {
 	}
 }
 
-// imported fills what an import does not name: the defaults, and the file that holds the key now.
+// imported fills what an import does not name: the defaults, the module that owns the key, and the file that holds it now.
 func (m *sysctlModel) imported(ctx context.Context, h *host.Host, diags *diag.Diagnostics) {
 	name, err := h.FindDropIn(ctx, m.key())
 	if err != nil {
@@ -296,6 +297,9 @@ func (m *sysctlModel) imported(ctx context.Context, h *host.Host, diags *diag.Di
 		return
 	}
 	m.Persist, m.OnDestroy, m.FileName = types.BoolValue(true), types.StringValue("restore"), types.StringValue(name)
+	if owner, ok := kmod.Owner(m.key()); ok {
+		m.Module = types.StringValue(owner)
+	}
 }
 
 // keepSpelling puts the prior value back where the new one means the same.
