@@ -21,18 +21,6 @@ type Snapshot struct {
 	Loaded, SysModules, Builtin map[string]bool
 	// Values are the files under /proc/sys and /sys/module that were read, by path.
 	Values map[string]Reading
-
-	// Cmdline is the kernel command line, as cat /proc/cmdline prints it.
-	Cmdline string
-	// Init names what starts services: "systemd" where /run/systemd/system is a directory, "openrc" where /run/openrc is one; "" for anything else.
-	Init string
-	// ProcSysReadOnly says that root cannot write below /proc/sys/net ([ -w /proc/sys/net ] fails), as in a container: systemd-sysctl is then not started.
-	ProcSysReadOnly bool
-	// Trees are the kernels with a directory in /lib/modules, each with what grep finds in its modules.dep and modules.alias; nil when nobody looked.
-	Trees []Tree
-	// LookedFor are the modules, in canonical spelling, that every tree was searched for besides those that modules-load.d files and the command line
-	// name and all tcp_* and sch_*: of any other, a tree's silence says nothing.
-	LookedFor map[string]bool
 }
 
 // Reading is what reading one file of /proc/sys or /sys/module gave.

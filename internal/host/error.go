@@ -15,7 +15,7 @@ type Kind string
 const (
 	KeyMissing        Kind = "sysctl does not exist on the host"
 	KeyUnreadable     Kind = "sysctl cannot be read"
-	KeySecret         Kind = "sysctl holds a secret"
+	KeySecret         Kind = "sysctl holds a secret" //nolint:gosec // a heading, no credential
 	KeyReadOnly       Kind = "sysctl cannot be written"
 	ValueRefused      Kind = "kernel refused the value"
 	ValueChanged      Kind = "kernel kept another value"

@@ -91,7 +91,10 @@ func operations(t *testing.T) []operation {
 	nothing := func(context.Context, *host.Host) error { return nil }
 	return []operation{
 		{"create a sysctl", nothing, setOne},
-		{"update a sysctl", setOne, func(ctx context.Context, h *host.Host) error { _, err := h.SetSysctl(ctx, two, &one, &original); return err }},
+		{"update a sysctl", setOne, func(ctx context.Context, h *host.Host) error {
+			_, err := h.SetSysctl(ctx, two, &one, &original)
+			return err
+		}},
 		{"delete a sysctl", setOne, func(ctx context.Context, h *host.Host) error { return h.UnsetSysctl(ctx, one, &original, true) }},
 		{"create a module", nothing, setSmall},
 		{"update a module", setSmall, func(ctx context.Context, h *host.Host) error { _, err := h.SetModule(ctx, large, &small); return err }},

@@ -14,10 +14,11 @@ var debianFiles = map[string]string{
 		"# This file contains the names of kernel modules that should be loaded\n# at boot time, one per line. Lines beginning with \"#\" are ignored.\n",
 	"/etc/sysctl.conf": "#\n# /etc/sysctl.conf - Configuration file for setting system variables\n#\n\n" +
 		"#kernel.domainname = example.com\n\n#net.ipv4.conf.default.rp_filter=1\n#net.ipv4.ip_forward=1\n",
-	"/etc/sysctl.d/README.sysctl":             "Kernel system variables configuration files\n",
-	"/usr/lib/sysctl.d/50-pid-max.conf":       "# Bump the numeric PID range\nkernel.pid_max = 4194304\n",
-	"/usr/lib/sysctl.d/99-protect-links.conf": "# Protected links\nfs.protected_fifos = 1\nfs.protected_hardlinks = 1\nfs.protected_regular = 2\nfs.protected_symlinks = 1\n",
-	"/usr/lib/modprobe.d/systemd.conf":        "# systemd creates these devices itself\noptions bonding max_bonds=0\noptions dummy numdummies=0\n",
+	"/etc/sysctl.d/README.sysctl":       "Kernel system variables configuration files\n",
+	"/usr/lib/sysctl.d/50-pid-max.conf": "# Bump the numeric PID range\nkernel.pid_max = 4194304\n",
+	"/usr/lib/sysctl.d/99-protect-links.conf": "# Links and FIFOs of others\nfs.protected_fifos = 1\nfs.protected_hardlinks = 1\n" +
+		"fs.protected_regular = 2\nfs.protected_symlinks = 1\n",
+	"/usr/lib/modprobe.d/systemd.conf": "# systemd creates these devices itself\noptions bonding max_bonds=0\noptions dummy numdummies=0\n",
 }
 
 // install fills an empty disk with a Debian 12.

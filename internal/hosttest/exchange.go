@@ -15,7 +15,7 @@ type Fault struct {
 	// After cuts when the exchange took effect, before its reply; else before it has any effect.
 	After bool
 
-	// Errno is what writing below Path gives: EROFS and EACCES from open, create, rename and remove, ENOSPC and any other from write.
+	// Errno is what writing below Path (a path without symbolic links) gives: EROFS and EACCES from open, create, rename and remove, ENOSPC and any other from write.
 	Errno syscall.Errno
 	Path  string
 

@@ -1,6 +1,7 @@
 package hosttest
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"maps"
@@ -11,14 +12,13 @@ import (
 
 // file is an open file of the tree. It is safe for concurrent use.
 type file struct {
-	m        *machine
-	node     *node
-	path     string
-	flags    int
-	off      int64
-	content  []byte // of a made file, once it was asked for
-	asked    bool
-	volatile bool
+	m       *machine
+	node    *node
+	path    string
+	flags   int
+	off     int64
+	content []byte // of a made file, once it was asked for
+	asked   bool
 }
 
 // open is open(2); perm already has the umask taken off.
@@ -112,7 +112,7 @@ func (f *file) readAll() ([]byte, error) {
 	for {
 		n, err := f.Read(b)
 		all = append(all, b[:n]...)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all, nil
 		}
 		if err != nil {

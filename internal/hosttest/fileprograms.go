@@ -149,13 +149,11 @@ func ln(p *process, args []string) int {
 	if has(flags, 'f') {
 		_ = p.m.remove(p.cred, to, false) // that it is still there shows below
 	}
-	kind, err := "hard", error(nil)
+	kind, link := "hard", func() error { return p.m.hardLink(p.cred, p.abs(names[0]), to) }
 	if has(flags, 's') {
-		kind, err = "symbolic", p.m.symlink(p.cred, names[0], to)
-	} else {
-		err = p.m.hardLink(p.cred, p.abs(names[0]), to)
+		kind, link = "symbolic", func() error { return p.m.symlink(p.cred, names[0], to) }
 	}
-	if err != nil {
+	if err := link(); err != nil {
 		p.errorf("ln: failed to create %s link '%s': %s\n", kind, names[1], strerror(err))
 		return 1
 	}

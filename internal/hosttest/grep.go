@@ -2,6 +2,7 @@ package hosttest
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"regexp"
@@ -104,12 +105,13 @@ type grepRun struct {
 func (g *grepRun) file(name string) {
 	var data []byte
 	var err error
-	if name == "-" {
+	switch name {
+	case "-":
 		data, err = io.ReadAll(g.p.input("grep"))
 		name = "(standard input)"
-	} else if name == "/dev/null" {
+	case "/dev/null":
 		return
-	} else {
+	default:
 		var f *file
 		if f, err = g.p.open(name, os.O_RDONLY); err == nil {
 			data, err = f.readAll()
@@ -117,7 +119,7 @@ func (g *grepRun) file(name string) {
 	}
 	if err != nil {
 		g.failed = true
-		if err == syscall.EISDIR || !has(g.flags, 's') {
+		if errors.Is(err, syscall.EISDIR) || !has(g.flags, 's') {
 			g.p.errorf("grep: %s: %s\n", name, strerror(err))
 		}
 		return

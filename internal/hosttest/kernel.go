@@ -19,7 +19,6 @@ type kernel struct {
 	mods  map[string]*module
 	order []string // loaded modules, newest first
 	log   []string // dmesg
-	rules int      // firewall rules that hold xt_conntrack
 }
 
 // keyDefs reads tables/keys.txt. A line that does not parse is a bug in the table.

@@ -112,13 +112,17 @@ func (m *machine) put(path, content string, mode fs.FileMode) {
 		panic(fmt.Sprintf("hosttest: cannot write %s: %v", path, err))
 	}
 	if at.node != nil && at.node.made != nil {
-		var n int
-		err = syscall.EACCES
-		if at.node.mayAccess(rootCred, 2) {
-			n, err = at.node.made.write(0, []byte(content))
+		if !at.node.mayAccess(rootCred, 2) {
+			m.unknown(fmt.Sprintf("writing %q to %s: %v", content, path, syscall.EACCES))
+			return
 		}
-		if err != nil {
-			m.unknown(fmt.Sprintf("writing %q to %s: %v after %d bytes", content, path, err, n))
+		for off := 0; off < len(content); {
+			n, err := at.node.made.write(int64(off), []byte(content[off:]))
+			if err != nil || n == 0 {
+				m.unknown(fmt.Sprintf("writing %q to %s: %v after %d bytes", content, path, err, off))
+				return
+			}
+			off += n
 		}
 		return
 	}

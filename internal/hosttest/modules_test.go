@@ -1,6 +1,8 @@
 package hosttest
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -84,6 +86,36 @@ func TestModprobe(t *testing.T) {
 				t.Errorf("%s\ngot  %q\nwant %q", c.script, out, c.want)
 			}
 		})
+	}
+}
+
+// Guards the table of keys against the map of a whole Debian kernel: a module that brings keys here brings just those.
+func TestModulesBringTheKeysTheyBringOnDebian(t *testing.T) {
+	b, err := os.ReadFile("../kmod/owners.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	real := map[string][]string{}
+	for line := range strings.Lines(string(b)) {
+		if w := strings.Fields(line); len(w) == 2 && line[0] != '#' {
+			real[w[0]] = append(real[w[0]], strings.ReplaceAll(w[1], ".", "/"))
+		}
+	}
+	here := map[string][]string{}
+	for _, def := range keyDefs() {
+		if def.module != "" {
+			here[def.module] = append(here[def.module], def.path)
+		}
+	}
+	if len(here) < 5 {
+		t.Errorf("only %d modules bring keys", len(here))
+	}
+	for module, keys := range here {
+		slices.Sort(keys)
+		slices.Sort(real[module])
+		if !slices.Equal(keys, real[module]) {
+			t.Errorf("%s brings\n%q; on Debian\n%q", module, keys, real[module])
+		}
 	}
 }
 

@@ -163,8 +163,7 @@ func modprobe(p *process, args []string) int {
 	o := probeOptions{}
 	var remove, resolve, quiet, all bool
 	var names []string
-	for i := 0; i < len(args); i++ {
-		a := args[i]
+	for i, a := range args {
 		if a == "--" {
 			names = append(names, args[i+1:]...)
 			break

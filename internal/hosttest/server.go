@@ -30,13 +30,6 @@ func (h *Host) configure() error {
 	h.config = &ssh.ServerConfig{
 		MaxAuthTries:  h.opts.MaxAuthTries,
 		ServerVersion: "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u7",
-		AuthLogCallback: func(_ ssh.ConnMetadata, method string, _ error) {
-			if method != "none" {
-				h.mu.Lock()
-				h.attempts++
-				h.mu.Unlock()
-			}
-		},
 		PublicKeyCallback: func(c ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			for _, k := range h.m.user(c.User()).Keys {
 				if string(k.Marshal()) == string(key.Marshal()) {
@@ -94,14 +87,12 @@ func (c *serverConn) serve() {
 		delete(c.h.conns, c)
 		c.h.mu.Unlock()
 	}()
-	conn, channels, requests, err := ssh.NewServerConn(c.tcp, c.h.config)
+	config := *c.h.config
+	config.AuthLogCallback = c.onAttempt
+	conn, channels, requests, err := ssh.NewServerConn(c.tcp, &config)
 	if err != nil {
 		return
 	}
-	c.h.mu.Lock()
-	c.user = conn.User()
-	c.h.total++
-	c.h.mu.Unlock()
 	c.running.Go(func() {
 		for r := range requests {
 			if r.WantReply { // keepalive@openssh.com among them: OpenSSH refuses what it does not know, and that is an answer
@@ -113,6 +104,19 @@ func (c *serverConn) serve() {
 		c.openChannel(nc)
 	}
 	_ = conn.Wait()
+}
+
+// onAttempt counts an attempt, and the login before the client hears of it: who has just logged in finds itself counted.
+func (c *serverConn) onAttempt(meta ssh.ConnMetadata, method string, err error) {
+	c.h.mu.Lock()
+	defer c.h.mu.Unlock()
+	if method != "none" {
+		c.h.attempts++
+	}
+	if err == nil {
+		c.user = meta.User()
+		c.h.total++
+	}
 }
 
 func (c *serverConn) openChannel(nc ssh.NewChannel) {

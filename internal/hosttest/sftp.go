@@ -174,7 +174,7 @@ func errReply(id uint32, err error) []byte {
 	switch {
 	case err == nil:
 		code = fxOK
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		code = fxEOF
 	case errors.As(err, &e):
 		switch e {

@@ -105,12 +105,11 @@ func (p *process) onCall(_ context.Context, args []string) ([]string, error) {
 	case name == "umask" && len(args) == 1:
 		return []string{"\x00umask"}, nil
 	case name == "umask":
-		n, err := strconv.ParseUint(args[1], 8, 32)
-		if err != nil || len(args) > 2 {
-			p.m.unknown(strings.Join(args, " "))
-			return []string{"false"}, nil
+		if n, err := strconv.ParseUint(args[1], 8, 32); err == nil && len(args) == 2 {
+			return []string{"eval", fmt.Sprintf("%s=%04o", umaskVar, n)}, nil
 		}
-		return []string{"eval", fmt.Sprintf("%s=%04o", umaskVar, n)}, nil
+		p.m.unknown(strings.Join(args, " "))
+		return []string{"false"}, nil
 	case name == "command" && len(args) > 2 && args[1] == "-v":
 		return append([]string{"\x00command-v"}, args[2:]...), nil
 	case name == "cd" && len(args) > 1 && args[1] == "--":
@@ -224,17 +223,22 @@ func (p *process) script(src io.Reader, stdin io.Reader, args []string) int {
 	}
 	feed, _ := src.(*lineFeed)
 	status := 0
-	err = syntax.NewParser(syntax.Variant(syntax.LangPOSIX)).Stmts(src, func(st *syntax.Stmt) bool {
+	for st, err := range syntax.NewParser(syntax.Variant(syntax.LangPOSIX)).StmtsSeq(src) {
+		if err != nil && !errors.Is(err, errCut) {
+			p.errorf("sh: 1: Syntax error: %v\n", err)
+			return 2
+		}
+		if err != nil || p.ctx.Err() != nil {
+			break
+		}
 		declare(st)
 		status = p.statusOf(r.Run(p.ctx, st))
 		if feed != nil {
 			feed.inStmt = false
 		}
-		return !r.Exited() && p.ctx.Err() == nil
-	})
-	if err != nil && !errors.Is(err, errCut) {
-		p.errorf("sh: 1: Syntax error: %v\n", err)
-		return 2
+		if r.Exited() {
+			break
+		}
 	}
 	return status
 }

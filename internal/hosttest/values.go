@@ -151,10 +151,8 @@ func parsePorts(p []byte) (set *[1 << 16]bool, taken int, err error) {
 	set = new([1 << 16]bool)
 	taken = min(len(p), page)
 	rest := p[:taken]
-	if taken < len(p) { // a number cut in two is left for the next write
-		for taken > 0 && digitOf(p[taken-1]) < 10 {
-			taken--
-		}
+	if taken < len(p) { // a range cut in two is left for the next write
+		taken = bytes.LastIndexByte(rest, ',') + 1
 		rest = p[:taken]
 	}
 	rest = bytes.TrimPrefix(rest, []byte("\n"))

@@ -72,7 +72,7 @@ func TestAccConnectionFailuresAreToldApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	nobody := closed.Addr().String()
-	closed.Close() //nolint:errcheck // its address is all that is wanted
+	closed.Close()
 	known := filepath.Join(t.TempDir(), "known_hosts")
 	host, port, _ := net.SplitHostPort(h.Addr())
 	_, other := newKey(t, "")
@@ -233,12 +233,13 @@ func TestAccCreateWaitsForABootingHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer relay.Close() //nolint:errcheck // a test's end
+	defer relay.Close()
+	_, port, _ := net.SplitHostPort(relay.Addr().String())
 	refused := make(chan int, 1)
 	go bootAfter(relay, m.Addr(), 2, refused)
-	c := strings.Replace(config(m, swappiness), "port = "+portOf(m), fmt.Sprintf("port = %d", relay.Addr().(*net.TCPAddr).Port), 1)
+	c := strings.Replace(config(m, swappiness), "port = "+portOf(m), "port = "+port, 1)
 	run(t, resource.TestStep{Config: c, ConfigPlanChecks: emptyAfter()})
-	relay.Close() //nolint:errcheck // a test's end
+	relay.Close()
 	if n := <-refused; n != 2 {
 		t.Errorf("%d connections were cut before one was let through, not 2", n)
 	}
@@ -255,12 +256,12 @@ func bootAfter(relay net.Listener, addr string, n int, refused chan<- int) {
 		}
 		if cut < n {
 			cut++
-			c.Close() //nolint:errcheck // being cut is its purpose
+			c.Close()
 			continue
 		}
 		to, err := net.Dial("tcp", addr)
 		if err != nil {
-			c.Close() //nolint:errcheck // the test fails by it
+			c.Close()
 			continue
 		}
 		go pump(c, to)
@@ -270,6 +271,6 @@ func bootAfter(relay net.Listener, addr string, n int, refused chan<- int) {
 
 func pump(from, to net.Conn) {
 	io.Copy(to, from) //nolint:errcheck // either side may end it
-	from.Close()      //nolint:errcheck // as above
-	to.Close()        //nolint:errcheck // as above
+	from.Close()
+	to.Close()
 }

@@ -59,8 +59,8 @@ func (r *kernelModuleResource) Metadata(_ context.Context, req resource.Metadata
 
 func (r *kernelModuleResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "A kernel module of a Linux host: loaded at once, and listed in `/etc/modules-load.d`, so that it is there at boot before systemd-sysctl sets the " +
-			"keys that it brings.",
+		MarkdownDescription: "A kernel module of a Linux host: loaded at once, and listed in `/etc/modules-load.d`, so that it is there at boot before " +
+			"systemd-sysctl sets the keys that it brings.",
 		Attributes: map[string]schema.Attribute{
 			"host": hostAttribute(),
 			"name": schema.StringAttribute{

@@ -76,7 +76,8 @@ func (t *target) reach(name types.String, diags *diag.Diagnostics) *host.Host {
 
 // warnUnread says at refresh that the state was not compared with the host.
 func warnUnread(diags *diag.Diagnostics) {
-	diags.AddWarning("host not read", "The provider's settings for this host are not known before the apply, so drift on it cannot be seen now. The state is kept as it was.")
+	diags.AddWarning("host not read", "The provider's settings for this host are not known before the apply, so drift on it cannot be seen now. "+
+		"The state is kept as it was.")
 }
 
 // splitID splits an import id HOST/REST at its first slash.

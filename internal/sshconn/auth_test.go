@@ -3,6 +3,8 @@ package sshconn
 import (
 	"errors"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -46,18 +48,33 @@ func startAgent(t *testing.T, keys ...any) {
 	t.Setenv("SSH_AUTH_SOCK", sock)
 }
 
-// fails runs a request that must fail with an *Error of this kind whose text has all the words, and no secret.
-func fails(t *testing.T, c *Conn, kind Kind, words ...string) *Error {
+// encryptedPEM is a key encrypted with the least work, which is still much for a race detector.
+func encryptedPEM(t *testing.T, key any, passphrase string) string {
 	t.Helper()
-	_, err := c.Run(t.Context(), echo("x"))
-	return wantError(t, c.settings, err, kind, words...)
+	file := filepath.Join(t.TempDir(), "key")
+	write(t, file, privatePEM(key))
+	if out, err := exec.Command("ssh-keygen", "-p", "-a", "1", "-f", file, "-P", "", "-N", passphrase).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
-func wantError(t *testing.T, s Settings, err error, kind Kind, words ...string) *Error {
+// fails runs a request that must fail with an *Error of this kind whose text has all the words, and no secret.
+func fails(t *testing.T, c *Conn, kind Kind, words ...string) {
+	t.Helper()
+	_, err := c.Run(t.Context(), echo("x"))
+	wantError(t, c.settings, err, kind, words...)
+}
+
+func wantError(t *testing.T, s Settings, err error, kind Kind, words ...string) {
 	t.Helper()
 	var e *Error
-	if !errors.As(err, &e) || e.Kind != kind {
-		t.Fatalf("got %v, want kind %q", err, (&Error{Kind: kind}).Summary())
+	if !errors.As(err, &e) || e.Kind != kind || e.Next == "" {
+		t.Fatalf("got %v, want kind %q and what to do about it", err, (&Error{Kind: kind}).Summary())
 	}
 	noSecret(t, s, e.Error())
 	for _, w := range words {
@@ -65,13 +82,13 @@ func wantError(t *testing.T, s Settings, err error, kind Kind, words ...string) 
 			t.Errorf("%q lacks %q", e, w)
 		}
 	}
-	return e
 }
 
 func TestLogin(t *testing.T) {
 	s := startSSHD(t)
 	on, off := true, false
 	manyKeys := []any{otherKey, ecdsaKey, userKey}
+	encrypted := encryptedPEM(t, userKey, "correct horse")
 	for _, tc := range []struct {
 		name   string
 		change func(*testing.T, *Settings)
@@ -80,19 +97,19 @@ func TestLogin(t *testing.T) {
 	}{
 		{"key", func(*testing.T, *Settings) {}, 0, nil},
 		{"encrypted key", func(_ *testing.T, s *Settings) {
-			s.PrivateKey, s.PrivateKeyPassphrase = privatePEM(userKey, "correct horse"), "correct horse"
+			s.PrivateKey, s.PrivateKeyPassphrase = encrypted, "correct horse"
 		}, 0, nil},
 		{"passphrase for a key that needs none", func(_ *testing.T, s *Settings) { s.PrivateKeyPassphrase = "correct horse" }, 0, nil},
-		{"encrypted key without passphrase", func(_ *testing.T, s *Settings) { s.PrivateKey = privatePEM(userKey, "correct horse") },
+		{"encrypted key without passphrase", func(_ *testing.T, s *Settings) { s.PrivateKey = encrypted },
 			KeyUnusable, []string{"encrypted", "private_key_passphrase"}},
 		{"wrong passphrase", func(_ *testing.T, s *Settings) {
-			s.PrivateKey, s.PrivateKeyPassphrase = privatePEM(userKey, "correct horse"), "battery staple"
+			s.PrivateKey, s.PrivateKeyPassphrase = encrypted, "battery staple"
 		}, KeyUnusable, []string{"does not decrypt"}},
-		{"path of a key", func(_ *testing.T, s *Settings) { s.PrivateKey = "~/.ssh/id_ed25519" }, KeyUnusable, []string{"not its path", `file("`}},
+		{"path of a key", func(_ *testing.T, s *Settings) { s.PrivateKey = "~/.ssh/id_web1" }, KeyUnusable, []string{"not its path", `file("`}},
 		{"public key", func(_ *testing.T, s *Settings) { s.PrivateKey = publicLine(userKey) }, KeyUnusable, []string{"public key"}},
 		{"PuTTY key", func(_ *testing.T, s *Settings) { s.PrivateKey = "PuTTY-User-Key-File-3: ssh-ed25519\n" }, KeyUnusable, []string{"puttygen"}},
 		{"broken key", func(_ *testing.T, s *Settings) { s.PrivateKey = s.PrivateKey[:120] + s.PrivateKey[130:] }, KeyUnusable, []string{"cannot be read"}},
-		{"wrong key", func(_ *testing.T, s *Settings) { s.PrivateKey = privatePEM(otherKey, "") },
+		{"wrong key", func(_ *testing.T, s *Settings) { s.PrivateKey = privatePEM(otherKey) },
 			AuthRefused, []string{"user root", ssh.FingerprintSHA256(public(otherKey)), "127.0.0.1"}},
 		{"unknown user", func(_ *testing.T, s *Settings) { s.User = "nobody-here" }, AuthRefused, []string{"user nobody-here"}},
 		{"nothing to log in with", func(_ *testing.T, s *Settings) { s.PrivateKey = "" }, AuthRefused, []string{"no key, agent or password"}},
@@ -147,7 +164,7 @@ func TestLogin(t *testing.T) {
 func TestRefusedLoginIsNotTriedAgainAtOnce(t *testing.T) {
 	s := startSSHD(t)
 	set := s.settings()
-	set.PrivateKey = privatePEM(otherKey, "")
+	set.PrivateKey = privatePEM(otherKey)
 	p := pool(t, set)
 	c := conn(t, p)
 	fails(t, c, AuthRefused)

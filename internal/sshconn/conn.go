@@ -33,16 +33,15 @@ type Conn struct {
 type dialing struct {
 	// waiters are those who use the link from its first moment on.
 	waiters int
-	done    chan struct{}
-	link    *link
-	err     error
+	// log carries the values, such as a logger, of the context of whoever began it.
+	log  context.Context
+	done chan struct{}
+	link *link
+	err  error
 }
 
 // errNotSent is given to a request that the connection was lost before: it certainly did not happen.
 var errNotSent = errors.New("the connection ended before the request was sent")
-
-// Host is the name that the connection was asked for by.
-func (c *Conn) Host() string { return c.host }
 
 // Batches counts the writes to the host's shell so far; each is one round trip.
 func (c *Conn) Batches() int { return int(c.batches.Load()) }
@@ -95,7 +94,7 @@ func (c *Conn) use(ctx context.Context) (*link, error) {
 	}
 	d := c.dialing
 	if d == nil {
-		d = &dialing{done: make(chan struct{})}
+		d = &dialing{done: make(chan struct{}), log: context.WithoutCancel(ctx)}
 		if !c.pool.own(func() { c.dial(d) }) {
 			c.mu.Unlock()
 			return nil, ErrClosed
@@ -129,7 +128,7 @@ func (c *Conn) release(l *link) {
 
 // dial makes the connection that d's waiters wait for.
 func (c *Conn) dial(d *dialing) {
-	l, err := c.connect()
+	l, err := c.connect(d.log)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d.link, d.err = l, err
@@ -175,7 +174,7 @@ func (c *Conn) fault(kind Kind, why, next string, err error) *Error {
 
 // cancelled is the error for a caller that went away before anything was sent for it.
 func (c *Conn) cancelled(ctx context.Context, when string) error {
-	return fmt.Errorf("%s (%s): given up %s: %w", c.host, c.addr, when, context.Cause(ctx))
+	return fmt.Errorf("given up on %s (%s) %s: %w", c.host, c.addr, when, context.Cause(ctx))
 }
 
 // lost is the error for a request whose reply is missing.

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// connect makes one try: TCP, handshake, login, and the shell.
-func (c *Conn) connect() (*link, error) {
+// connect makes one try: TCP, handshake, login, and the shell. The context is for logs alone.
+func (c *Conn) connect(log context.Context) (*link, error) {
 	login, err := c.login()
 	if err != nil {
 		return nil, err
@@ -62,20 +62,19 @@ func (c *Conn) connect() (*link, error) {
 	if err != nil {
 		return nil, c.handshakeFailed(ctx, keys, login, banner, err)
 	}
-	l, err := c.newLink(ssh.NewClient(conn, chans, reqs))
+	l, err := c.newLink(log, ssh.NewClient(conn, chans, reqs))
 	if err != nil {
 		return nil, err
 	}
 	if err := l.openShell(ctx); err != nil {
 		l.end(err)
 		<-l.over
-		var e *Error
-		if c.pool.ctx.Err() == nil && errors.As(err, &e) {
+		if e := (*Error)(nil); c.pool.ctx.Err() == nil && errors.As(err, &e) {
 			return nil, err
 		}
-		return nil, c.unreachable(ctx, "while the shell was started", err)
+		return nil, c.unreachable(ctx, "while the shell was started", context.Cause(l.ctx))
 	}
-	c.pool.log(ctx, "SSH connection made", map[string]any{"host": c.host, "address": c.addr, "user": c.settings.User, "sudo": c.settings.sudo()})
+	c.pool.log(log, "SSH connection made", map[string]any{"host": c.host, "address": c.addr, "user": c.settings.User, "sudo": c.settings.sudo()})
 	return l, nil
 }
 
@@ -83,9 +82,10 @@ func (c *Conn) connect() (*link, error) {
 func (c *Conn) handshakeFailed(ctx context.Context, keys *hostKeys, login *login, banner string, err error) error {
 	var algorithms *ssh.AlgorithmNegotiationError
 	text := err.Error()
+	accepted, keyFault := keys.outcome()
 	switch {
-	case keys.fault != nil:
-		return keys.fault
+	case keyFault != nil:
+		return keyFault
 	case errors.As(err, &algorithms):
 		return c.noAlgorithm(keys, algorithms)
 	case ctx.Err() != nil:
@@ -95,7 +95,7 @@ func (c *Conn) handshakeFailed(ctx context.Context, keys *hostKeys, login *login
 		return c.fault(Unreachable, "the host lets nobody in yet or any more ("+excerpt(banner)+")", "Try again when it is up", err)
 	case strings.Contains(text, "unable to authenticate"), strings.Contains(text, "Too many authentication failures"), strings.Contains(text, "authentication attempts"):
 		return login.refused(banner, err)
-	case keys.accepted && !cut(err):
+	case accepted && !cut(err):
 		// Our own side gave up: a question that nobody can answer, an agent that does not sign.
 		login.notes = append(login.notes, strings.TrimPrefix(text, "ssh: handshake failed: "))
 		return login.refused(banner, err)

@@ -59,9 +59,9 @@ type Error struct {
 func (e *Error) Summary() string {
 	switch e.Kind {
 	case Misconfigured:
-		return "Invalid SSH settings"
+		return "invalid SSH settings"
 	case Unreachable:
-		return "Host cannot be reached over SSH"
+		return "host cannot be reached over SSH"
 	case AuthRefused:
 		return "SSH login refused"
 	case KeyUnusable:
@@ -75,7 +75,7 @@ func (e *Error) Summary() string {
 	case SudoRefused:
 		return "sudo refused"
 	case NoShell:
-		return "No POSIX shell on the host"
+		return "no POSIX shell on the host"
 	default:
 		return "SSH connection lost, outcome unknown"
 	}
@@ -115,11 +115,11 @@ type FileError struct {
 func (e *FileError) Summary() string {
 	switch e.Op {
 	case "remove":
-		return "File could not be removed"
+		return "file could not be removed"
 	case "sync":
-		return "File could not be made durable"
+		return "file could not be made durable"
 	default:
-		return "File could not be written"
+		return "file could not be written"
 	}
 }
 
@@ -149,6 +149,7 @@ var kernelWords = []struct{ phrase, word string }{
 	{"Input/output error", "Input/output error"},
 	{"I/O error", "Input/output error"},
 	{"Is a directory", "Is a directory"},
+	{"is a directory", "Is a directory"}, // BusyBox rm
 	{"Not a directory", "Not a directory"},
 	{"File name too long", "File name too long"},
 	{"Filename too long", "File name too long"},

@@ -151,28 +151,31 @@ func (w *writing) run(ctx context.Context) error {
 
 // steps writes by SFTP, and by the shell whatever SFTP cannot: its "Failure" says too little, a server may lack fsync, and a directory may be missing.
 func (w *writing) steps(ctx context.Context) error {
-	switch err := w.bySFTP(ctx); {
-	case err == nil:
-		w.stage.Store(scripted)
-		err = w.link.fileScript(ctx, "write", w.name, shell.Script{Name: "sync " + w.dir, Text: saveScript + syncDirScript, Args: []string{w.dir}})
-		if e := (*FileError)(nil); err != nil && !errors.As(err, &e) {
-			return w.link.conn.lost("write "+w.name, err)
-		}
-		return err
+	l := w.link
+	err := w.bySFTP(ctx)
+	script := shell.Script{Name: "sync " + w.dir, Text: saveScript + syncDirScript, Args: []string{w.dir}}
+	renamed := w.stage.Load() == renaming
+	switch {
 	case errors.Is(err, errAbandoned):
 		return err
-	}
-	renamed := w.stage.Load() == renaming
-	if !renamed && !w.stage.CompareAndSwap(preparing, scripted) {
+	case err != nil && !answered(err) && !l.answers():
+		err = errNotSent
+	case !renamed && !w.stage.CompareAndSwap(preparing, scripted):
 		return errAbandoned
+	default:
+		w.stage.Store(scripted)
+		if err != nil {
+			script = shell.Script{Name: "write " + w.name, Text: saveScript + writeScript, Args: []string{w.dir, w.base}, Stdin: w.content}
+		}
+		err = l.fileScript(ctx, "write", w.name, script)
 	}
-	w.stage.Store(scripted)
-	err := w.link.fileScript(ctx, "write", w.name,
-		shell.Script{Name: "write " + w.name, Text: saveScript + writeScript, Args: []string{w.dir, w.base}, Stdin: w.content})
-	if e := (*FileError)(nil); renamed && err != nil && !errors.As(err, &e) {
-		return w.link.conn.lost("write "+w.name, err) // the rename may have come through
+	if file := (*FileError)(nil); !renamed || err == nil || errors.As(err, &file) {
+		return err
 	}
-	return err
+	if errors.Is(err, errNotSent) {
+		err = context.Cause(l.ctx) // that was the script: the rename may have come through
+	}
+	return l.conn.lost("write "+w.name, err)
 }
 
 // turn is where writers of one file wait for each other: they share its temporary file.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 
 	skeema "github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
@@ -20,9 +21,17 @@ type hostKeys struct {
 	known  *knownHosts
 	// algorithms are those to ask the host for. Left to the library's own order, a known host may show a key of another type, which would look changed.
 	algorithms []string
-	// accepted says that the host's key was good, fault why it was not.
+
+	mu       sync.Mutex // the library checks in a goroutine that may outlive a failed handshake
 	accepted bool
 	fault    error
+}
+
+// outcome says that the host's key was good, or why it was not; neither while no key was seen.
+func (k *hostKeys) outcome() (accepted bool, fault error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.accepted, k.fault
 }
 
 // hostKeys reads the known_hosts files, unless the host's key is pinned.
@@ -61,6 +70,8 @@ func (c *Conn) hostKeys() (*hostKeys, error) {
 
 // check is the ssh.HostKeyCallback.
 func (k *hostKeys) check(addr string, remote net.Addr, key ssh.PublicKey) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.pinned != nil {
 		if !bytes.Equal(k.pinned.Marshal(), key.Marshal()) {
 			k.fault = k.changed(key, "host_key is "+fingerprint(k.pinned))
@@ -115,14 +126,15 @@ func (k *hostKeys) unknown(addr string, key ssh.PublicKey, why string, err error
 	if len(k.known.bad) > 0 {
 		why += "; left out: " + strings.Join(k.known.bad, ", ")
 	}
-	return k.conn.fault(HostKeyUnknown, why, fmt.Sprintf("Compare the fingerprint at the host itself (ssh-keygen -lf), then set host_key = \"%s\", or add this line to %s: %s",
-		strings.TrimSpace(string(ssh.MarshalAuthorizedKey(plain))), k.known.first, skeema.Line([]string{addr}, plain)), err)
+	next := "Compare the fingerprint at the host itself (ssh-keygen -lf); if it is the same, set host_key = \"%s\", or add the line '%s' to %s"
+	return k.conn.fault(HostKeyUnknown, why,
+		fmt.Sprintf(next, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(plain))), skeema.Line([]string{addr}, plain), k.known.first), err)
 }
 
 // noAlgorithm is the fault for a host that shares no algorithm with us; trying again does not mend it.
 func (c *Conn) noAlgorithm(k *hostKeys, err *ssh.AlgorithmNegotiationError) error {
 	if k.pinned != nil && err.What == "host key" {
-		return c.fault(HostKeyChanged, fmt.Sprintf("host_key is %s, and the host has no key of that type, only for %s",
+		return c.fault(HostKeyChanged, fmt.Sprintf("host_key is %s, and the host has no key of that type, only %s",
 			fingerprint(k.pinned), strings.Join(err.RequestedAlgorithms, ", ")), "If the host was rebuilt, compare the fingerprint at the host itself and correct host_key", err)
 	}
 	e := c.fault(Unreachable, "there is no SSH algorithm in common: "+strings.TrimPrefix(err.Error(), "ssh: no common algorithm for "), "Update the host's SSH server", err)

@@ -17,8 +17,10 @@ type link struct {
 	files  fileServer
 
 	// ctx is done when the link is over; its cause says why.
-	ctx  context.Context
-	end  context.CancelCauseFunc
+	ctx context.Context
+	end context.CancelCauseFunc
+	// log is for logs alone.
+	log  context.Context
 	work sync.WaitGroup
 	// over is closed when all goroutines are gone.
 	over chan struct{}
@@ -41,8 +43,8 @@ var (
 )
 
 // newLink takes over client. It fails only when the pool is closed.
-func (c *Conn) newLink(client *ssh.Client) (*link, error) {
-	l := &link{conn: c, client: client, over: make(chan struct{}), users: 1}
+func (c *Conn) newLink(log context.Context, client *ssh.Client) (*link, error) {
+	l := &link{conn: c, client: client, log: log, over: make(chan struct{}), users: 1}
 	l.files.opened = make(chan struct{})
 	l.ctx, l.end = context.WithCancelCause(c.pool.ctx)
 	l.work.Go(func() {
@@ -71,7 +73,7 @@ func (l *link) supervise() {
 	if l.files.client != nil {
 		_ = l.files.client.Close()
 	}
-	l.conn.pool.log(l.ctx, "SSH connection closed", map[string]any{"host": l.conn.host, "address": l.conn.addr, "why": context.Cause(l.ctx).Error()})
+	l.conn.pool.log(l.log, "SSH connection closed", map[string]any{"host": l.conn.host, "address": l.conn.addr, "why": context.Cause(l.ctx).Error()})
 	close(l.over)
 }
 
@@ -86,19 +88,28 @@ func (l *link) spawn(f func()) bool {
 	return true
 }
 
+// answers asks what every SSH server answers, with yes or no. False means that the link is over. It blocks as long as nothing comes back; the end of the link frees it.
+func (l *link) answers() bool {
+	_, _, err := l.client.SendRequest("keepalive@openssh.com", true, nil)
+	if err != nil {
+		l.end(errHangup)
+	}
+	return err == nil
+}
+
 // watch ends the link when it is idle, or when the host no longer answers.
 func (l *link) watch() {
 	idle := time.NewTimer(l.conn.pool.config.IdleTimeout)
 	defer idle.Stop()
 	tick := time.NewTicker(l.conn.pool.pace.keepalive)
 	defer tick.Stop()
-	answers := make(chan struct{}, 1)
+	answered := make(chan struct{}, 1)
 	waiting, misses := false, 0
 	for {
 		select {
 		case <-l.ctx.Done():
 			return
-		case <-answers:
+		case <-answered:
 			waiting, misses = false, 0
 		case <-idle.C:
 			again, retired := l.conn.retire(l)
@@ -110,10 +121,9 @@ func (l *link) watch() {
 		case <-tick.C:
 			if !waiting {
 				waiting = true
-				// SendRequest knows no time limit; closing the client frees it.
 				l.work.Go(func() {
-					if _, _, err := l.client.SendRequest("keepalive@openssh.com", true, nil); err == nil {
-						answers <- struct{}{}
+					if l.answers() {
+						answered <- struct{}{}
 					}
 				})
 				continue

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"strings"
 	"sync"
@@ -96,7 +97,7 @@ func (p *process) await(line string) <-chan bool {
 				return
 			}
 			_, _ = p.printed.Write(got)
-			if err != nil && err != bufio.ErrBufferFull {
+			if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 				found <- false
 				return
 			}

@@ -55,8 +55,14 @@ func (l *link) command(ctx context.Context, command string) (*process, error) {
 // openShell starts the link's session.
 func (l *link) openShell(ctx context.Context) error {
 	p, err := l.command(ctx, shellCommand)
-	if err != nil {
+	var known *Error
+	switch {
+	case err == nil:
+	case errors.As(err, &known), cut(err), l.ctx.Err() != nil, ctx.Err() != nil:
 		return err
+	default:
+		return l.conn.fault(NoShell, "the login as "+l.conn.settings.User+" works, but the host runs no command ("+strings.TrimPrefix(err.Error(), "ssh: ")+")",
+			"Look at ForceCommand, MaxSessions and the user's shell on the host", err)
 	}
 	n := nonce()
 	if _, err := io.WriteString(p.in, shell.Prologue(n)); err != nil && !errors.Is(err, io.EOF) {
@@ -114,7 +120,7 @@ func (c *Conn) noRoot(p *process, err error) error {
 			"Set sudo_password, give the user a NOPASSWD line in sudoers, or log in as root")
 	case has("sudo: command not found", "sudo: not found", "sudo': No such file", "sudo’: No such file", "sudo: No such file", "Unknown command: sudo"):
 		return refused("there is no sudo on the host", "Install sudo, or log in as root")
-	case has("sudo"):
+	case has("sudo: "):
 		return refused("it said: "+quoted, next)
 	default:
 		return c.noShell(p, err)

@@ -252,7 +252,7 @@ func TestConnectionInUseIsNotIdle(t *testing.T) {
 func TestHostThatGoesDarkIsNoticed(t *testing.T) {
 	s := startSSHD(t)
 	w := startWire(t, s.addr)
-	c := conn(t, pool(t, w.settings(s.settings()), func(p *Pool) { p.pace.keepalive = 10 * time.Millisecond }))
+	c := conn(t, pool(t, w.settings(s.settings()), func(p *Pool) { p.pace.keepalive = 300 * time.Millisecond }))
 	mustEcho(t, c)
 	w.dark()
 	_, err := c.Run(t.Context(), echo("x"))
@@ -266,9 +266,10 @@ func TestClosedPoolAnswersEverybody(t *testing.T) {
 	p := pool(t, s.settings())
 	c := conn(t, p)
 	mustEcho(t, c)
+	script, _ := hold(t)
 	got := make(chan error, 1)
 	go func() {
-		_, err := c.Run(context.Background(), shell.Script{Name: "sleep", Text: "sleep 1000"})
+		_, err := c.Run(context.Background(), script)
 		got <- err
 	}()
 	until(t, "request sent", func() bool { return c.Batches() == 2 })

@@ -3,6 +3,7 @@ package sshconn
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -35,6 +36,8 @@ type session struct {
 
 // request is one script on its way. Its result is set before done is closed.
 type request struct {
+	// ctx is for logs alone: whoever asked withdraws the request.
+	ctx        context.Context
 	name, text string
 	done       chan struct{}
 	res        shell.Result
@@ -54,7 +57,7 @@ func (s *session) run(ctx context.Context, script shell.Script) (shell.Result, e
 	if err != nil {
 		return shell.Result{}, fmt.Errorf("script %s: %w", script.Name, err)
 	}
-	r := &request{name: script.Name, text: text, done: make(chan struct{})}
+	r := &request{ctx: ctx, name: script.Name, text: text, done: make(chan struct{})}
 	s.mu.Lock()
 	if s.over {
 		s.mu.Unlock()
@@ -124,7 +127,7 @@ func (s *session) send() {
 			names[i] = r.name
 		}
 		c := s.link.conn
-		c.pool.log(s.link.ctx, "batch for the host's shell",
+		c.pool.log(batch[0].ctx, "batch for the host's shell",
 			map[string]any{"host": c.host, "batch": c.batches.Add(1), "scripts": strings.Join(names, " "), "bytes": text.Len()})
 		if n, err := io.WriteString(s.in, text.String()); err != nil {
 			if n == 0 {
@@ -151,7 +154,7 @@ func (s *session) receive(out io.Reader) {
 		if e := s.took(buf[:n]); e != nil {
 			err = e
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = errShellEnd
 		}
 		if err != nil {

@@ -115,6 +115,9 @@ func (c Config) resolve(host string) (Settings, error) {
 	if s.Port < 1 || s.Port > 65535 {
 		return s, malformed(fmt.Sprintf("%d is no TCP port", s.Port), "A port is a number from 1 to 65535")
 	}
+	if strings.ContainsAny(s.SudoPassword, "\r\n\x00") {
+		return s, malformed("its sudo_password holds a line break, after which it would be a command", "Where it comes from a file, use chomp(file(...))")
+	}
 	if s.HostKey != "" {
 		if _, err := parseHostKey(s.HostKey); err != nil {
 			return s, malformed("its host_key is not a public key ("+err.Error()+")", hostKeyForm)

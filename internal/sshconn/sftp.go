@@ -37,7 +37,7 @@ func (l *link) sftp(ctx context.Context) (*sftp.Client, error) {
 			defer cancel()
 			var err error
 			if l.files.client, err = l.openSFTP(ctx); err != nil {
-				c.pool.log(ctx, "no SFTP, files go through the shell", map[string]any{"host": c.host, "address": c.addr, "why": excerpt(err.Error(), c.secrets()...)})
+				c.pool.log(l.log, "no SFTP, files go through the shell", map[string]any{"host": c.host, "address": c.addr, "why": excerpt(err.Error(), c.secrets()...)})
 			}
 		}) {
 			close(l.files.opened)
@@ -90,6 +90,12 @@ func (l *link) openSFTP(ctx context.Context) (*sftp.Client, error) {
 		}
 	}
 	return client, nil
+}
+
+// answered reports whether err is an answer of the SFTP server, or says that there is none, and so no end of the connection.
+func answered(err error) bool {
+	var status *sftp.StatusError
+	return errors.As(err, &status) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) || errors.Is(err, errNoSFTP)
 }
 
 // bySFTP writes the temporary file, makes it durable, and renames it. On an error the stage says whether the rename was sent.

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,11 +48,11 @@ type sshd struct {
 
 const sshdPath = "/usr/sbin/sshd"
 
-// startSSHD starts a server that lets root in with keyPair(t, "user"), and whose host key is keyPair(t, "host").
+// startSSHD starts a server whose configuration has these lines; one that begins with # is a shell command for the server's own mount namespace. It lets root in with keyPair(t, "user"), and whose host key is keyPair(t, "host").
 func startSSHD(t *testing.T, lines ...string) *sshd {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("NOT TESTED: a real sshd needs root, and this is not root")
+	if runtime.GOOS != "linux" || os.Getuid() != 0 {
+		t.Skip("NOT TESTED: a real sshd is run on Linux, by root")
 	}
 	if _, err := os.Stat(sshdPath); err != nil {
 		t.Skip("NOT TESTED: there is no OpenSSH server here: ", err)
@@ -75,6 +76,11 @@ func startSSHD(t *testing.T, lines ...string) *sshd {
 		"ListenAddress 127.0.0.1", "Port " + port, "UsePAM no", "PidFile none", "StrictModes no", "PermitRootLogin prohibit-password",
 		"AuthorizedKeysFile " + filepath.Join(s.dir, "authorized_keys"), "LogLevel VERBOSE",
 	}
+	for _, l := range lines {
+		if mounts, ok := strings.CutPrefix(l, "#"); ok {
+			write(t, filepath.Join(s.dir, "mounts"), mounts+"\n")
+		}
+	}
 	config = append(config, lines...)
 	if !strings.Contains(strings.Join(lines, "\n"), "Subsystem") {
 		config = append(config, "Subsystem sftp internal-sftp")
@@ -89,7 +95,8 @@ func startSSHD(t *testing.T, lines ...string) *sshd {
 func (s *sshd) start() {
 	s.t.Helper()
 	// The end of its standard input ends it and the processes of its connections, however the test ends.
-	s.cmd = exec.Command("/bin/sh", "-c", `"$1" -D -e -f "$2" & cat >/dev/null; kill -9 $(ps -o pid= --ppid $!) $!`, "sh", sshdPath, filepath.Join(s.dir, "sshd_config"))
+	mounts, _ := os.ReadFile(filepath.Join(s.dir, "mounts"))
+	s.cmd = exec.Command("unshare", "--mount", "/bin/sh", "-c", string(mounts)+`"$1" -D -e -f "$2" & cat >/dev/null; kill -9 $(ps -o pid= --ppid $!) $!`, "sh", sshdPath, filepath.Join(s.dir, "sshd_config"))
 	out, err := s.cmd.StderrPipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -156,7 +163,7 @@ func (s *sshd) settings() Settings {
 	host, port, _ := net.SplitHostPort(s.addr)
 	no := false
 	n, _ := strconv.Atoi(port)
-	return Settings{Address: host, Port: n, User: "root", PrivateKey: privatePEM(userKey, ""), HostKey: publicLine(hostKey), Agent: &no}
+	return Settings{Address: host, Port: n, User: "root", PrivateKey: privatePEM(userKey), HostKey: publicLine(hostKey), Agent: &no}
 }
 
 // pool returns a pool with one host, "web1", and closes it at the end of the test.
@@ -232,14 +239,8 @@ func newKey() any {
 	return key
 }
 
-func privatePEM(key any, passphrase string) string {
-	var block *pem.Block
-	var err error
-	if passphrase == "" {
-		block, err = ssh.MarshalPrivateKey(key, "")
-	} else {
-		block, err = ssh.MarshalPrivateKeyWithPassphrase(key, "", []byte(passphrase))
-	}
+func privatePEM(key any) string {
+	block, err := ssh.MarshalPrivateKey(key, "")
 	if err != nil {
 		panic(err)
 	}
@@ -259,7 +260,7 @@ func publicLine(key any) string { return string(ssh.MarshalAuthorizedKey(public(
 func hostKeyFile(t *testing.T, dir string, key any) string {
 	t.Helper()
 	name := filepath.Join(dir, "host_"+public(key).Type())
-	write(t, name, privatePEM(key, ""))
+	write(t, name, privatePEM(key))
 	return name
 }
 

@@ -108,7 +108,7 @@ func listen(t *testing.T, serve func(net.Conn)) Settings {
 		all.Wait()
 	})
 	s, _ := parseTarget(l.Addr().String())
-	s.HostKey, s.PrivateKey = publicLine(hostKey), privatePEM(userKey, "")
+	s.HostKey, s.PrivateKey = publicLine(hostKey), privatePEM(userKey)
 	return s
 }
 

@@ -1,0 +1,129 @@
+package sshconn
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/hosttest"
+	"github.com/host-provider/terraform-provider-host/internal/shell"
+)
+
+var accounts = []account{
+	{name: "root"},
+	{name: "free", password: "free-secret", sudo: "nopasswd"},
+	{name: "ops", password: "ops-secret", sudo: "password"},
+	{name: "guest", password: "guest-secret"},
+}
+
+var whoami = shell.Script{Name: "id", Text: "id -u"}
+
+func TestSudo(t *testing.T) {
+	onMachines(t, machineOptions{users: accounts}, func(t *testing.T, m machine) {
+		for _, tc := range []struct {
+			name, user, password string
+			sudo                 bool
+			kind                 Kind // 0: it works
+			words                []string
+		}{
+			{name: "root needs none", user: "root", sudo: true},
+			{name: "without a password", user: "free", sudo: true},
+			{name: "password set that sudo does not ask for", user: "free", password: "free-secret", sudo: true},
+			{name: "right password", user: "ops", password: "ops-secret", sudo: true},
+			{name: "wrong password", user: "ops", password: "not-the-secret", sudo: true, kind: SudoRefused, words: []string{"did not accept the password of user ops"}},
+			{name: "password needed and not set", user: "ops", sudo: true, kind: SudoRefused, words: []string{"wants a password", "sudo_password"}},
+			{name: "not in sudoers", user: "guest", password: "guest-secret", sudo: true, kind: SudoRefused, words: []string{"guest may not run"}},
+			{name: "not in sudoers, no password set", user: "guest", sudo: true, kind: SudoRefused, words: []string{"user guest"}},
+			{name: "off", user: "guest"},
+		} {
+			t.Run(tc.name, func(t *testing.T) {
+				set := reach(m, tc.user)
+				set.Sudo, set.SudoPassword = &tc.sudo, tc.password
+				c := conn(t, pool(t, set))
+				if tc.kind != 0 {
+					fails(t, c, tc.kind, tc.words...)
+					return
+				}
+				res, err := c.Run(t.Context(), whoami)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, _ := res.Get("")
+				if isRoot := strings.TrimSpace(got) == "0"; isRoot != (tc.sudo || tc.user == "root") {
+					t.Errorf("runs as user %s", got)
+				}
+				mustEcho(t, c)
+			})
+		}
+	})
+}
+
+func TestPasswordLogin(t *testing.T) {
+	onMachines(t, machineOptions{users: accounts}, func(t *testing.T, m machine) {
+		set := reach(m, "ops")
+		set.PrivateKey, set.Password = "", "ops-secret"
+		mustEcho(t, conn(t, pool(t, set)))
+		set.PrivateKey = privatePEM(otherKey)
+		mustEcho(t, conn(t, pool(t, set))) // after a key that is refused, on the same connection
+		set.PrivateKey, set.Password = "", "not-the-secret"
+		fails(t, conn(t, pool(t, set)), AuthRefused, "tried: password")
+	})
+}
+
+func TestSudoThatWantsATerminal(t *testing.T) {
+	h := realHost(t, machineOptions{users: accounts, sudoers: "Defaults requiretty"})
+	on := true
+	for user, password := range map[string]string{"free": "", "ops": "ops-secret"} {
+		set := reach(h, user)
+		set.Sudo, set.SudoPassword = &on, password
+		fails(t, conn(t, pool(t, set)), SudoRefused, "requiretty")
+	}
+}
+
+func TestHostWithoutSudo(t *testing.T) {
+	h := realHost(t, machineOptions{users: accounts})
+	h.Sh("rm $(command -v sudo)")
+	on := true
+	for user, password := range map[string]string{"free": "", "ops": "ops-secret"} {
+		set := reach(h, user)
+		set.Sudo, set.SudoPassword = &on, password
+		fails(t, conn(t, pool(t, set)), SudoRefused, "no sudo on the host")
+	}
+}
+
+func TestForcedCommandIsNoShell(t *testing.T) {
+	onMachines(t, machineOptions{forceCommand: "echo go away"}, func(t *testing.T, m machine) {
+		fails(t, conn(t, pool(t, reach(m, "root"))), NoShell, "go away")
+	})
+}
+
+func TestPasswordDoesNotReachAForcedCommandThatQuotesThePrompt(t *testing.T) {
+	h := realHost(t, machineOptions{users: accounts, forceCommand: `printf %s "not allowed: $SSH_ORIGINAL_COMMAND" >&2; head -n 1 >/tmp/heard`})
+	on := true
+	set := reach(h, "ops")
+	set.Sudo, set.SudoPassword = &on, "ops-secret"
+	p := pool(t, set)
+	p.config.ConnectTimeout /= 10
+	fails(t, conn(t, p), NoShell, "not allowed")
+	if heard, _ := h.ReadFile("/tmp/heard"); strings.Contains(heard, "secret") {
+		t.Error("the password was sent to a command that did not ask for it")
+	}
+}
+
+func TestNoiseBeforeTheShellIsSkipped(t *testing.T) {
+	h, err := hosttest.Start(hosttest.Options{LoginNoise: "Welcome\nto web1\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	set := reach(h, "root")
+	set.PrivateKey = h.PrivateKey()
+	c := conn(t, pool(t, set))
+	mustEcho(t, c)
+	// Before an SFTP server it is what breaks the protocol: files go through the shell.
+	if err := c.WriteFile(t.Context(), "/etc/sysctl.d/x.conf", "x\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := h.ReadFile("/etc/sysctl.d/x.conf"); got != "x\n" {
+		t.Errorf("wrote %q", got)
+	}
+}

@@ -1,0 +1,109 @@
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
+)
+
+func TestHostThatAllowsOneSessionTakesFilesThroughTheShell(t *testing.T) {
+	s := startSSHD(t, "MaxSessions 1")
+	c := conn(t, pool(t, s.settings()))
+	file := filepath.Join(t.TempDir(), "x.conf")
+	for range 2 {
+		if err := c.WriteFile(t.Context(), file, "x\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(file); string(got) != "x\n" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if n := s.count("Accepted publickey"); n != 1 {
+		t.Errorf("%d logins, want 1", n)
+	}
+}
+
+func TestHostThatAllowsNoSession(t *testing.T) {
+	s := startSSHD(t, "MaxSessions 0")
+	fails(t, conn(t, pool(t, s.settings())), NoShell, "runs no command")
+}
+
+func TestKeyboardInteractiveLogin(t *testing.T) {
+	if err := realAvailable(); err != nil {
+		t.Skipf("NOT TESTED: %v", err)
+	}
+	h, err := sshdtest.Start(sshdtest.Options{
+		Users:      []sshdtest.User{{Name: "ops", Password: "ops-secret"}},
+		SSHDConfig: "UsePAM yes\nPasswordAuthentication no\nKbdInteractiveAuthentication yes",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	set := reach(h, "ops")
+	set.PrivateKey, set.Password = "", "ops-secret"
+	mustEcho(t, conn(t, pool(t, set)))
+	set.Password = "not-the-secret"
+	fails(t, conn(t, pool(t, set)), AuthRefused, "keyboard-interactive")
+}
+
+func TestFileOperationsEndWithTheirContextOnADarkNetwork(t *testing.T) {
+	s := startSSHD(t)
+	w := startWire(t, s.addr)
+	c := conn(t, pool(t, w.settings(s.settings())))
+	dir := t.TempDir()
+	if err := c.WriteFile(t.Context(), dir+"/a.conf", "a\n"); err != nil {
+		t.Fatal(err)
+	}
+	w.dark()
+	for name, do := range map[string]func(context.Context) error{
+		"write":  func(ctx context.Context) error { return c.WriteFile(ctx, dir+"/a.conf", "b\n") },
+		"remove": func(ctx context.Context) error { return c.Remove(ctx, dir+"/a.conf") },
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		got := make(chan error, 1)
+		before := c.Batches()
+		go func() { got <- do(ctx) }()
+		if name == "remove" {
+			until(t, "the script is sent", func() bool { return c.Batches() > before })
+		}
+		cancel()
+		err := <-got
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if lost := errors.Is(err, ErrLost); lost != (name == "remove") {
+			t.Errorf("%s: lost is %v: %v", name, lost, err)
+		}
+	}
+	if got, _ := os.ReadFile(dir + "/a.conf"); string(got) != "a\n" {
+		t.Errorf("the file holds %q", got)
+	}
+}
+
+func TestWriteThatWaitsForTheShellIsWithdrawn(t *testing.T) {
+	s := startSSHD(t, "Subsystem sftp /bin/false")
+	c := conn(t, pool(t, s.settings()))
+	file := filepath.Join(t.TempDir(), "x.conf")
+	if err := c.WriteFile(t.Context(), file, "old\n"); err != nil {
+		t.Fatal(err)
+	}
+	free := busy(t, c)
+	ctx, cancel := context.WithCancel(t.Context())
+	got := make(chan error, 1)
+	go func() { got <- c.WriteFile(ctx, file, "new\n") }()
+	queued(t, c, 1)
+	cancel()
+	if err := <-got; !errors.Is(err, context.Canceled) || errors.Is(err, ErrLost) {
+		t.Errorf("got %v", err)
+	}
+	free()
+	mustEcho(t, c)
+	if got, _ := os.ReadFile(file); string(got) != "old\n" {
+		t.Errorf("the file holds %q", got)
+	}
+}
