@@ -3,6 +3,8 @@ package boot
 
 import (
 	"maps"
+	"path"
+	"slices"
 
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
@@ -21,6 +23,19 @@ type Snapshot struct {
 	Loaded, SysModules, Builtin map[string]bool
 	// Values are the files under /proc/sys and /sys/module that were read, by path.
 	Values map[string]Reading
+
+	// Cmdline is the kernel command line, as cat /proc/cmdline prints it.
+	Cmdline string
+	// Init names what starts services: "systemd" where /run/systemd/system is a directory, "openrc" where /run/openrc is one; "" for anything else.
+	Init string
+	// ProcSysReadOnly says that /proc/mounts shows the mount that holds /proc/sys/net as ro, as in a container: systemd-sysctl is then not started. What
+	// [ -w ] says of a directory there means nothing.
+	ProcSysReadOnly bool
+	// Trees are the kernels with a directory in /lib/modules, each with what grep finds in its modules.dep and modules.alias; nil when nobody looked.
+	Trees []Tree
+	// LookedFor are the modules, in canonical spelling, that every tree was searched for besides those that modules-load.d files and the command line
+	// name and all tcp_* and sch_*: of any other, a tree's silence says nothing.
+	LookedFor map[string]bool
 }
 
 // Reading is what reading one file of /proc/sys or /sys/module gave.
@@ -54,6 +69,12 @@ func (s *Snapshot) Has(module string) bool {
 	return s.Loaded[kmod.Canonical(module)] || s.IsBuiltin(module)
 }
 
+// Searched reports whether the module trees were searched for this module.
+func (s *Snapshot) Searched(module string) bool {
+	m := kmod.Canonical(module)
+	return s.LookedFor[m] || slices.ContainsFunc(s.Trees, func(t Tree) bool { return t.Dep[m] != nil || t.Alias[m] != nil || t.Builtin[m] })
+}
+
 // File returns the file at this path, of whichever family.
 func (s *Snapshot) File(path string) (confdir.File, bool) {
 	for _, family := range [][]confdir.File{s.Sysctl, s.ModulesLoad, s.Modprobe} {
@@ -68,11 +89,47 @@ func (s *Snapshot) File(path string) (confdir.File, bool) {
 
 // Assigned is what the sysctl.d files, in the order systemd-sysctl reads them, set the key to when the file at path except is not there.
 func (s *Snapshot) Assigned(k sysctl.Key, except string) (sysctl.Assignment, bool) {
-	var rest []confdir.File
-	for _, f := range s.Sysctl {
-		if f.Path != except {
-			rest = append(rest, f)
-		}
+	return sysctl.Effective(s.WithoutFile(except).Sysctl, k)
+}
+
+// WithFile returns a copy of s in which f stands at its path, in the family of its directory: a change before it is made.
+func (s *Snapshot) WithFile(f confdir.File) *Snapshot {
+	c := *s
+	family := c.family(f.Path)
+	if family == nil {
+		return s
 	}
-	return sysctl.Effective(rest, k)
+	*family = append(slices.DeleteFunc(slices.Clone(*family), func(old confdir.File) bool { return old.Path == f.Path }), f)
+	return &c
+}
+
+// WithoutFile returns a copy of s without the file at this path.
+func (s *Snapshot) WithoutFile(p string) *Snapshot {
+	c := *s
+	if family := c.family(p); family != nil {
+		*family = slices.DeleteFunc(slices.Clone(*family), func(f confdir.File) bool { return f.Path == p })
+	}
+	return &c
+}
+
+// AddFile puts a file that was read into its family. One of no family is /etc/sysctl.conf.
+func (s *Snapshot) AddFile(f confdir.File) {
+	if family := s.family(f.Path); family != nil {
+		*family = append(*family, f)
+		return
+	}
+	s.SysctlConf = &f
+}
+
+// family is the list that a path belongs to, by its directory's name.
+func (s *Snapshot) family(p string) *[]confdir.File {
+	switch path.Base(path.Dir(p)) {
+	case "sysctl.d":
+		return &s.Sysctl
+	case "modules-load.d":
+		return &s.ModulesLoad
+	case "modprobe.d":
+		return &s.Modprobe
+	}
+	return nil
 }

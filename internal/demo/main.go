@@ -110,14 +110,11 @@ func (s *story) tell() error {
 	}
 	for _, step := range []func() error{
 		func() error {
-			s.say("1. A sysctl alone. A firewall rule has loaded nf_conntrack on demand, so the key is there, and everything looks right.")
-			return s.write("provider.tf", fmt.Sprintf(settings, port, s.host.HostKey()))
+			s.say("1. By hand. A firewall rule has loaded nf_conntrack on demand, so the key is there; it is set and written to sysctl.d, and everything looks right.")
+			return s.onHost("iptables -A INPUT -m conntrack --ctstate INVALID -j DROP")
 		},
-		func() error { return s.onHost("iptables -A INPUT -m conntrack --ctstate INVALID -j DROP") },
-		func() error { return s.write("main.tf", alone) },
-		s.init,
-		func() error { return s.terraform(0, "apply", "-auto-approve") },
-		func() error { return s.reads("1") },
+		func() error { return s.onHost("echo '" + key + " = 1' >/etc/sysctl.d/50-conntrack.conf") },
+		func() error { return s.onHost("sysctl -w " + key + "=1") },
 		func() error {
 			s.say("The host reboots. systemd-sysctl runs before anything loads the module; then the firewall starts.")
 			return s.reboot("Couldn't write '1' to 'net/netfilter/nf_conntrack_tcp_be_liberal'")
@@ -125,29 +122,38 @@ func (s *story) tell() error {
 		func() error { return s.onHost("iptables -A INPUT -m conntrack --ctstate INVALID -j DROP") },
 		func() error { return s.reads("0") },
 		func() error {
-			s.say("The setting is lost, and nothing on the host reported a failure. The plan sees it: the running value is gone, the file is right.")
-			return s.terraform(2, "plan", "-detailed-exitcode")
+			s.say("The setting is lost, and nothing on the host reported a failure.")
+			return s.onHost("rm /etc/sysctl.d/50-conntrack.conf")
 		},
 		func() error {
-			s.say("2. The same with its module: listed in modules-load.d, which systemd reads before sysctl.d.")
+			s.say("2. The same setting by Terraform, alone: the plan warns of the next boot, and apply refuses to promise what would be lost.")
+			return s.write("provider.tf", fmt.Sprintf(settings, port, s.host.HostKey()))
+		},
+		func() error { return s.write("main.tf", alone) },
+		s.init,
+		func() error { return s.terraform(0, "plan") },
+		func() error { return s.terraform(1, "apply", "-auto-approve") },
+		func() error { return s.reads("0") },
+		func() error {
+			s.say("3. With its module: listed in modules-load.d, which systemd reads before sysctl.d.")
 			return s.write("main.tf", withModule)
 		},
 		func() error { return s.terraform(0, "apply", "-auto-approve") },
 		func() error {
-			s.say("The host reboots again.")
+			s.say("The host reboots.")
 			return s.reboot("Inserted module 'nf_conntrack'")
 		},
 		func() error { return s.reads("1") },
 		func() error { return s.terraform(0, "plan", "-detailed-exitcode") },
 		func() error {
-			s.say("3. Somebody changes the value by hand. The plan shows the drift, and apply mends it.")
+			s.say("4. Somebody changes the value by hand. The plan shows the drift, and apply mends it.")
 			return s.onHost("sysctl -w " + key + "=0")
 		},
 		func() error { return s.terraform(2, "plan", "-detailed-exitcode") },
 		func() error { return s.terraform(0, "apply", "-auto-approve") },
 		func() error { return s.reads("1") },
 		func() error {
-			s.say("4. Destroy puts the value from before back and removes both files.")
+			s.say("5. Destroy puts the value from before back and removes both files.")
 			return s.terraform(0, "destroy", "-auto-approve")
 		},
 		func() error { return s.reads("0") },

@@ -62,6 +62,8 @@ type Host struct {
 	mu       sync.Mutex
 	snapshot *boot.Snapshot // nil when none is taken or a write threw it away
 	writes   int            // how many writes began; a snapshot that was under way meanwhile is not kept
+	modules  []string       // what module trees are searched for beside the modules that own keys
+	planned  error          // why the host could not be asked at plan, which is not tried again for every resource
 }
 
 // Wait connects to the host, and waits for one that is still booting.

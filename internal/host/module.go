@@ -44,7 +44,7 @@ type ModuleState struct {
 	Loaded bool
 	// Builtin says that the kernel has it built in.
 	Builtin bool
-	// BootSource is the path:line of our modules-load.d file that loads it at boot; nil when there is none.
+	// BootSource is the path:line that loads it at boot, given every file on the host; nil when nothing does.
 	BootSource *string
 	// Parameters are the running values of the parameters that were asked for. One that cannot be read, or that cannot change before the module is loaded
 	// again, is given as our modprobe.d file has it.
@@ -76,6 +76,7 @@ func parameterPath(module, parameter string) string {
 
 // ReadModule reads the layers of m.
 func (h *Host) ReadModule(ctx context.Context, m Module) (ModuleState, error) {
+	h.lookFor(m.Name)
 	snap, err := h.read(ctx)
 	if err != nil {
 		return ModuleState{}, err
@@ -128,19 +129,31 @@ func moduleState(snap *boot.Snapshot, m Module, real []string) ModuleState {
 		st.Loaded = st.Loaded && snap.Has(n)
 		st.Builtin = st.Builtin || snap.IsBuiltin(n)
 	}
-	if f, ok := snap.File(m.LoadPath()); ok {
-		for _, l := range kmod.ParseLoad(f.Path, f.Text) {
-			if kmod.Same(l.Name, m.Name) {
-				source := fmt.Sprintf("%s:%d", l.File, l.Line)
-				st.BootSource = &source
-			}
-		}
+	o := boot.Predict(snap).Module(m.Name)
+	uncertain := !o.Known && slices.Contains(uncertain, o.Reason)
+	if o.Source != "" && (o.Loaded || uncertain) {
+		st.BootSource = &o.Source
+	}
+	if (o.Builtin || uncertain) && m.listed(snap) != "" {
+		source := m.listed(snap)
+		st.BootSource = &source
 	}
 	if f, ok := snap.File(m.OptionsPath()); ok {
 		st.BootParameters = optionsIn(f, real[0])
 	}
 	st.readParameters(snap, m, real[0])
 	return st
+}
+
+// listed is the path:line of our own file that names the module; "" when none does.
+func (m Module) listed(snap *boot.Snapshot) string {
+	f, _ := snap.File(m.LoadPath())
+	for _, l := range kmod.ParseLoad(f.Path, f.Text) {
+		if kmod.Same(l.Name, m.Name) {
+			return fmt.Sprintf("%s:%d", l.File, l.Line)
+		}
+	}
+	return ""
 }
 
 // readParameters fills Parameters and Waiting. A parameter's file that is not there hides its value, which says nothing against ours.
@@ -183,6 +196,7 @@ func optionsIn(f confdir.File, module string) map[string]string {
 // SetModule makes the host hold m: loaded with its parameters first, then the files for the next boot. prior is what Terraform last recorded, nil when it
 // creates. On failure the host is as it was, or the error says what may be left (MayHaveChanged).
 func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st ModuleState, err error) {
+	h.lookFor(m.Name)
 	snap, err := h.fresh(ctx)
 	if err != nil {
 		return ModuleState{}, err
@@ -193,6 +207,12 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	}
 	if err := h.mayWrite(snap, m, prior); err != nil {
 		return ModuleState{}, err
+	}
+
+	if m.Persist {
+		if lost := h.moduleLost(m, boot.Predict(snap.WithFile(m.pretended())).Module(m.Name), snap.Kernel); lost != nil {
+			return ModuleState{}, lost
+		}
 	}
 
 	c := h.begin()
@@ -207,7 +227,7 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	for _, f := range m.files(real[0]) {
 		had, exists := snap.File(f.path)
 		switch {
-		case f.path == m.LoadPath() && m.Persist && has.BootSource != nil:
+		case f.path == m.LoadPath() && m.Persist && m.listed(snap) != "":
 		case f.path == m.OptionsPath() && m.Persist && exists && sameParameters(has.BootParameters, m.Parameters):
 		case f.content != "":
 			err = c.replace(ctx, f.path, f.content, had.Text, exists)
@@ -306,7 +326,7 @@ func (h *Host) load(ctx context.Context, c *change, m Module, real []string, sna
 		return nil
 	}
 	_, failed := r.Get("failed")
-	return h.notLoaded(m, real, snap, strings.TrimSpace(words), failed)
+	return h.notLoaded(m, snap, strings.TrimSpace(words), failed)
 }
 
 // unloadAgain undoes a load; a module that is not loaded needs nothing.
@@ -318,20 +338,13 @@ func (h *Host) unloadAgain(ctx context.Context, module string) error {
 	return h.unload(ctx, module)
 }
 
-func (h *Host) notLoaded(m Module, real []string, snap *boot.Snapshot, words string, failed bool) error {
-	for _, f := range confdir.Order(snap.Modprobe) {
-		directives, _ := kmod.ParseModprobe(f.Path, f.Text)
-		for _, d := range directives {
-			if d.Command == "install" && slices.ContainsFunc(real, d.Concerns) {
-				return h.errorf(ModuleNotLoaded, "the kernel module %s is not loaded, because %s:%d replaces loading it with the command %q. Remove that line if the "+
-					"module is wanted.", m.Name, d.File, d.Line, d.Text)
-			}
-		}
+func (h *Host) notLoaded(m Module, snap *boot.Snapshot, words string, failed bool) error {
+	if o := boot.Predict(snap.WithFile(m.pretended())).Module(m.Name); o.Reason == boot.InstallLine {
+		return h.errorf(ModuleNotLoaded, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 	}
 	switch {
 	case strings.Contains(words, "not found"):
-		return h.errorf(ModuleUnknown, "there is no kernel module %s for the running kernel %s. Check its spelling; some modules were renamed in newer kernels. If "+
-			"/lib/modules/%[2]s is missing, the kernel was upgraded and the host waits for a reboot.", m.Name, snap.Kernel)
+		return h.unknownModule(m, snap.Kernel)
 	case strings.Contains(words, "Operation not permitted"):
 		return h.errorf(ModuleNotLoaded, "the kernel module %s could not be loaded: %s. Connect as root or set sudo = true. If it is so for root too, this kernel "+
 			"loads no more modules until the next boot (kernel.modules_disabled = 1), or the host is a container.", m.Name, reason(words))
@@ -340,6 +353,11 @@ func (h *Host) notLoaded(m Module, real []string, snap *boot.Snapshot, words str
 	default:
 		return h.errorf(ModuleNotLoaded, "modprobe %s succeeded, but the module is not there. See the kernel's log (dmesg) on the host.", m.Name)
 	}
+}
+
+func (h *Host) unknownModule(m Module, kernel string) *Error {
+	return h.errorf(ModuleUnknown, "there is no kernel module %s for the running kernel %s. Check its spelling; some modules were renamed in newer kernels. If "+
+		"/lib/modules/%[2]s is missing, the kernel was upgraded and the host waits for a reboot.", m.Name, kernel)
 }
 
 // setParameters writes the parameters that can change while the module is loaded. One that cannot is left to the next load.

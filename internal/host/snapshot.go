@@ -5,7 +5,7 @@ package host
 import (
 	"context"
 	_ "embed"
-	"path"
+	"slices"
 	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
@@ -17,6 +17,8 @@ import (
 var (
 	//go:embed scripts/files.sh
 	filesScript string
+	//go:embed scripts/boot.sh
+	bootScript string
 	//go:embed scripts/values.sh
 	valuesScript string
 )
@@ -59,11 +61,38 @@ func (h *Host) read(ctx context.Context, paths ...string) (*boot.Snapshot, error
 
 // fresh takes a new snapshot that holds these paths: what a write is decided on.
 func (h *Host) fresh(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
-	r, err := h.conn.Run(ctx, shell.Script{Name: "snapshot", Text: filesScript + valuesScript, Args: paths})
+	h.mu.Lock()
+	modules := slices.Concat(kmod.Owners(), h.modules)
+	h.mu.Unlock()
+	r, err := h.conn.Run(ctx, shell.Script{
+		Name: "snapshot", Text: filesScript + bootScript + valuesScript, Args: append([]string{treePattern(modules)}, paths...),
+	})
 	if err != nil {
 		return nil, err
 	}
-	return decode(r), nil
+	s := decode(r)
+	s.LookedFor = names(modules)
+	return s, nil
+}
+
+// lookFor has every snapshot from now on search the module trees for this module too.
+func (h *Host) lookFor(module string) {
+	name := kmod.Canonical(module)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" || slices.Contains(h.modules, name) {
+		return
+	}
+	h.modules = append(h.modules, name)
+	if h.snapshot != nil && !h.snapshot.Searched(name) {
+		h.snapshot = nil
+	}
+}
+
+// treePattern matches the names of modules that a module tree is searched for whatever the host's files say: those that own keys, and those that a value may
+// need (congestion control, queueing disciplines). Names are canonical.
+func treePattern(modules []string) string {
+	return "tcp_[a-z0-9_]*|sch_[a-z0-9_]*|" + strings.ReplaceAll(strings.Join(modules, "|"), "_", "[-_]")
 }
 
 // keep stores a snapshot for later reads, unless a write began since writes was read.
@@ -83,68 +112,106 @@ func (h *Host) writing() {
 	h.writes++
 }
 
-// decode reads what files.sh and values.sh print.
+// decode reads what files.sh, boot.sh and values.sh print.
 func decode(r shell.Result) *boot.Snapshot {
-	s := &boot.Snapshot{Values: map[string]boot.Reading{}}
-	var file confdir.File // the one being read; without a path when none is
-	var value string
-	endFile := func() {
-		if file.Path != "" {
-			addFile(s, file)
-		}
-		file = confdir.File{}
-	}
+	d := decoder{s: &boot.Snapshot{Values: map[string]boot.Reading{}}}
 	for _, rec := range r.Records {
-		switch rec.Head {
-		case "kernel":
-			s.Kernel = strings.TrimSpace(rec.Body)
-		case "file":
-			endFile()
-			file.Path = rec.Body
-		case "link":
-			file.Target = strings.TrimSuffix(rec.Body, "\n")
-		case "text":
-			file.Regular, file.Text = true, rec.Body
-		case "modules":
-			endFile()
-			s.Loaded = loaded(rec.Body)
-		case "sysmodules":
-			s.SysModules = names(strings.Fields(rec.Body))
-		case "builtin":
-			s.Builtin = names(kmod.ParseBuiltin(rec.Body))
-		case "path":
-			value = rec.Body
-			s.Values[value] = boot.Reading{Absent: true}
-		case "value":
-			s.Values[value] = boot.Reading{Text: strings.TrimSuffix(rec.Body, "\n")}
-		case "mode":
-			r := s.Values[value]
-			r.Writable = len(rec.Body) > 2 && rec.Body[2] == 'w'
-			s.Values[value] = r
-		case "values":
-			addValues(s.Values, rec.Body)
-		case "unread":
-			if file.Path != "" {
-				file.Unread, file.Text = reason(file.Text), ""
-			} else {
-				s.Values[value] = boot.Reading{Unread: reason(s.Values[value].Text)}
-			}
+		d.file(rec)
+		d.boot(rec)
+		d.value(rec)
+	}
+	d.endFile()
+	for _, t := range d.s.Trees {
+		if t.Release == d.s.Kernel {
+			d.s.Builtin = t.Builtin
 		}
 	}
-	endFile()
-	return s
+	return d.s
 }
 
-func addFile(s *boot.Snapshot, f confdir.File) {
-	switch path.Base(path.Dir(f.Path)) {
-	case "sysctl.d":
-		s.Sysctl = append(s.Sysctl, f)
-	case "modules-load.d":
-		s.ModulesLoad = append(s.ModulesLoad, f)
-	case "modprobe.d":
-		s.Modprobe = append(s.Modprobe, f)
-	default:
-		s.SysctlConf = &f
+// decoder is a snapshot that is being read, and where in the records it is.
+type decoder struct {
+	s     *boot.Snapshot
+	open  confdir.File // without a path when none is
+	path  string       // of the value being read
+	texts [4]string    // of the tree being read: its release, and its modules.dep, modules.alias and modules.softdep
+}
+
+// file takes the records of files.sh.
+func (d *decoder) file(rec shell.Record) {
+	switch rec.Head {
+	case "kernel":
+		d.s.Kernel = strings.TrimSpace(rec.Body)
+	case "file":
+		d.endFile()
+		d.open.Path = rec.Body
+	case "link":
+		d.open.Target = strings.TrimSuffix(rec.Body, "\n")
+	case "text":
+		d.open.Regular, d.open.Text = true, rec.Body
+	case "unread":
+		d.open.Unread, d.open.Text = reason(d.open.Text), ""
+	case "broken":
+		d.open.Unread = reason(rec.Body)
+	case "absent":
+		d.endFile()
+		for path := range strings.Lines(rec.Body) {
+			d.s.Values[strings.TrimSuffix(path, "\n")] = boot.Reading{Absent: true}
+		}
+	case "modules":
+		d.s.Loaded = loaded(rec.Body)
+	case "sysmodules":
+		d.s.SysModules = names(strings.Fields(rec.Body))
+	}
+}
+
+func (d *decoder) endFile() {
+	if d.open.Path != "" {
+		d.s.AddFile(d.open)
+	}
+	d.open = confdir.File{}
+}
+
+// boot takes the records of boot.sh.
+func (d *decoder) boot(rec shell.Record) {
+	switch rec.Head {
+	case "cmdline":
+		d.s.Cmdline = rec.Body
+	case "init":
+		d.s.Init = rec.Body
+	case "readonly":
+		d.s.ProcSysReadOnly = true
+	case "trees":
+		d.s.Trees = []boot.Tree{}
+	case "tree":
+		d.texts = [4]string{rec.Body}
+	case "dep":
+		d.texts[1] = rec.Body
+	case "alias":
+		d.texts[2] = rec.Body
+	case "softdep":
+		d.texts[3] = rec.Body
+	case "builtin":
+		d.s.Trees = append(d.s.Trees, boot.ParseTree(d.texts[0], d.texts[1], d.texts[2], d.texts[3], rec.Body))
+	}
+}
+
+// value takes the records of values.sh.
+func (d *decoder) value(rec shell.Record) {
+	r := d.s.Values[d.path]
+	switch rec.Head {
+	case "path":
+		d.path = rec.Body
+		d.s.Values[d.path] = boot.Reading{Absent: true}
+	case "value":
+		d.s.Values[d.path] = boot.Reading{Text: strings.TrimSuffix(rec.Body, "\n")}
+	case "unread-value":
+		d.s.Values[d.path] = boot.Reading{Unread: reason(r.Text)}
+	case "mode":
+		r.Writable = len(rec.Body) > 2 && rec.Body[2] == 'w'
+		d.s.Values[d.path] = r
+	case "values":
+		addValues(d.s.Values, rec.Body)
 	}
 }
 
@@ -156,7 +223,7 @@ func addValues(values map[string]boot.Reading, out string) {
 		if !ok {
 			continue
 		}
-		if _, asked := values[p]; asked && !seen[p] {
+		if r, asked := values[p]; asked && !r.Absent && !seen[p] {
 			continue
 		}
 		if seen[p] {

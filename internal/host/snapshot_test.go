@@ -64,7 +64,7 @@ func TestSnapshotScriptInEveryShell(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, argv := range shells(t) {
-		s := decode(inShell(t, argv, shell.Script{Name: "snapshot", Text: filesScript + valuesScript, Args: []string{value, secret, missing}}))
+		s := decode(inShell(t, argv, shell.Script{Name: "snapshot", Text: filesScript + bootScript + valuesScript, Args: []string{treePattern([]string{"nf_conntrack"}), value, secret, missing}}))
 		want := map[string]boot.Reading{
 			value:   {Text: "4096\t131072"},
 			secret:  {Unread: "Is a directory", Writable: true},
@@ -124,7 +124,8 @@ func TestDecode(t *testing.T) {
 			func(s *boot.Snapshot) any { return s.ModulesLoad },
 			[]confdir.File{{Path: "/etc/modules-load.d/a.conf", Unread: "Input/output error", Regular: true}}},
 		{"sysctl.conf is of no family", rec("file", "/etc/sysctl.conf", "text", "x"), func(s *boot.Snapshot) any { return s.SysctlConf.Text }, "x"},
-		{"modules", rec("modules", "nf_conntrack 200704 1 xt_conntrack, Live 0x0\n", "sysmodules", "tcp_cubic\nnf_conntrack\n", "builtin", "kernel/net/ipv6/ipv6.ko\n"),
+		{"modules", rec("absent", "", "modules", "nf_conntrack 200704 1 xt_conntrack, Live 0x0\n", "sysmodules", "tcp_cubic\nnf_conntrack\n", "kernel", "6.1\n", "trees", "",
+			"tree", "6.1", "dep", "", "alias", "", "softdep", "", "builtin", "kernel/net/ipv6/ipv6.ko\n"),
 			func(s *boot.Snapshot) any {
 				return []bool{s.IsBuiltin("nf-conntrack"), s.Has("nf-conntrack"), s.IsBuiltin("tcp_cubic"), s.IsBuiltin("ipv6"), s.Has("overlay")}
 			}, []bool{false, true, true, true, false}},
@@ -133,7 +134,7 @@ func TestDecode(t *testing.T) {
 			map[string]boot.Reading{"/proc/sys/a": {Text: "1"}, "/proc/sys/b": {Text: "x: y\n\nz"}}},
 		{"value that was asked for and is named by a file too", rec("path", "/proc/sys/a", "value", "1\n", "mode", "-rw-r--r-- 1 root", "values", "/proc/sys/a:1\n"),
 			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/proc/sys/a": {Text: "1", Writable: true}}},
-		{"value that cannot be read", rec("path", "/proc/sys/a", "value", "cat: read error: Input/output error\n", "unread", "", "mode", "-rw------- 1 root"),
+		{"value that cannot be read", rec("path", "/proc/sys/a", "value", "cat: read error: Input/output error\n", "unread-value", "", "mode", "-rw------- 1 root"),
 			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/proc/sys/a": {Unread: "Input/output error", Writable: true}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -30,7 +30,7 @@ type Sysctl struct {
 type SysctlState struct {
 	// Running is the value in /proc/sys; nil when there is no such key now.
 	Running *string
-	// Boot is what our drop-in sets, and BootSource its path:line.
+	// Boot is what the next boot leaves, given every file on the host, and BootSource the path:line that decides; Boot is nil when the value is lost.
 	Boot, BootSource *string
 	// Original is the value from before Terraform first wrote the key.
 	Original *string
@@ -76,15 +76,14 @@ func sysctlState(snap *boot.Snapshot, s Sysctl) SysctlState {
 	if r := snap.Values[s.Key.Path()]; !r.Absent && r.Unread == "" {
 		st.Running = same(r.Text)
 	}
-	f, ok := snap.File(s.Path())
-	if !ok {
-		return st
+	value, source := bootLayer(snap, s)
+	if value != nil {
+		value = same(*value)
 	}
-	if a, ok := sysctl.Effective([]confdir.File{f}, s.Key); ok {
-		source := fmt.Sprintf("%s:%d", a.File, a.Line)
-		st.Boot, st.BootSource = same(a.Value), &source
+	st.Boot, st.BootSource = value, source
+	if f, ok := snap.File(s.Path()); ok {
+		st.Original = originalIn(f, s)
 	}
-	st.Original = originalIn(f, s)
 	return st
 }
 
@@ -117,6 +116,11 @@ func (h *Host) SetSysctl(ctx context.Context, s Sysctl, prior *Sysctl, original 
 		return SysctlState{}, h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform import "+
 			"host_sysctl.<name> '%s/%s'. Else remove the file, or choose another file_name.", s.Path(), h.name, s.Key)
 	}
+	if s.Persist {
+		if lost := h.keyLost(s, boot.Predict(s.pretend(snap, prior)).Key(s.Key, s.Value)); lost != nil {
+			return SysctlState{}, lost
+		}
+	}
 	if original == nil && exists {
 		original = originalIn(file, s)
 	}
@@ -131,7 +135,7 @@ func (h *Host) SetSysctl(ctx context.Context, s Sysctl, prior *Sysctl, original 
 			return SysctlState{Original: original}, err
 		}
 	}
-	if boot := sysctlState(snap, s).Boot; s.Persist && (boot == nil || *boot != s.Value) {
+	if v := s.ownValue(file); s.Persist && (v == nil || !sysctl.Equal(s.Key, *v, s.Value)) {
 		if err := c.replace(ctx, s.Path(), s.dropIn(*original), file.Text, exists); err != nil {
 			return SysctlState{Original: original}, err
 		}
@@ -241,7 +245,8 @@ func (h *Host) verifySysctl(ctx context.Context, s Sysctl, original *string) (Sy
 		return st, h.errorf(NotKept, "%s was set to %s, but reads %s a moment later. Something else on the host writes it; find out what, and let one of the two "+
 			"own the key.", s.Key, quoted(s.Value), shown(st.Running))
 	case s.Persist && (st.Boot == nil || *st.Boot != s.Value):
-		return st, h.errorf(NotKept, "%s was written, but a moment later sets %s to %s. Something else on the host writes that file.", s.Path(), s.Key, shown(st.Boot))
+		return st, h.errorf(NotKept, "%s was written, but a moment later the next boot would set %s to %s. Something else on the host writes these files.", s.Path(), s.Key,
+			shown(st.Boot))
 	}
 	return st, nil
 }

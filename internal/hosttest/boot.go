@@ -12,6 +12,15 @@ import (
 	"time"
 )
 
+// mounts is the table of mounts that bear on sysctls.
+func (m *machine) mounts() string {
+	table := "/dev/vda1 / ext4 rw,relatime 0 0\nproc /proc proc rw,nosuid,nodev,noexec,relatime 0 0\nsysfs /sys sysfs rw,nosuid,nodev,noexec,relatime 0 0\n"
+	if m.readOnlyPS {
+		table += "proc /proc/sys proc ro,nosuid,nodev,noexec,relatime 0 0\n"
+	}
+	return table
+}
+
 // boot starts the kernel and then what systemd 252 starts early: systemd-modules-load, then systemd-sysctl. Callers hold the mutex.
 func (m *machine) boot() {
 	m.booted = time.Now()
@@ -24,6 +33,8 @@ func (m *machine) boot() {
 	for _, dir := range []string{"sysctl.d", "modprobe.d", "modules-load.d"} {
 		m.root.children["run"].children[dir] = newDir(0o755)
 	}
+	m.root.children["run"].children["systemd"] = newDir(0o755)
+	m.root.children["run"].children["systemd"].children["system"] = newDir(0o755)
 	m.makeFile("/dev/null", fs.ModeDevice|fs.ModeCharDevice|0o666, &made{
 		read:  func() ([]byte, error) { return nil, nil },
 		write: func(_ int64, p []byte) (int, error) { return len(p), nil },
@@ -33,6 +44,7 @@ func (m *machine) boot() {
 	}
 	m.makeFile("/proc/modules", 0o444, text(m.procModules))
 	m.makeFile("/proc/cmdline", 0o444, text(func() ([]byte, error) { return []byte(m.cmdline + "\n"), nil }))
+	m.makeFile("/proc/mounts", 0o444, text(func() ([]byte, error) { return []byte(m.mounts()), nil }))
 	m.makeFile("/proc/version", 0o444, text(func() ([]byte, error) {
 		return []byte("Linux version " + kernelRelease + " (simulated) #1 SMP PREEMPT_DYNAMIC Debian 6.1.177-1\n"), nil
 	}))

@@ -158,7 +158,7 @@ func TestPowerCut(t *testing.T) {
 			if got := h.mustRead(t, "/etc/x"); got != "newer\n" {
 				t.Errorf("after a reboot %q; want newer", got)
 			}
-			if h.List("/run/x") != nil || len(h.List("/run")) != 3 {
+			if h.List("/run/x") != nil || len(h.List("/run")) != 4 {
 				t.Errorf("/run holds %q after a boot", h.List("/run"))
 			}
 		})

@@ -1,6 +1,7 @@
 package hosttest
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -62,14 +63,32 @@ func (m *machine) install(noSFTP bool) {
 		}
 		m.put(dir+name, "simulated\n", 0o755)
 	}
-	var builtin []string
+	m.installModules()
+}
+
+// installModules writes the files of /lib/modules, with the indexes that depmod makes of them.
+func (m *machine) installModules() {
+	var builtin, dep, alias strings.Builder
 	mods := moduleDefs()
 	for _, name := range slices.Sorted(maps.Keys(mods)) {
-		if mods[name].builtin {
-			builtin = append(builtin, "kernel/"+mods[name].file+"\n")
-		} else {
-			m.put("/usr"+mods[name].path(), "simulated\n", 0o644)
+		mod := mods[name]
+		if mod.builtin {
+			fmt.Fprintf(&builtin, "kernel/%s\n", mod.file)
+			continue
+		}
+		m.put("/usr"+mod.path(), "simulated\n", 0o644)
+		fmt.Fprintf(&dep, "kernel/%s:", mod.file)
+		for _, needed := range slices.Backward(mod.needs) {
+			fmt.Fprintf(&dep, " kernel/%s", mods[needed].file)
+		}
+		dep.WriteByte('\n')
+		for _, a := range mod.aliases {
+			fmt.Fprintf(&alias, "alias %s %s\n", a, name)
 		}
 	}
-	m.put("/usr"+modulesDir+"/modules.builtin", strings.Join(builtin, ""), 0o644)
+	for name, text := range map[string]string{
+		"builtin": builtin.String(), "dep": dep.String(), "alias": alias.String(), "softdep": "# Soft dependencies extracted from modules themselves.\n",
+	} {
+		m.put("/usr"+modulesDir+"/modules."+name, text, 0o644)
+	}
 }

@@ -56,6 +56,11 @@ func refuseOn(t *testing.T, m machine, test bad, keys ...string) {
 	}
 }
 
+// running is a sysctlResource of which nothing is promised for the next boot.
+func running(key, value string) string {
+	return strings.Replace(sysctlResource(key, value), "\n}", "\n  persist = false\n}", 1)
+}
+
 func sysctlResource(key, value string) string {
 	return fmt.Sprintf("resource \"host_sysctl\" \"a\" {\n  key = %q\n  value = %q\n}\n", key, value)
 }
@@ -79,7 +84,7 @@ func TestAccBadSysctlChangesNothing(t *testing.T) {
 		{"secret that cannot be read before it is set", sysctlResource("net.ipv6.conf.default.stable_secret", "::1"), nil,
 			"net.ipv6.conf.default.stable_secret cannot be read: Input/output error."},
 		{"secret that is set", sysctlResource("net.ipv4.tcp_fastopen_key", "1-2-3-4"), nil, "net.ipv4.tcp_fastopen_key holds a secret"},
-		{"read-only key", sysctlResource("net.netfilter.nf_conntrack_count", "1"), func(m machine) { m.Sh("iptables -A INPUT -m conntrack") },
+		{"read-only key", running("net.netfilter.nf_conntrack_count", "1"), func(m machine) { m.Sh("iptables -A INPUT -m conntrack") },
 			"net.netfilter.nf_conntrack_count cannot be written: Permission denied."},
 		{"drop-in that is not ours", sysctlResource("net.ipv4.tcp_fin_timeout", "41"), func(m machine) {
 			m.WriteFile("/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf", "net.ipv4.tcp_fin_timeout = 59\n")
@@ -103,15 +108,15 @@ func TestAccBadInputOnTheSimulatedHost(t *testing.T) {
 		{"key whose module is not loaded", sysctlResource("net.netfilter.nf_conntrack_tcp_be_liberal", "1"), nil,
 			"It belongs to the kernel module nf_conntrack, which is not loaded. Declare a host_kernel_module for it and set module = host_kernel_module.<name>.name."},
 		{"value of which the kernel keeps what fits", sysctlResource("vm.nr_hugepages", "100000"), nil, `the kernel kept "303".`},
-		{"value that the kernel rounds", sysctlResource("net.netfilter.nf_conntrack_buckets", "1000"), func(m machine) { m.Sh("modprobe nf_conntrack") },
+		{"value that the kernel rounds", running("net.netfilter.nf_conntrack_buckets", "1000"), func(m machine) { m.Sh("modprobe nf_conntrack") },
 			`the kernel kept "1024".`},
 		{"string that the kernel cuts", sysctlResource("kernel.core_pattern", strings.Repeat("a", 200)), nil, "kernel kept another value"},
 		{"read-only key of the machine", sysctlResource("kernel.osrelease", "1"), nil, "kernel.osrelease cannot be written: Permission denied."},
 		{"write-only key of the machine", sysctlResource("vm.drop_caches", "1"), nil, "vm.drop_caches is a trigger"},
 		{"module whose install line does nothing", module("overlay"), func(m machine) { m.WriteFile("/etc/modprobe.d/cis.conf", "# CIS 1.1.1\ninstall overlay /bin/true\n") },
-			`/etc/modprobe.d/cis.conf:2 replaces loading it with the command "/bin/true"`},
+			`/etc/modprobe.d/cis.conf:2 runs "/bin/true" in place of loading overlay`},
 		{"module whose install line fails", module("overlay"), func(m machine) { m.WriteFile("/etc/modprobe.d/cis.conf", "install overlay /bin/false\n") },
-			`/etc/modprobe.d/cis.conf:1 replaces loading it with the command "/bin/false"`},
+			`/etc/modprobe.d/cis.conf:1 runs "/bin/false" in place of loading overlay`},
 		{"modules-load file that is not ours", module("overlay"), func(m machine) { m.WriteFile("/etc/modules-load.d/terraform-overlay.conf", "overlay\n") },
 			"terraform import host_kernel_module.<name> 'web1/overlay'"},
 		{"kernel that loads no more modules", module("overlay"), func(m machine) { m.Sh("sysctl -w kernel.modules_disabled=1") }, "kernel.modules_disabled = 1"},

@@ -97,7 +97,7 @@ func TestAccConnectionFailuresAreToldApart(t *testing.T) {
 		{"sudo that wants a password", provideAt("dev@"+h.Addr(), pinned+"password = \"hunter2hunter2\"\nsudo = true\n"), "sudo refused"},
 		{"sudo with a wrong password", provideAt("dev@"+h.Addr(), pinned+"password = \"hunter2hunter2\"\nsudo = true\nsudo_password = \"x\"\n"), "sudo refused"},
 		{"not root and no sudo", provideAt("dev@"+h.Addr(), pinned+"password = \"hunter2hunter2\"\n"), "vm.swappiness cannot be written: Permission denied."},
-		{"malformed host", provideAt("a@b@:x", ""), "Invalid SSH settings"},
+		{"malformed host", provideAt("a@b@:x", ""), "invalid SSH settings"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			had := files(h)

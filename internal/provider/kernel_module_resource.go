@@ -87,7 +87,10 @@ func (r *kernelModuleResource) Schema(_ context.Context, _ resource.SchemaReques
 				Computed: true, PlanModifiers: []planmodifier.Bool{boolplanmodifier.UseStateForUnknown()},
 				MarkdownDescription: "Whether the running kernel has the module built in.",
 			},
-			"boot_source": schema.StringAttribute{Computed: true, MarkdownDescription: "Where the module is listed for the next boot, as `path:line`; null when it is not."},
+			"boot_source": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "What loads the module at the next boot, as `path:line`, given every file on the host; null when nothing does.",
+			},
 			"boot_parameters": schema.MapAttribute{
 				Computed: true, ElementType: types.StringType,
 				MarkdownDescription: "Parameters that our file in `/etc/modprobe.d` gives at the next load.",
@@ -231,7 +234,18 @@ func (r *kernelModuleResource) ModifyPlan(ctx context.Context, req resource.Modi
 	if !req.State.Raw.IsNull() {
 		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 	}
-	m.planLayers(prior)
+	m.planLayers()
+	if m.Name.IsUnknown() || !m.Persist.ValueBool() {
+		resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
+		return
+	}
+	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
+		promise, err := h.PlanModule(ctx, host.Module{Name: m.Name.ValueString(), Persist: true})
+		m.BootSource = planSource(promise, err, m.BootSource, &resp.Diagnostics)
+	}
+	if !prior.BootSource.IsNull() && m.Host.Equal(prior.Host) && m.Name.Equal(prior.Name) {
+		m.BootSource = prior.BootSource
+	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 }
 
@@ -260,8 +274,8 @@ func (m *kernelModuleModel) take(ctx context.Context, h *host.Host, st host.Modu
 	}
 }
 
-// planLayers plans what the host will hold, a line a layer. A file that lists the module already is left as it is, whoever wrote it.
-func (m *kernelModuleModel) planLayers(prior kernelModuleModel) {
+// planLayers plans what the host will hold, a line a layer.
+func (m *kernelModuleModel) planLayers() {
 	m.Loaded = types.BoolValue(true)
 	switch {
 	case m.Persist.IsUnknown() || m.Name.IsUnknown():
@@ -271,11 +285,7 @@ func (m *kernelModuleModel) planLayers(prior kernelModuleModel) {
 		m.BootSource, m.BootParameters = types.StringNull(), types.MapNull(types.StringType)
 		return
 	}
-	m.BootSource = types.StringValue(host.Module{Name: m.Name.ValueString()}.Source())
-	if !prior.BootSource.IsNull() && m.Host.Equal(prior.Host) && m.Name.Equal(prior.Name) {
-		m.BootSource = prior.BootSource
-	}
-	m.BootParameters = types.MapNull(types.StringType)
+	m.BootSource, m.BootParameters = types.StringUnknown(), types.MapNull(types.StringType)
 	if m.Parameters.IsUnknown() || len(m.Parameters.Elements()) > 0 {
 		m.BootParameters = m.Parameters
 	}

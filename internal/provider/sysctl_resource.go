@@ -98,8 +98,11 @@ func (r *sysctlResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 				MarkdownDescription: "What to do with the running value when the resource is destroyed: `restore` puts it to what the host's other files set, else to " +
 					"`original_value`; `keep` leaves it. The drop-in is removed either way. Default `restore`.",
 			},
-			"boot_value":  schema.StringAttribute{Computed: true, MarkdownDescription: "Value that the drop-in sets at boot; null when there is none."},
-			"boot_source": schema.StringAttribute{Computed: true, MarkdownDescription: "Where it is set, as `path:line`."},
+			"boot_value": schema.StringAttribute{
+				Computed:            true,
+				MarkdownDescription: "Value that the next boot leaves, given every file on the host; null when it would be lost, and with `persist = false`.",
+			},
+			"boot_source": schema.StringAttribute{Computed: true, MarkdownDescription: "What decides it, as `path:line`."},
 			"original_value": schema.StringAttribute{
 				Computed: true, PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 				MarkdownDescription: "Value found before Terraform first wrote the key.",
@@ -179,8 +182,7 @@ func (r *sysctlResource) Update(ctx context.Context, req resource.UpdateRequest,
 	if h == nil {
 		return
 	}
-	was := prior.wanted()
-	st, err := h.SetSysctl(ctx, m.wanted(), &was, prior.OriginalValue.ValueStringPointer())
+	st, err := h.SetSysctl(ctx, m.wanted(), prior.recorded(), prior.OriginalValue.ValueStringPointer())
 	if err != nil {
 		addError(&resp.Diagnostics, err)
 		return
@@ -244,7 +246,18 @@ func (r *sysctlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 		m.keepSpelling(prior)
 	}
-	m.planLayers(prior)
+	m.planLayers()
+	if m.FileName.IsUnknown() || m.Value.IsUnknown() || m.Module.IsUnknown() || m.Persist.IsUnknown() {
+		resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
+		return
+	}
+	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
+		promise, err := h.PlanSysctl(ctx, m.wanted(), prior.recorded())
+		m.BootSource = planSource(promise, err, m.BootSource, &resp.Diagnostics)
+	}
+	if !prior.BootSource.IsNull() && m.BootValue.Equal(prior.BootValue) && m.FileName.Equal(prior.FileName) && m.Host.Equal(prior.Host) {
+		m.BootSource = prior.BootSource
+	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 }
 
@@ -310,19 +323,25 @@ func (m *sysctlModel) keepSpelling(prior sysctlModel) {
 	}
 }
 
-// planLayers plans what the host will hold, a line a layer. A drop-in that sets the value already is left as it is, whoever wrote it.
-func (m *sysctlModel) planLayers(prior sysctlModel) {
+// recorded is what Terraform last recorded; nil when the resource is to be created.
+func (m *sysctlModel) recorded() *host.Sysctl {
+	if m.Host.IsNull() {
+		return nil
+	}
+	was := m.wanted()
+	return &was
+}
+
+// planLayers plans what the host will hold, a line a layer.
+func (m *sysctlModel) planLayers() {
 	if m.FileName.IsUnknown() && !m.Key.IsUnknown() {
 		m.FileName = types.StringValue(m.key().DropInName())
 	}
 	switch {
-	case m.Persist.IsUnknown() || m.FileName.IsUnknown():
+	case m.Persist.IsUnknown():
 		m.BootValue, m.BootSource = types.StringUnknown(), types.StringUnknown()
 	case m.Persist.ValueBool():
-		m.BootValue, m.BootSource = m.Value, types.StringValue(m.wanted().Source())
-		if !prior.BootSource.IsNull() && m.BootValue.Equal(prior.BootValue) && m.FileName.Equal(prior.FileName) && m.Host.Equal(prior.Host) {
-			m.BootSource = prior.BootSource
-		}
+		m.BootValue, m.BootSource = m.Value, types.StringUnknown()
 	default:
 		m.BootValue, m.BootSource = types.StringNull(), types.StringNull()
 	}

@@ -74,6 +74,22 @@ func (t *target) reach(name types.String, diags *diag.Diagnostics) *host.Host {
 	return h
 }
 
+// planSource plans boot_source by a promise, and warns of what stands against it. A host that does not answer is none at plan: it may be made by the same apply,
+// which will say so.
+func planSource(p host.Promise, err error, unknown types.String, diags *diag.Diagnostics) types.String {
+	if err != nil {
+		diags.AddWarning("next boot not foreseen", "The host could not be asked at plan, so what its files make of this change is only seen at apply. "+err.Error())
+		return unknown
+	}
+	for _, w := range p.Warnings {
+		addWarning(diags, w)
+	}
+	if p.Source == nil {
+		return unknown
+	}
+	return types.StringValue(*p.Source)
+}
+
 // warnUnread says at refresh that the state was not compared with the host.
 func warnUnread(diags *diag.Diagnostics) {
 	diags.AddWarning("host not read", "The provider's settings for this host are not known before the apply, so drift on it cannot be seen now. "+

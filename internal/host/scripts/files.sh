@@ -1,4 +1,4 @@
-# Prints the kernel release, every file of the three families, /etc/sysctl.conf and what is known of modules. Sets $keys to the paths that sysctl files name.
+# Prints the kernel release, every file of the three families, /etc/sysctl.conf and the modules that are there. Sets $keys to the paths that sysctl files name.
 rec kernel
 uname -r
 keys=
@@ -16,6 +16,9 @@ for d in $dirs; do
 		if [ -f "$f" ]; then
 			rec text
 			cat "$f" || rec unread
+		elif [ -d "$f" ] || [ ! -e "$f" ]; then
+			rec broken
+			cat "$f"
 		fi
 	done
 done
@@ -52,9 +55,9 @@ for f in /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/l
 		keys="$keys /proc/sys/$path$key"
 	done <"$f"
 done
+rec absent
+for key in $keys; do [ -e "$key" ] || printf '%s\n' "$key"; done
 rec modules
 cat /proc/modules 2>/dev/null
 rec sysmodules
 for f in /sys/module/*; do printf '%s\n' "${f##*/}"; done
-rec builtin
-cat "/lib/modules/$(uname -r)/modules.builtin" 2>/dev/null

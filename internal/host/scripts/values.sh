@@ -4,7 +4,7 @@ for f; do
 	printf '%s' "$f"
 	if [ -e "$f" ]; then
 		rec value
-		cat "$f" || rec unread
+		cat "$f" || rec unread-value
 		rec mode
 		ls -ld "$f"
 	fi

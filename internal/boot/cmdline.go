@@ -1,0 +1,100 @@
+package boot
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/host-provider/terraform-provider-host/internal/kmod"
+)
+
+// commandLine is what the kernel command line says of sysctls and modules (kernel-parameters.txt, kernel-command-line(7), modprobe.d(5)).
+type commandLine struct {
+	// sysctls are the values of sysctl.KEY=VALUE by path below /proc/sys; the kernel writes them before init starts.
+	sysctls map[string]string
+	// load are the names of modules_load=, which systemd-modules-load loads before those of files.
+	load []string
+	// deny are the modules of modprobe.blacklist=, which counts like a blacklist line; refuse those of module_blacklist=, which the kernel takes from nobody.
+	deny, refuse map[string]bool
+}
+
+// kernelAliases are parameters older than sysctl.KEY= (fs/proc/proc_sysctl.c).
+var kernelAliases = map[string]string{
+	"hardlockup_all_cpu_backtrace": "kernel/hardlockup_all_cpu_backtrace",
+	"hung_task_panic":              "kernel/hung_task_panic",
+	"numa_zonelist_order":          "vm/numa_zonelist_order",
+	"softlockup_all_cpu_backtrace": "kernel/softlockup_all_cpu_backtrace",
+}
+
+func parseCommandLine(text string) commandLine {
+	c := commandLine{sysctls: map[string]string{}, deny: map[string]bool{}, refuse: map[string]bool{}}
+	forInit := false
+	for _, parameter := range parameters(text) {
+		forInit = forInit || parameter == "--"
+		name, value, _ := strings.Cut(parameter, "=")
+		if path := bootSysctl(name); path != "" && value != "" && !forInit {
+			c.sysctls[path] = value
+			continue
+		}
+		names := strings.Split(value, ",")
+		switch {
+		case name == "modprobe.blacklist":
+			add(c.deny, names)
+		case kmod.Same(name, "module_blacklist") && !forInit:
+			add(c.refuse, names)
+		case kmod.Same(name, "modules_load"):
+			for _, n := range names {
+				if n != "" && !slices.Contains(c.load, n) {
+					c.load = append(c.load, n)
+				}
+			}
+		}
+	}
+	return c
+}
+
+// bootSysctl is the path below /proc/sys that a parameter of this name sets, "" if it sets none.
+func bootSysctl(name string) string {
+	key, ok := strings.CutPrefix(name, "sysctl.")
+	if !ok {
+		if key, ok = strings.CutPrefix(name, "sysctl/"); !ok {
+			return kernelAliases[name]
+		}
+	}
+	return strings.ReplaceAll(key, ".", "/")
+}
+
+// add takes names as they are: kmod and the kernel compare them byte by byte with a module's own name, so that one spelled with '-' denies nothing.
+func add(set map[string]bool, names []string) {
+	for _, n := range names {
+		if n != "" {
+			set[n] = true
+		}
+	}
+}
+
+// parameters splits a command line at white space; double quotes hold a parameter together and are no part of it (lib/cmdline.c).
+func parameters(text string) []string {
+	var list []string
+	var word strings.Builder
+	quoted, some := false, false
+	end := func() {
+		if some {
+			list = append(list, word.String())
+		}
+		word.Reset()
+		some = false
+	}
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '"':
+			quoted, some = !quoted, true
+		case !quoted && strings.IndexByte(" \t\r\n\v\f", c) >= 0:
+			end()
+		default:
+			word.WriteByte(c)
+			some = true
+		}
+	}
+	end()
+	return list
+}

@@ -1,0 +1,349 @@
+package boot
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/host-provider/terraform-provider-host/internal/kmod"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
+)
+
+// Key says what the next boot makes of k, and whether want will hold.
+func (p *Prediction) Key(k sysctl.Key, want string) KeyOutcome {
+	o := p.key(k)
+	if !o.Known || o.Reason != "" {
+		return o
+	}
+	if o.Holds = sysctl.Equal(k, o.Value, want); o.Holds {
+		return o
+	}
+	o.Reason, o.Detail = p.difference(k, want, o)
+	return o
+}
+
+// KeyAsSet says what the next boot makes of k, and whether the value that the files themselves set it to will hold.
+func (p *Prediction) KeyAsSet(k sysctl.Key) KeyOutcome {
+	o := p.key(k)
+	o.Holds = o.Known && o.Reason == ""
+	return o
+}
+
+// key is the outcome without a wanted value: Reason is set only if the deciding value cannot be promised.
+func (p *Prediction) key(k sysctl.Key) KeyOutcome {
+	d := p.sysctls.decide(k)
+	var o KeyOutcome
+	for _, a := range d.overruled {
+		o.Shadows = append(o.Shadows, place(a.File, a.Line))
+	}
+	fail := func(r Reason, source, detail string) KeyOutcome {
+		o.Value, o.Known, o.Reason, o.Detail = "", false, r, detail
+		if source != "" {
+			o.Source = source
+		}
+		return o
+	}
+	if d.option != nil {
+		o.Value, o.Known, o.Source = d.option.Value, true, place(d.option.File, d.option.Line)
+		if twin, value, ok := p.twin(k, d.option); ok {
+			o.Shadows = append(o.Shadows, o.Source)
+			o.Value, o.Source = value, place(twin.File, twin.Line)
+		}
+	}
+	o.Notes = p.notes(k, d, o)
+	if d.unread != "" {
+		return fail(Unread, d.unread, d.unread+" could not be read, and it may set the key.")
+	}
+	if d.option == nil {
+		return p.unset(k, d, o, fail)
+	}
+	if p.s.ProcSysReadOnly {
+		return fail(ReadOnly, "", "/proc/sys/net is mounted read-only, so systemd-sysctl.service is skipped at boot.")
+	}
+	if r, source, detail := p.absent(k); r == InterfaceLater {
+		o.Notes = append(o.Notes, Note{r, detail})
+	} else if r != "" {
+		return fail(r, source, detail)
+	}
+	if module, ok := p.owner(k); ok {
+		o.Notes = append(o.Notes, p.Module(module).Notes...)
+	}
+	if r, source, detail := p.refused(k, o.Value); r != "" {
+		return fail(r, source, detail)
+	}
+	if r, detail := p.byAnotherInit(k, d, o); r != "" {
+		return fail(r, "", detail)
+	}
+	kept, whole := p.kept(k, o.Value)
+	if o.Value = kept; !whole {
+		return fail(Unset, "", o.Source+" sets fewer numbers than the key holds; the others stay as the kernel makes them.")
+	}
+	return o
+}
+
+// unset is the outcome for a key that no line sets.
+func (p *Prediction) unset(k sysctl.Key, d decision, o KeyOutcome, fail func(Reason, string, string) KeyOutcome) KeyOutcome {
+	below := strings.TrimPrefix(k.Path(), "/proc/sys/")
+	if value, ok := p.cmd.sysctls[below]; ok {
+		o.Value, o.Known, o.Source = value, true, fromCommandLine
+		if owner, owned := p.owner(k); owned {
+			return fail(NotLoaded, fromCommandLine, fmt.Sprintf("The kernel command line sets %s before its module %s can be there.", k, owner))
+		}
+		return o
+	}
+	if d.excludes != nil {
+		at := place(d.excludes.File, d.excludes.Line)
+		if len(d.excludes.overruled) > 0 {
+			return fail(Voided, at, fmt.Sprintf("%s takes %s back, which %s sets.", at, k, o.Shadows[len(o.Shadows)-1]))
+		}
+		if len(d.overruled) > 0 {
+			return fail(Excluded, at, fmt.Sprintf("%s keeps the pattern of %s away from %s.", at, o.Shadows[len(o.Shadows)-1], k))
+		}
+		return fail(Unset, at, fmt.Sprintf("%s leaves %s alone, and no other line sets it.", at, k))
+	}
+	for _, m := range p.sysctls.masked {
+		if m.HasValue && m.Matches(k) {
+			return fail(Masked, m.by, fmt.Sprintf("%s sets %s, but %s has the same name and hides it.", place(m.File, m.Line), k, m.by))
+		}
+	}
+	for _, a := range p.sysctls.conf {
+		if a.HasValue && a.Matches(k) {
+			return fail(SysctlConfUnread, "", fmt.Sprintf("%s sets %s, and systemd does not read that file.", place(a.File, a.Line), k))
+		}
+	}
+	return fail(Unset, "", fmt.Sprintf("No file sets %s.", k))
+}
+
+// difference says why the value that the boot leaves is not the wanted one.
+func (p *Prediction) difference(k sysctl.Key, want string, o KeyOutcome) (Reason, string) {
+	if o.Source == fromCommandLine {
+		return CommandLine, fmt.Sprintf("The kernel command line sets %s, and no file does.", k)
+	}
+	d := p.sysctls.decide(k)
+	if own := place(d.option.File, d.option.Line); own != o.Source {
+		return Shadowed, fmt.Sprintf("%s sets %s, and %s, which is written later, sets a key that changes it.", own, k, o.Source)
+	}
+	for _, a := range d.overruled {
+		if sysctl.Equal(k, a.Value, want) {
+			return Shadowed, fmt.Sprintf("%s sets %s, and %s overrules it.", place(a.File, a.Line), k, o.Source)
+		}
+	}
+	for _, m := range p.sysctls.masked {
+		if m.HasValue && m.Matches(k) && sysctl.Equal(k, m.Value, want) {
+			return Masked, fmt.Sprintf("%s sets %s, but %s has the same name and hides it; %s decides.", place(m.File, m.Line), k, m.by, o.Source)
+		}
+	}
+	for _, a := range p.sysctls.conf {
+		if !p.sysctls.confRead && a.HasValue && a.Matches(k) && sysctl.Equal(k, a.Value, want) {
+			return SysctlConfUnread, fmt.Sprintf("%s sets %s, and systemd does not read that file; %s decides.", place(a.File, a.Line), k, o.Source)
+		}
+	}
+	if d.option.IsGlob() {
+		return Covered, fmt.Sprintf("The pattern of %s matches %s and sets another value.", o.Source, k)
+	}
+	return Shadowed, fmt.Sprintf("%s sets %s to another value.", o.Source, k)
+}
+
+// notes are what is worth knowing of a key whose value is decided.
+func (p *Prediction) notes(k sysctl.Key, d decision, o KeyOutcome) []Note {
+	var notes []Note
+	for _, f := range p.sysctls.failures {
+		if d.option != nil && f.Source == place(d.option.File, d.option.Line) {
+			notes = append(notes, Note{UnitFails, f.Detail})
+		}
+	}
+	a, ok := p.sysctls.procps(k)
+	switch {
+	case ok && d.option == nil:
+		notes = append(notes, Note{Disagree, fmt.Sprintf("`sysctl --system` sets %s, by %s; systemd-sysctl does not.", k, place(a.File, a.Line))})
+	case ok && !sysctl.Equal(k, a.Value, d.option.Value):
+		notes = append(notes, Note{Disagree, fmt.Sprintf("`sysctl --system` follows %s; systemd-sysctl follows %s.", place(a.File, a.Line), o.Source)})
+	}
+	if _, onCommandLine := p.cmd.sysctls[strings.TrimPrefix(k.Path(), "/proc/sys/")]; onCommandLine && d.option != nil {
+		notes = append(notes, Note{CommandLine, fmt.Sprintf("The kernel command line sets %s too, and %s overrules it.", k, o.Source)})
+	}
+	return notes
+}
+
+// twins are keys of which writing one sets the other: to 0 (the same limit in another unit) or to the same value.
+var twins = [...]struct {
+	a, b string
+	zero bool
+}{
+	{"vm/dirty_bytes", "vm/dirty_ratio", true},                       // mm/page-writeback.c
+	{"vm/dirty_background_bytes", "vm/dirty_background_ratio", true}, // mm/page-writeback.c
+	{"net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding", false},   // net/ipv4/devinet.c
+}
+
+// twin is the line for a twin of k that is written after k's own, and what it leaves in k.
+func (p *Prediction) twin(k sysctl.Key, own *option) (o *option, value string, ok bool) {
+	below := strings.TrimPrefix(k.Path(), "/proc/sys/")
+	for _, t := range twins {
+		var other string
+		switch below {
+		case t.a:
+			other = t.b
+		case t.b:
+			other = t.a
+		default:
+			continue
+		}
+		twin, isKey := keyAt(other)
+		d := p.sysctls.decide(twin)
+		if !isKey || d.option == nil || d.option.turn < own.turn {
+			continue
+		}
+		if t.zero {
+			return d.option, "0", true
+		}
+		return d.option, d.option.Value, true
+	}
+	return nil, "", false
+}
+
+// owner is the module that brings k on this host; none does if the key is there without the module.
+func (p *Prediction) owner(k sysctl.Key) (module string, ok bool) {
+	module, ok = kmod.Owner(k)
+	if !ok {
+		return "", false
+	}
+	if r, read := p.s.Values[k.Path()]; read && !r.Absent && !p.s.Loaded[module] {
+		return "", false
+	}
+	return module, true
+}
+
+// absent says why the key may not be there when systemd-sysctl runs; no Reason if it is.
+func (p *Prediction) absent(k sysctl.Key) (r Reason, source, detail string) {
+	if module, ok := p.owner(k); ok {
+		m := p.Module(module)
+		if m.Known && m.Loaded {
+			return "", "", ""
+		}
+		belongs := fmt.Sprintf("%s belongs to the kernel module %s", k, module)
+		switch m.Reason {
+		case NotLoaded:
+			return m.Reason, "", fmt.Sprintf("%s, and nothing loads %s before systemd-sysctl runs.", belongs, module)
+		case LoadedByHand:
+			return m.Reason, "", fmt.Sprintf("%s, which is loaded now, and nothing in modules-load.d loads it before systemd-sysctl runs.", belongs)
+		}
+		return m.Reason, m.Source, belongs + ". " + m.Detail
+	}
+	if reading, read := p.s.Values[k.Path()]; !read || !reading.Absent {
+		return "", "", ""
+	}
+	if name, ok := interfaceOf(k); ok {
+		return InterfaceLater, "", fmt.Sprintf("There is no interface %s now; udev applies its keys when it appears.", name)
+	}
+	detail = fmt.Sprintf("There is no %s, and no module is known to bring it.", k.Path())
+	if right, ok := vlanSpelling(k); ok {
+		detail = fmt.Sprintf("There is no %s. If the interface has a dot in its name, the key is %s.", k.Path(), right)
+	}
+	return KeyMissing, "", detail
+}
+
+// interfaceOf is the network interface whose key k is, if udev applies it when the interface appears (99-systemd.rules).
+func interfaceOf(k sysctl.Key) (name string, ok bool) {
+	parts := strings.Split(strings.TrimPrefix(k.Path(), "/proc/sys/"), "/")
+	if len(parts) != 5 || parts[0] != "net" || parts[1] != "ipv4" && parts[1] != "ipv6" || parts[2] != "conf" && parts[2] != "neigh" {
+		return "", false
+	}
+	return parts[3], parts[3] != "all" && parts[3] != "default"
+}
+
+// vlanSpelling is the key that net.ipv4.conf.eth0.100.forwarding was meant to be.
+func vlanSpelling(k sysctl.Key) (right sysctl.Key, ok bool) {
+	parts := strings.Split(strings.TrimPrefix(k.Path(), "/proc/sys/"), "/")
+	if len(parts) != 6 || strings.Trim(parts[4], "0123456789") != "" {
+		return sysctl.Key{}, false
+	}
+	right, ok = keyAt(strings.Join([]string{parts[0], parts[1], parts[2], parts[3] + "." + parts[4], parts[5]}, "/"))
+	if !ok {
+		return sysctl.Key{}, false
+	}
+	_, ok = interfaceOf(right)
+	return right, ok
+}
+
+// refused says why the kernel will not take a value that needs a module; no Reason if nothing speaks against it.
+func (p *Prediction) refused(k sysctl.Key, value string) (r Reason, source, detail string) {
+	module, ok := kmod.ForValue(k, value)
+	if !ok {
+		return "", "", ""
+	}
+	if r := p.s.Values[k.Path()]; !r.Absent && sysctl.Equal(k, r.Text, value) && !p.s.Loaded[module] {
+		return "", "", "" // the kernel holds it now without a module
+	}
+	needs := fmt.Sprintf("The value needs the kernel module %s. ", module)
+	if !loadsItself(k, value, module) {
+		m := p.Module(module)
+		if m.Known && m.Loaded {
+			return "", "", ""
+		}
+		return m.Reason, m.Source, needs + m.Detail
+	}
+	if len(p.modules) == 0 {
+		if m := p.noTree(module); !m.Known {
+			return m.Reason, "", needs + m.Detail
+		}
+		return "", "", ""
+	}
+	if ok, r, source, detail := p.modules[0].ready(module); !ok {
+		return r, source, needs + detail
+	}
+	return "", "", ""
+}
+
+// loadsItself says whether the kernel loads the module when the value is written (net/ipv4/tcp_cong.c, net/sched/sch_api.c).
+func loadsItself(k sysctl.Key, value, module string) bool {
+	switch k.Path() {
+	case "/proc/sys/net/ipv4/tcp_congestion_control":
+		return module == "tcp_"+kmod.Canonical(value)
+	case "/proc/sys/net/core/default_qdisc":
+		return true
+	}
+	return false
+}
+
+// byAnotherInit says why a host without systemd may not apply what systemd would.
+func (p *Prediction) byAnotherInit(k sysctl.Key, d decision, o KeyOutcome) (Reason, string) {
+	if p.s.Init == "systemd" {
+		return "", ""
+	}
+	if p.s.Init == "openrc" && !d.option.IsGlob() {
+		if a, ok := p.sysctls.procps(k); ok && sysctl.Equal(k, a.Value, o.Value) {
+			return "", ""
+		}
+	}
+	return InitUnknown, p.initDetail("sysctl.d")
+}
+
+// kept is what the kernel makes of a value written to a key of integers: it takes as many as the key holds. whole is false if there are fewer.
+func (p *Prediction) kept(k sysctl.Key, value string) (kept string, whole bool) {
+	integers := sysctl.Equal(k, "010", "8") // only of integers is that one value
+	now, asked := strings.Fields(p.s.Values[k.Path()].Text), strings.Fields(value)
+	if !integers || len(now) == 0 || len(asked) == 0 || !allIntegers(now) || !allIntegers(asked[:min(len(asked), len(now))]) {
+		return value, true
+	}
+	if len(asked) > len(now) {
+		return strings.Join(asked[:len(now)], " "), true
+	}
+	return value, len(asked) == len(now)
+}
+
+func allIntegers(words []string) bool {
+	for _, w := range words {
+		digits := strings.TrimPrefix(w, "-")
+		if hex, ok := strings.CutPrefix(digits, "0x"); ok {
+			digits = hex
+			if strings.Trim(digits, "0123456789abcdefABCDEF") != "" {
+				return false
+			}
+		} else if strings.Trim(digits, "0123456789") != "" {
+			return false
+		}
+		if digits == "" {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,365 @@
+package boot
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/kmod"
+)
+
+// modulePlan is what systemd-modules-load does at boot with one kernel's tree, as libkmod would do it.
+type modulePlan struct {
+	s    *Snapshot
+	cmd  commandLine
+	tree *Tree
+	// directives are the lines of modprobe.d, and of modules.softdep where that name sorts.
+	directives []kmod.Directive
+	// asked are the names of the command line and of modules-load.d, in the order they are loaded.
+	asked []kmod.LoadLine
+	// masked are the names in modules-load.d files that a file of the same name hides.
+	masked []maskedLoad
+	// unread are files that may say anything.
+	unread []string
+	// loaded has the line that brings each module, and kept what kept a module out that some line asks for.
+	loaded map[string]string
+	kept   map[string]kept
+	// failures are the lines that make systemd-modules-load.service fail.
+	failures []UnitFailure
+}
+
+// maskedLoad is a line of a file that another file hides.
+type maskedLoad struct {
+	kmod.LoadLine
+	by string
+}
+
+// kept is why a module is not loaded although a line asks for it.
+type kept struct {
+	reason Reason
+	source string // the line that keeps it out, or the one that asks in vain
+	detail string
+	// unsure says that it may be loaded after all.
+	unsure bool
+	// quiet says that the unit does not fail of it: systemd-modules-load minds neither a command that does nothing nor a missing symbol.
+	quiet bool
+}
+
+const modulesUnit = "systemd-modules-load.service"
+
+// fromCommandLine is the Source of what the kernel command line decides.
+const fromCommandLine = "/proc/cmdline"
+
+func planModules(s *Snapshot, cmd commandLine, tree *Tree) *modulePlan {
+	p := &modulePlan{s: s, cmd: cmd, tree: tree, loaded: map[string]string{}, kept: map[string]kept{}}
+	p.readModprobe()
+	for _, name := range cmd.load {
+		p.asked = append(p.asked, kmod.LoadLine{Name: name, File: fromCommandLine})
+	}
+	for _, f := range confdir.Order(s.ModulesLoad) {
+		if f.Unread != "" {
+			p.unread = append(p.unread, f.Path)
+			continue
+		}
+		text, failure := untilTooLong(f, modulesUnit)
+		if failure != nil {
+			p.failures = append(p.failures, *failure)
+		}
+		p.asked = append(p.asked, kmod.ParseLoad(f.Path, text)...)
+	}
+	hidden := hidden(s.ModulesLoad)
+	for _, f := range s.ModulesLoad {
+		if by, ok := hidden[f.Path]; ok {
+			for _, line := range kmod.ParseLoad(f.Path, f.Text) {
+				p.masked = append(p.masked, maskedLoad{line, by})
+			}
+		}
+	}
+	p.failures = append(p.failures, brokenFiles(s.ModulesLoad, modulesUnit)...)
+	for _, a := range p.asked {
+		p.load(a)
+	}
+	return p
+}
+
+// readModprobe collects the directives. kmod, unlike systemd, takes no notice of directories: they mask nothing.
+func (p *modulePlan) readModprobe() {
+	files := slices.DeleteFunc(slices.Clone(p.s.Modprobe), func(f confdir.File) bool { return !f.Regular && f.Unread == isDirectory })
+	softdeps := p.tree.Softdep
+	for _, f := range confdir.Order(files) {
+		if f.Unread != "" {
+			p.unread = append(p.unread, f.Path)
+			continue
+		}
+		if path.Base(f.Path) > "modules.softdep" {
+			p.directives, softdeps = append(p.directives, softdeps...), nil
+		}
+		directives, _ := kmod.ParseModprobe(f.Path, f.Text)
+		p.directives = append(p.directives, directives...)
+	}
+	p.directives = append(p.directives, softdeps...)
+}
+
+// first returns the first line of a command that is about a module.
+func (p *modulePlan) first(command, module string) (d kmod.Directive, ok bool) {
+	for _, d := range p.directives {
+		if d.Command == command && d.Concerns(module) {
+			return d, true
+		}
+	}
+	return kmod.Directive{}, false
+}
+
+func (p *modulePlan) builtin(module string) bool {
+	return p.tree.Builtin[module] || p.tree.Release == p.s.Kernel && p.s.IsBuiltin(module)
+}
+
+// resolve returns the modules that a name stands for, as kmod_module_new_from_lookup does: the first kind of source that knows the name answers.
+func (p *modulePlan) resolve(name string) []string {
+	name = kmod.Canonical(name)
+	var found []string
+	for _, d := range p.directives {
+		if d.Command == "alias" && d.Concerns(name) {
+			found = append(found, d.Text)
+		}
+	}
+	if len(found) > 0 {
+		return found
+	}
+	if _, ok := p.tree.Dep[name]; ok {
+		return []string{name}
+	}
+	for _, d := range p.directives {
+		if (d.Command == "install" || d.Command == "remove") && d.Name == name {
+			return []string{name}
+		}
+	}
+	if found = p.tree.Alias[name]; len(found) > 0 {
+		return found
+	}
+	if p.builtin(name) {
+		return []string{name}
+	}
+	return nil
+}
+
+// load does with one line what systemd-modules-load does.
+func (p *modulePlan) load(line kmod.LoadLine) {
+	source := place(line.File, line.Line)
+	modules := p.resolve(line.Name)
+	if len(modules) == 0 {
+		p.keep(kmod.Canonical(line.Name), kept{reason: NotInTree, source: source, detail: p.notFound(line.Name), unsure: !p.lookedFor(line.Name)})
+	}
+	for _, m := range modules {
+		if p.builtin(m) || p.loaded[m] != "" {
+			continue
+		}
+		if by, ok := p.denied(m); ok {
+			p.keep(m, kept{reason: DenyListed, source: by, detail: fmt.Sprintf("%s asks for %s, and %s puts it on the deny list.", source, m, by)})
+			continue
+		}
+		b := &probe{plan: p, source: source, target: m, visited: map[string]bool{}}
+		b.module(m, true)
+		if b.failed == "" {
+			continue
+		}
+		k := p.kept[b.failed]
+		if m != b.failed {
+			k.detail = fmt.Sprintf("%s needs %s. %s", m, b.failed, k.detail)
+			p.keep(m, k)
+		}
+		if !k.unsure && !k.quiet {
+			p.failures = append(p.failures, UnitFailure{Unit: modulesUnit, Source: source, Detail: k.detail})
+		}
+	}
+}
+
+// denied is what keeps systemd-modules-load from loading a module for its own sake. Where another module needs it, it is loaded all the same.
+func (p *modulePlan) denied(m string) (by string, ok bool) {
+	if p.cmd.deny[m] {
+		return fromCommandLine, true
+	}
+	d, ok := p.first("blacklist", m)
+	return place(d.File, d.Line), ok
+}
+
+// exists says whether there is a file to load, or a command that stands for it.
+func (p *modulePlan) exists(m string) bool {
+	if _, ok := p.tree.Dep[m]; ok {
+		return true
+	}
+	_, ok := p.installs(m)
+	return ok
+}
+
+// installs is the line that runs a command in place of loading m. kmod forgets it where a softdep line for m names a module that it knows (modprobe.d(5)).
+func (p *modulePlan) installs(m string) (d kmod.Directive, ok bool) {
+	pre, post := p.softdeps(m)
+	for _, name := range slices.Concat(pre, post) {
+		if len(p.resolve(name)) > 0 {
+			return kmod.Directive{}, false
+		}
+	}
+	return p.first("install", m)
+}
+
+// keep notes why a module is kept out; the first reason stays.
+func (p *modulePlan) keep(module string, k kept) {
+	if _, ok := p.kept[module]; !ok {
+		p.kept[module] = k
+	}
+}
+
+func (p *modulePlan) notFound(name string) string {
+	return fmt.Sprintf("Kernel %s has no module %s.", p.tree.Release, name)
+}
+
+// lookedFor says whether a tree would show this module if it had it.
+func (p *modulePlan) lookedFor(module string) bool {
+	m := kmod.Canonical(module)
+	if p.s.LookedFor[m] || strings.HasPrefix(m, "tcp_") || strings.HasPrefix(m, "sch_") {
+		return true
+	}
+	if strings.ContainsAny(m, " \t") {
+		return true // no module and no alias is called that
+	}
+	if _, err := kmod.ParseName(m); err != nil {
+		return false // an alias such as pci:v00008086 may match a pattern, and patterns are not looked up
+	}
+	return slices.ContainsFunc(p.asked, func(a kmod.LoadLine) bool { return kmod.Same(a.Name, m) })
+}
+
+// probe is one run of kmod_module_probe_insert_module.
+type probe struct {
+	plan    *modulePlan
+	source  string
+	target  string
+	visited map[string]bool
+	// failed is the needed module that could not be loaded; nothing after it is.
+	failed string
+	// tried, where it is not nil, is told of each step, and no step fails: what `modprobe -n -v` prints.
+	tried func(step string)
+}
+
+// module loads what comes before m, then m, then what comes after. required is false for soft dependencies, whose failure harms nobody.
+func (b *probe) module(m string, required bool) {
+	for _, dep := range b.plan.tree.Dep[m] {
+		b.withSoftdeps(dep, required, true)
+	}
+	b.withSoftdeps(m, required, b.plan.exists(m))
+}
+
+func (b *probe) withSoftdeps(m string, required, exists bool) {
+	if b.visited[m] || b.failed != "" {
+		return
+	}
+	b.visited[m] = true
+	pre, post := b.plan.softdeps(m)
+	b.soft(pre)
+	b.insert(m, required, exists)
+	b.soft(post)
+}
+
+// soft loads what can be loaded of these.
+func (b *probe) soft(names []string) {
+	for _, name := range names {
+		for _, m := range b.plan.resolve(name) {
+			b.module(m, false)
+		}
+	}
+}
+
+// insert loads m itself.
+func (b *probe) insert(m string, required, exists bool) {
+	p := b.plan
+	switch {
+	case b.failed != "" || p.builtin(m) || p.loaded[m] != "" && b.tried == nil:
+		return
+	case !exists:
+		p.keep(m, kept{reason: NotInTree, source: b.source, detail: p.notFound(m), unsure: !p.lookedFor(m), quiet: true})
+		if required {
+			b.failed = m
+		}
+		return
+	}
+	d, installs := p.installs(m)
+	if b.tried != nil {
+		if installs {
+			b.tried("install " + d.Text)
+		} else {
+			b.tried("insmod " + m)
+		}
+		return
+	}
+	switch {
+	case installs:
+		k := kept{reason: InstallLine, source: place(d.File, d.Line)}
+		k.detail = fmt.Sprintf("%s runs %q in place of loading %s.", k.source, d.Text, m)
+		fails := required
+		switch path.Base(strings.TrimSpace(d.Text)) {
+		case "false":
+		case "true", ":": // what needs the module then lacks its symbols
+			k.quiet, fails = true, required && m != b.target
+		default:
+			k.detail += " What that does is not known."
+			k.unsure = true
+		}
+		p.keep(m, k)
+		if fails {
+			b.failed = m
+		}
+	case p.cmd.refuse[m]:
+		p.keep(m, kept{reason: DenyListed, source: fromCommandLine, detail: fmt.Sprintf("module_blacklist= on the kernel command line makes the kernel refuse %s.", m)})
+		if required {
+			b.failed = m
+		}
+	default:
+		p.loaded[m] = b.source
+		delete(p.kept, m)
+	}
+}
+
+// softdeps are the modules of the first softdep line that is about m.
+func (p *modulePlan) softdeps(m string) (pre, post []string) {
+	d, ok := p.first("softdep", m)
+	if !ok {
+		return nil, nil
+	}
+	var list *[]string
+	for word := range strings.FieldsSeq(d.Text) {
+		switch word {
+		case "pre:":
+			list = &pre
+		case "post:":
+			list = &post
+		default:
+			if list != nil {
+				*list = append(*list, word)
+			}
+		}
+	}
+	return pre, post
+}
+
+// place is how a line is named: path:line, or the path alone where there are no lines.
+func place(file string, line int) string {
+	if line == 0 {
+		return file
+	}
+	return fmt.Sprintf("%s:%d", file, line)
+}
+
+// candidates are the trees that may boot next, the likeliest first; pending says that the running kernel's own tree is gone.
+func (s *Snapshot) candidates() (trees []*Tree, pending bool) {
+	if t := s.tree(s.Kernel); t != nil {
+		return append([]*Tree{t}, s.newer(s.Kernel)...), false
+	}
+	for i := range s.Trees {
+		trees = append(trees, &s.Trees[i])
+	}
+	slices.SortStableFunc(trees, func(a, b *Tree) int { return cmp.Compare(0, compareReleases(a.Release, b.Release)) })
+	return trees, true
+}

@@ -1,0 +1,138 @@
+package boot
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
+)
+
+// Prediction is what the next boot of one host leaves.
+type Prediction struct {
+	s        *Snapshot
+	cmd      commandLine
+	sysctls  *sysctlPlan
+	modules  []*modulePlan // one for each kernel that may boot next, the likeliest first
+	pending  bool          // the running kernel's module tree is gone
+	failures []UnitFailure
+}
+
+// KeyOutcome is what the next boot makes of one key.
+type KeyOutcome struct {
+	// Value is what the key will hold, as the deciding line writes it; "" if not Known. It may be a secret (sysctl.Secret).
+	Value string
+	// Known says that the value is certain, as far as files can tell: that the kernel takes the value is not checked.
+	Known bool
+	// Source is the path:line that decides, or the path of what decides; "" if nothing does.
+	Source string
+	// Shadows are the path:line of assignments to the key that the Source overrules, in the order they are read.
+	Shadows []string
+	// Holds says that the wanted value will hold.
+	Holds bool
+	// Reason is why it does not; "" if it does.
+	Reason Reason
+	// Detail is one or two sentences for Reason with the files, lines and modules at hand, but without values.
+	Detail string
+	// Notes are what else there is to know, whether or not it holds.
+	Notes []Note
+}
+
+// ModuleOutcome is what the next boot makes of one module.
+type ModuleOutcome struct {
+	// Loaded says that the module is there when systemd-sysctl runs, loaded or built in. It means nothing if not Known.
+	Loaded, Known bool
+	// Builtin says that the kernel has the module built in.
+	Builtin bool
+	// Source is the path:line that loads it or keeps it out; "" if nothing does.
+	Source string
+	// Reason is why it is not loaded, or not known to be; "" if it is loaded.
+	Reason Reason
+	// Detail is one or two sentences for Reason with the files and lines at hand.
+	Detail string
+	// Notes are what else there is to know.
+	Notes []Note
+}
+
+// Note is something to know about an outcome that does not change it.
+type Note struct {
+	Reason Reason
+	// Detail is a sentence with the files at hand.
+	Detail string
+}
+
+// UnitFailure is a line that makes a unit fail at boot. What its other lines ask for is done all the same.
+type UnitFailure struct {
+	// Unit is systemd-sysctl.service or systemd-modules-load.service.
+	Unit string
+	// Source is the path:line, or the path where the file itself is at fault.
+	Source string
+	// Detail says what is wrong, in a sentence.
+	Detail string
+}
+
+// Predict says what the next boot leaves, given every file of the snapshot, as systemd-modules-load and then systemd-sysctl apply them. What else may
+// happen at a boot, such as a service that writes keys or loads modules, it does not know.
+func Predict(s *Snapshot) *Prediction {
+	p := &Prediction{s: s, cmd: parseCommandLine(s.Cmdline), sysctls: planSysctls(s)}
+	trees, pending := s.candidates()
+	p.pending = pending
+	for _, t := range trees {
+		p.modules = append(p.modules, planModules(s, p.cmd, t))
+	}
+	p.failures = slices.Clone(p.sysctls.failures)
+	if len(p.modules) > 0 {
+		p.failures = append(p.failures, p.modules[0].failures...)
+	}
+	return p
+}
+
+// Failures are the lines that make systemd-sysctl.service or systemd-modules-load.service fail at boot, for certain. A value that the kernel refuses makes
+// systemd-sysctl.service fail too, but only the kernel knows it.
+func (p *Prediction) Failures() []UnitFailure { return p.failures }
+
+// Keys are all keys that some file sets, or a pattern of a file matches on this host, in the order of their names. Names that are no keys are left out.
+func (p *Prediction) Keys() []sysctl.Key {
+	found := map[sysctl.Key]bool{}
+	note := func(below string) {
+		if k, ok := keyAt(below); ok {
+			found[k] = true
+		}
+	}
+	for below := range p.sysctls.named {
+		note(below)
+	}
+	for _, a := range p.sysctls.conf {
+		note(a.Pattern)
+	}
+	for below := range p.cmd.sysctls {
+		note(below)
+	}
+	for path, r := range p.s.Values {
+		below, ok := strings.CutPrefix(path, "/proc/sys/")
+		if !ok || r.Absent {
+			continue
+		}
+		if k, ok := keyAt(below); ok && slices.ContainsFunc(p.sysctls.patterns, func(o *option) bool { return o.HasValue && o.Matches(k) }) {
+			found[k] = true
+		}
+	}
+	return slices.SortedFunc(maps.Keys(found), func(a, b sysctl.Key) int { return strings.Compare(a.String(), b.String()) })
+}
+
+// keyAt is the key of a path below /proc/sys; ok is false for one that is no key, such as a pattern.
+func keyAt(below string) (k sysctl.Key, ok bool) {
+	k, err := sysctl.ParseKey(below)
+	return k, err == nil && k.Path() == "/proc/sys/"+below
+}
+
+// Modules are all modules that a file or the command line asks for, sorted, as they are spelled there.
+func (p *Prediction) Modules() []string {
+	found := map[string]bool{}
+	for _, plan := range p.modules {
+		for _, a := range plan.asked {
+			found[a.Name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}

@@ -1,0 +1,154 @@
+package boot
+
+// Why something does not come back at the next boot: a closed set of reasons, each worded once.
+
+// Reason is why a value or a module does not come back as it is meant to, or what else one should know of it.
+type Reason string
+
+// The reasons. Each has its Sentence and its Remedy; the Detail beside it names the file, the line and the values.
+const (
+	// Shadowed: another line, read later or stronger, sets another value.
+	Shadowed Reason = "shadowed"
+	// Voided: a later line "-KEY" takes the value back.
+	Voided Reason = "voided"
+	// Masked: the file that would do it is hidden by a file of the same name.
+	Masked Reason = "masked"
+	// Excluded: only a pattern sets the key, and a line "-KEY" keeps it away.
+	Excluded Reason = "excluded"
+	// Covered: no line names the key, and a pattern sets another value.
+	Covered Reason = "covered"
+	// Unset: no line sets it.
+	Unset Reason = "unset"
+	// SysctlConfUnread: only /etc/sysctl.conf sets it, and systemd does not read that file here.
+	SysctlConfUnread Reason = "sysctl_conf_unread"
+	// NotLoaded: nothing loads the module before systemd-sysctl runs.
+	NotLoaded Reason = "module_not_loaded"
+	// LoadedByHand: the module is loaded now, but no file loads it at boot.
+	LoadedByHand Reason = "module_loaded_by_hand"
+	// DenyListed: a blacklist line or the command line keeps the module out.
+	DenyListed Reason = "module_deny_listed"
+	// InstallLine: an install line runs a command in place of loading the module.
+	InstallLine Reason = "module_install_line"
+	// NotInTree: the kernel that boots next has no such module.
+	NotInTree Reason = "module_not_in_tree"
+	// KernelPending: the running kernel's modules are gone or a newer kernel is installed, so another kernel boots next.
+	KernelPending Reason = "kernel_pending"
+	// KeyMissing: the kernel has no such key, and no module is known to bring it.
+	KeyMissing Reason = "key_missing"
+	// InterfaceLater: the key appears with its network interface, and udev then applies it.
+	InterfaceLater Reason = "interface_later"
+	// ReadOnly: /proc/sys cannot be written, as in a container.
+	ReadOnly Reason = "proc_sys_read_only"
+	// Disagree: systemd-sysctl and `sysctl --system` would leave different values.
+	Disagree Reason = "programs_disagree"
+	// CommandLine: the kernel command line decides.
+	CommandLine Reason = "command_line"
+	// UnitFails: a line makes systemd-sysctl.service or systemd-modules-load.service fail.
+	UnitFails Reason = "unit_fails"
+	// Unread: what decides could not be read.
+	Unread Reason = "unread"
+	// InitUnknown: what applies the files at boot is not systemd.
+	InitUnknown Reason = "init_unknown"
+)
+
+// Reasons are all there are, in the order the documentation lists them.
+func Reasons() []Reason {
+	return []Reason{
+		Shadowed, Voided, Masked, Excluded, Covered, Unset, SysctlConfUnread, CommandLine,
+		NotLoaded, LoadedByHand, DenyListed, InstallLine, NotInTree, KernelPending,
+		KeyMissing, InterfaceLater, ReadOnly, Disagree, UnitFails, Unread, InitUnknown,
+	}
+}
+
+// Sentence says what the reason means, whatever the host.
+func (r Reason) Sentence() string { return words[r].sentence }
+
+// Remedy says what to do about it; "" for a Reason that is none of Reasons.
+func (r Reason) Remedy() string { return words[r].remedy }
+
+var words = map[Reason]struct{ sentence, remedy string }{
+	Shadowed: {
+		"Another line of sysctl.d has the last word and sets another value.",
+		"Remove that line, or give this file a name that sorts after it, with file_name.",
+	},
+	Voided: {
+		`A later line that begins with "-" and has no value takes this key back.`,
+		"Remove that line.",
+	},
+	Masked: {
+		"A file of the same name in a stronger directory hides the file that would do this.",
+		"Remove the file that hides it, or give this one another name.",
+	},
+	Excluded: {
+		`Only a pattern sets this key, and a line that begins with "-" and has no value keeps the pattern away from it.`,
+		"Set the key by its own name.",
+	},
+	Covered: {
+		"No line names this key, and a pattern sets another value.",
+		"Set the key by its own name: that beats every pattern, whatever the order.",
+	},
+	Unset: {
+		"No file sets all of it, so the kernel's own default comes back.",
+		"Declare a host_sysctl with persist = true.",
+	},
+	SysctlConfUnread: {
+		"systemd reads only the directories sysctl.d, and on this host none of them has a link to /etc/sysctl.conf.",
+		"Move the line to a file in /etc/sysctl.d, or declare a host_sysctl.",
+	},
+	CommandLine: {
+		"The kernel command line decides.",
+		"Change the boot loader's configuration, or set the key in sysctl.d, which is applied later.",
+	},
+	NotLoaded: {
+		"Nothing loads the module before systemd-sysctl runs.",
+		"Declare a host_kernel_module for it and set module = host_kernel_module.<name>.name.",
+	},
+	LoadedByHand: {
+		"The module is loaded now, but no file in modules-load.d loads it at boot. Whatever loaded it may do so too late, or not at all.",
+		"Declare a host_kernel_module for it and set module = host_kernel_module.<name>.name.",
+	},
+	DenyListed: {
+		"The module is deny-listed, so systemd-modules-load leaves it out without an error.",
+		"Remove the blacklist line, or take the module off the kernel command line.",
+	},
+	InstallLine: {
+		"An install line in modprobe.d runs a command in place of loading the module.",
+		"Remove the install line.",
+	},
+	NotInTree: {
+		"The kernel that boots next has no such module: it is not built in, and not in its module tree.",
+		"Check the name, which differs between kernel versions, or install the package that has the module.",
+	},
+	KernelPending: {
+		"Another kernel than the running one boots next.",
+		"Reboot the host, then plan again.",
+	},
+	KeyMissing: {
+		"This kernel has no such key, and no module is known to bring it.",
+		"Check the spelling; for a VLAN interface write net.ipv4.conf.eth0/100.forwarding. If a module brings the key, declare a host_kernel_module and set module.",
+	},
+	InterfaceLater: {
+		"The network interface is not there yet. udev applies its keys when it appears.",
+		"Nothing to do.",
+	},
+	ReadOnly: {
+		"/proc/sys cannot be written here, as in a container, and systemd-sysctl is not started.",
+		"Set the key on the machine that runs the container, or in the container's own configuration.",
+	},
+	Disagree: {
+		"systemd-sysctl, which runs at boot, and sysctl --system leave different values.",
+		"Remove one of the two lines.",
+	},
+	UnitFails: {
+		"The line makes its unit fail at boot. What the other lines set is still applied.",
+		"Correct or remove the line.",
+	},
+	Unread: {
+		"What decides could not be read, so nothing is promised.",
+		"Let the provider become root (sudo = true), and look at the file.",
+	},
+	InitUnknown: {
+		"The host does not run systemd, and how its own init applies these files is not certain.",
+		"Reboot the host once and plan again to see what held.",
+	},
+}

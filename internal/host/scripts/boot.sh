@@ -1,0 +1,75 @@
+# Prints what else decides at boot: the kernel command line, the init system, whether /proc/sys is read-only, and of each kernel's module tree the lines about the
+# modules that modules-load.d files and the command line name, and about those that the extended regular expression $1 matches. Takes $1 away.
+rec cmdline
+cat /proc/cmdline 2>/dev/null
+rec init
+if [ -d /run/systemd/system ]; then printf systemd; elif [ -d /run/openrc ]; then printf openrc; fi
+readonly=
+while read -r _ at _ options _; do
+	case $at in
+	/proc | /proc/sys | /proc/sys/net)
+		case $options in
+		ro | ro,*) readonly=yes ;;
+		*) readonly= ;;
+		esac
+		;;
+	esac
+done </proc/mounts
+[ -z "$readonly" ] || rec readonly
+names=
+for word in $(cat /proc/cmdline 2>/dev/null); do
+	case $word in
+	modules_load=* | modules-load=* | '"modules_load='* | '"modules-load='*)
+		list=${word#*=},
+		while [ -n "$list" ]; do
+			name=${list%%,*}
+			name=${name#\"}
+			name=${name%\"}
+			case $name in
+			*[!A-Za-z0-9_-]*) ;;
+			*) names="$names $name" ;;
+			esac
+			list=${list#*,}
+		done
+		;;
+	esac
+done
+cr=$(printf '\r')
+for f in /etc/modules-load.d/*.conf /run/modules-load.d/*.conf /usr/local/lib/modules-load.d/*.conf /usr/lib/modules-load.d/*.conf /lib/modules-load.d/*.conf; do
+	[ -f "$f" ] || continue
+	while read -r name || [ -n "$name" ]; do
+		name=${name%"$cr"}
+		case $name in
+		'' | *[!A-Za-z0-9_-]*) ;;
+		*) names="$names $name" ;;
+		esac
+	done <"$f"
+done
+any=$1
+shift
+for name in $names; do
+	pattern=
+	while :; do
+		case $name in
+		*[-_]*) ;;
+		*) break ;;
+		esac
+		pattern="$pattern${name%%[-_]*}[-_]"
+		name=${name#*[-_]}
+	done
+	any="$any|$pattern$name"
+done
+rec trees
+for d in /lib/modules/*; do
+	[ -f "$d/modules.dep" ] || continue
+	rec tree
+	printf '%s' "${d##*/}"
+	rec dep
+	grep -E "(^|/)($any)[.]ko[^/:]*:" "$d/modules.dep" 2>/dev/null
+	rec alias
+	grep -E "^alias ($any) " "$d/modules.alias" 2>/dev/null
+	rec softdep
+	cat "$d/modules.softdep" 2>/dev/null
+	rec builtin
+	cat "$d/modules.builtin" 2>/dev/null
+done
