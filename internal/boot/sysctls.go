@@ -101,7 +101,7 @@ func (o *option) after(old *option) *option {
 	if old.HasValue == o.HasValue && old.Value == o.Value {
 		o.turn, o.Ignore = old.turn, old.Ignore || o.Ignore
 	} else if old.HasValue {
-		o.overruled = slices.Concat(old.overruled, []sysctl.Assignment{old.Assignment})
+		o.overruled = append(old.overruled, old.Assignment) //nolint:gocritic // old is given up: a copy a line would be quadratic
 	}
 	return o
 }

@@ -77,7 +77,12 @@ func (c *change) write(ctx context.Context, path, value, before string) (kept st
 			return err
 		},
 	})
-	return c.host.put(ctx, path, value)
+	kept, err = c.host.put(ctx, path, value)
+	var no *refusal
+	if errors.As(err, &no) && readOnly(no.reason) {
+		c.undos = c.undos[:len(c.undos)-1] // the file was not even opened, and may change by itself
+	}
+	return kept, err
 }
 
 // put writes value to path with one write(2) and reads it back.

@@ -20,10 +20,10 @@ const (
 	ValueRefused      Kind = "kernel refused the value"
 	ValueChanged      Kind = "kernel kept another value"
 	DropInForeign     Kind = "file exists and is not managed here"
-	FileNotWritten    Kind = "file could not be written"
 	ModuleUnknown     Kind = "kernel module does not exist on the host"
 	ModuleNotLoaded   Kind = "kernel module could not be loaded"
 	ModuleNotUnloaded Kind = "kernel module could not be unloaded"
+	ParameterBuiltin  Kind = "parameter of a built-in kernel module"
 	ParameterUnknown  Kind = "kernel module has no such parameter"
 	KeyLost           Kind = "sysctl would be lost at the next boot"
 	ModuleLost        Kind = "kernel module would not be loaded at the next boot"
@@ -76,8 +76,8 @@ type undoError struct {
 }
 
 func (e *undoError) Error() string {
-	return fmt.Sprintf("%v\n\nUndoing what was done before that failed too (%v). This may be left on the host: %s. It is recorded as tainted where Terraform "+
-		"can record it; the next apply starts from what the host then holds.", e.cause, e.undo, strings.Join(e.left, "; "))
+	return fmt.Sprintf("%v\n\nUndoing what was done before that failed too (%v). This may be left on the host: %s. Plan again: it starts from "+
+		"what the host then holds.", e.cause, e.undo, strings.Join(e.left, "; "))
 }
 
 // Summary is the heading of the failure that came first.

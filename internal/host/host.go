@@ -46,7 +46,7 @@ func (f *Fleet) Host(name string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{name: name, conn: c, turn: make(chan struct{}, 1)}
+	h := &Host{name: name, conn: c, turn: make(chan struct{}, 1), files: map[string]chan struct{}{}}
 	f.hosts[name] = h
 	return h, nil
 }
@@ -60,11 +60,46 @@ type Host struct {
 	turn chan struct{}
 
 	mu       sync.Mutex
-	snapshot *boot.Snapshot // nil when none is taken or a write threw it away
-	writes   int            // how many writes began; a snapshot that was under way meanwhile is not kept
-	modules  []string       // what module trees are searched for beside the modules that own keys
-	planned  error          // why the host could not be asked at plan, which is not tried again for every resource
+	files    map[string]chan struct{} // a file's channel is held from the look at it to the proof that it holds what was written
+	snapshot *boot.Snapshot           // nil when none is taken or a write threw it away
+	writes   int                      // how many writes began; a snapshot that was under way meanwhile is not kept
+	modules  []string                 // what module trees are searched for beside the modules that own keys
+	wanted   []string                 // paths that readers wait for while another one reads
+	dead     error                    // why the host could not be read; it is not tried again for every resource, before Wait found it
+	waited   bool                     // Wait gave up once: the resources that follow try, and do not wait as long again
+}
+
+// hold keeps other changes of the file at path waiting until release is called: two resources may name one file.
+func (h *Host) hold(ctx context.Context, path string) (release func(), err error) {
+	h.mu.Lock()
+	held, ok := h.files[path]
+	if !ok {
+		held = make(chan struct{}, 1)
+		h.files[path] = held
+	}
+	h.mu.Unlock()
+	select {
+	case held <- struct{}{}:
+		return func() { <-held }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // Wait connects to the host, and waits for one that is still booting.
-func (h *Host) Wait(ctx context.Context) error { return h.conn.Wait(ctx) }
+func (h *Host) Wait(ctx context.Context) error {
+	h.mu.Lock()
+	waited := h.waited
+	h.mu.Unlock()
+	if waited {
+		return nil
+	}
+	err := h.conn.Wait(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waited = err != nil && ctx.Err() == nil
+	if err == nil {
+		h.dead = nil
+	}
+	return err
+}

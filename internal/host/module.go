@@ -129,6 +129,10 @@ func moduleState(snap *boot.Snapshot, m Module, real []string) ModuleState {
 		st.Loaded = st.Loaded && snap.Has(n)
 		st.Builtin = st.Builtin || snap.IsBuiltin(n)
 	}
+	if !m.Persist {
+		st.readParameters(snap, m, real[0])
+		return st
+	}
 	o := boot.Predict(snap).Module(m.Name)
 	uncertain := !o.Known && slices.Contains(uncertain, o.Reason)
 	if o.Source != "" && (o.Loaded || uncertain) {
@@ -209,6 +213,10 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 		return ModuleState{}, err
 	}
 
+	if len(m.Parameters) > 0 && m.Persist && snap.IsBuiltin(real[0]) {
+		return ModuleState{}, h.errorf(ParameterBuiltin, "the kernel module %s is built in, and modprobe.d does not reach a built-in module. Put %[1]s.PARAMETER=VALUE on the "+
+			"kernel command line, or set persist = false to change only the running values.", real[0])
+	}
 	if m.Persist {
 		if lost := h.moduleLost(m, boot.Predict(snap.WithFile(m.pretended())).Module(m.Name), snap.Kernel); lost != nil {
 			return ModuleState{}, lost
@@ -440,6 +448,15 @@ func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err erro
 	}
 	c := h.begin()
 	defer func() { err = c.end(ctx, err) }()
+	for _, path := range []string{m.LoadPath(), m.OptionsPath()} {
+		f, ok := snap.File(path)
+		if !ok || !m.Persist {
+			continue
+		}
+		if err := c.remove(ctx, path, f.Text); err != nil {
+			return err
+		}
+	}
 	if unload {
 		real, err := h.resolve(ctx, snap, m.Name)
 		if err != nil {
@@ -452,15 +469,6 @@ func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err erro
 			if err := h.unload(ctx, n); err != nil {
 				return err
 			}
-		}
-	}
-	for _, path := range []string{m.LoadPath(), m.OptionsPath()} {
-		f, ok := snap.File(path)
-		if !ok || !m.Persist {
-			continue
-		}
-		if err := c.remove(ctx, path, f.Text); err != nil {
-			return err
 		}
 	}
 	return nil

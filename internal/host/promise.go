@@ -24,7 +24,7 @@ type Promise struct {
 // PlanSysctl pretends that s is applied, together with the host_kernel_module that its Module stands for. prior is what Terraform last recorded, nil when s is
 // to be created.
 func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (Promise, error) {
-	snap, err := h.readForPlan(ctx, s.Key.Path())
+	snap, err := h.read(ctx, s.Key.Path())
 	if err != nil {
 		return Promise{}, err
 	}
@@ -54,7 +54,7 @@ func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (Promise
 // PlanModule pretends that m is applied.
 func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
 	h.lookFor(m.Name)
-	snap, err := h.readForPlan(ctx)
+	snap, err := h.read(ctx)
 	if err != nil || !m.Persist {
 		return Promise{}, err
 	}
@@ -70,23 +70,6 @@ func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
 		p.Source = &source
 	}
 	return p, nil
-}
-
-// readForPlan is read for a host that need not be there yet: it is tried once.
-func (h *Host) readForPlan(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
-	h.mu.Lock()
-	err := h.planned
-	h.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	snap, err := h.read(ctx, paths...)
-	if err != nil && ctx.Err() == nil {
-		h.mu.Lock()
-		h.planned = err
-		h.mu.Unlock()
-	}
-	return snap, err
 }
 
 // pretend is the snapshot with the drop-in of s as it is to be, and without one of another name that prior had. One that sets the value already stays as it is.

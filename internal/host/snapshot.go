@@ -23,8 +23,12 @@ var (
 	valuesScript string
 )
 
-// read returns a snapshot that holds these paths. It may be one that was taken earlier, with no write on this host since.
+// read returns a snapshot that holds these paths. It may be one that was taken earlier, with no write on this host since. Those who come while another reads
+// are served together by the next exchange; a host that could not be read is not tried again by read.
 func (h *Host) read(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
+	h.mu.Lock()
+	h.wanted = append(h.wanted, paths...)
+	h.mu.Unlock()
 	select {
 	case h.turn <- struct{}{}:
 		defer func() { <-h.turn }()
@@ -32,21 +36,35 @@ func (h *Host) read(ctx context.Context, paths ...string) (*boot.Snapshot, error
 		return nil, ctx.Err()
 	}
 	h.mu.Lock()
-	s, writes := h.snapshot, h.writes
+	s, writes, dead, wanted := h.snapshot, h.writes, h.dead, h.wanted
+	h.wanted = nil
 	h.mu.Unlock()
+	if dead != nil {
+		return nil, dead
+	}
+	s, err := h.extend(ctx, s, slices.Concat(paths, wanted))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err != nil {
+		if ctx.Err() == nil {
+			h.dead = err
+		}
+		return nil, err
+	}
+	if h.writes == writes {
+		h.snapshot = s
+	}
+	return s, nil
+}
+
+// extend returns s with these paths, which takes no exchange where it has them; without s it takes a new one.
+func (h *Host) extend(ctx context.Context, s *boot.Snapshot, paths []string) (*boot.Snapshot, error) {
+	slices.Sort(paths)
+	paths = slices.Compact(paths)
 	if s == nil {
-		s, err := h.fresh(ctx, paths...)
-		if err == nil {
-			h.keep(s, writes)
-		}
-		return s, err
+		return h.fresh(ctx, paths...)
 	}
-	var missing []string
-	for _, p := range paths {
-		if _, ok := s.Values[p]; !ok {
-			missing = append(missing, p)
-		}
-	}
+	missing := slices.DeleteFunc(paths, func(p string) bool { _, ok := s.Values[p]; return ok })
 	if len(missing) == 0 {
 		return s, nil
 	}
@@ -54,9 +72,7 @@ func (h *Host) read(ctx context.Context, paths ...string) (*boot.Snapshot, error
 	if err != nil {
 		return nil, err
 	}
-	s = s.WithValues(decode(r).Values)
-	h.keep(s, writes)
-	return s, nil
+	return s.WithValues(decode(r).Values), nil
 }
 
 // fresh takes a new snapshot that holds these paths: what a write is decided on.
@@ -93,15 +109,6 @@ func (h *Host) lookFor(module string) {
 // need (congestion control, queueing disciplines). Names are canonical.
 func treePattern(modules []string) string {
 	return "tcp_[a-z0-9_]*|sch_[a-z0-9_]*|" + strings.ReplaceAll(strings.Join(modules, "|"), "_", "[-_]")
-}
-
-// keep stores a snapshot for later reads, unless a write began since writes was read.
-func (h *Host) keep(s *boot.Snapshot, writes int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.writes == writes {
-		h.snapshot = s
-	}
 }
 
 // writing throws the snapshot away; every step that changes the host calls it before and after.

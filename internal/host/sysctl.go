@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
@@ -62,7 +63,15 @@ func (h *Host) ReadSysctl(ctx context.Context, s Sysctl) (SysctlState, error) {
 	if err != nil {
 		return SysctlState{}, err
 	}
+	if sysctl.Secret(s.Key) {
+		return SysctlState{}, h.secret(s.Key)
+	}
 	return sysctlState(snap, s), nil
+}
+
+func (h *Host) secret(k sysctl.Key) *Error {
+	return h.errorf(KeySecret, "%s holds a secret, which would stand in Terraform's state and in a file that every user of the host may read. Set it by a means "+
+		"made for secrets.", k)
 }
 
 func sysctlState(snap *boot.Snapshot, s Sysctl) SysctlState {
@@ -76,11 +85,12 @@ func sysctlState(snap *boot.Snapshot, s Sysctl) SysctlState {
 	if r := snap.Values[s.Key.Path()]; !r.Absent && r.Unread == "" {
 		st.Running = same(r.Text)
 	}
-	value, source := bootLayer(snap, s)
-	if value != nil {
-		value = same(*value)
+	if s.Persist {
+		st.Boot, st.BootSource = bootLayer(snap, s)
 	}
-	st.Boot, st.BootSource = value, source
+	if st.Boot != nil {
+		st.Boot = same(*st.Boot)
+	}
 	if f, ok := snap.File(s.Path()); ok {
 		st.Original = originalIn(f, s)
 	}
@@ -103,6 +113,11 @@ func originalIn(f confdir.File, s Sysctl) *string {
 // SetSysctl makes the host hold s: the running value first, then the drop-in. prior is what Terraform last recorded, nil when it creates. On failure the host
 // is as it was, or the error says what may be left (MayHaveChanged).
 func (h *Host) SetSysctl(ctx context.Context, s Sysctl, prior *Sysctl, original *string) (st SysctlState, err error) {
+	release, err := h.hold(ctx, s.Path())
+	if err != nil {
+		return SysctlState{}, err
+	}
+	defer release()
 	snap, err := h.fresh(ctx, s.Key.Path())
 	if err != nil {
 		return SysctlState{}, err
@@ -120,6 +135,10 @@ func (h *Host) SetSysctl(ctx context.Context, s Sysctl, prior *Sysctl, original 
 		if lost := h.keyLost(s, boot.Predict(s.pretend(snap, prior)).Key(s.Key, s.Value)); lost != nil {
 			return SysctlState{}, lost
 		}
+	}
+	if other := s.other(file); s.Persist && other != "" {
+		return SysctlState{}, h.errorf(DropInForeign, "%s also sets %s, which would be lost. Move that line to a file of its own, or choose another file_name.",
+			s.Path(), other)
 	}
 	if original == nil && exists {
 		original = originalIn(file, s)
@@ -150,6 +169,17 @@ func (h *Host) SetSysctl(ctx context.Context, s Sysctl, prior *Sysctl, original 
 	return h.verifySysctl(ctx, s, original)
 }
 
+// other is what else a file sets beside the key; "" when nothing.
+func (s Sysctl) other(f confdir.File) string {
+	all, _ := sysctl.ParseFile(f.Path, f.Text)
+	for _, a := range all {
+		if a.IsGlob() || !a.Matches(s.Key) {
+			return strings.ReplaceAll(a.Pattern, "/", ".")
+		}
+	}
+	return ""
+}
+
 // settable says why the key cannot be managed as it is now.
 func (h *Host) settable(s Sysctl, had boot.Reading, snap *boot.Snapshot) error {
 	switch {
@@ -163,8 +193,7 @@ func (h *Host) settable(s Sysctl, had boot.Reading, snap *boot.Snapshot) error {
 			"if it is so for root too, this key cannot be managed.", s.Key, had.Unread)
 	}
 	if sysctl.Secret(s.Key) {
-		return h.errorf(KeySecret, "%s holds a secret, which would stand in Terraform's state and in a file that every user of the host may read. Set it by a means "+
-			"made for secrets.", s.Key)
+		return h.secret(s.Key)
 	}
 	return nil
 }
@@ -261,6 +290,11 @@ func shown(v *string) string {
 // UnsetSysctl takes s back: the running value to what the remaining files set, else to original, then the drop-in. With restore false the running value stays.
 // A value that the kernel will not take back is a *Error of kind NotRestored beside which all else was done.
 func (h *Host) UnsetSysctl(ctx context.Context, s Sysctl, original *string, restore bool) (err error) {
+	release, err := h.hold(ctx, s.Path())
+	if err != nil {
+		return err
+	}
+	defer release()
 	snap, err := h.fresh(ctx, s.Key.Path())
 	if err != nil {
 		return err
@@ -275,6 +309,9 @@ func (h *Host) UnsetSysctl(ctx context.Context, s Sysctl, original *string, rest
 		}
 	}
 	if f, ok := snap.File(s.Path()); ok && s.Persist {
+		if other := s.other(f); other != "" {
+			return h.errorf(DropInForeign, "%s also sets %s, which would be lost. Move that line to a file of its own first.", s.Path(), other)
+		}
 		if err := c.remove(ctx, f.Path, f.Text); err != nil {
 			return err
 		}
@@ -286,6 +323,9 @@ func (h *Host) UnsetSysctl(ctx context.Context, s Sysctl, original *string, rest
 // restore puts the running value to what holds without s.
 func (h *Host) restore(ctx context.Context, c *change, s Sysctl, snap *boot.Snapshot, original *string) (notRestored, err error) {
 	had := snap.Values[s.Key.Path()]
+	if f, ok := snap.File(s.Path()); ok && original != nil && strings.ContainsRune(*original, utf8.RuneError) {
+		original = originalIn(f, s) // the state holds text only; the file holds every byte
+	}
 	if a, ok := snap.Assigned(s.Key, s.Path()); ok {
 		original = &a.Value
 	}
@@ -316,6 +356,9 @@ func (h *Host) FindDropIn(ctx context.Context, k sysctl.Key) (string, error) {
 	}
 	if _, ok := snap.File(sysctlDir + k.DropInName()); ok {
 		return k.DropInName(), nil
+	}
+	if s := (Sysctl{Key: k}); snap.Values[k.Path()].Absent {
+		return "", h.errorf(KeyMissing, "%s does not exist. %s", k, h.missing(s, snap))
 	}
 	for _, f := range confdir.Order(snap.Sysctl) {
 		name, ok := strings.CutPrefix(f.Path, sysctlDir)

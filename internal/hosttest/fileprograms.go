@@ -2,9 +2,11 @@ package hosttest
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -224,3 +226,29 @@ func syncProgram(p *process, args []string) int {
 
 // base is the last part of a path.
 func base(name string) string { return path.Base(name) }
+
+// sortProgram is GNU's in the C locale: it sorts the lines of standard input; -u drops those that are there twice.
+func sortProgram(p *process, args []string) int {
+	flags, words, ok := p.takeFlags("sort", "u", args)
+	if !ok || len(words) > 0 {
+		return p.unknownFlag(strings.Join(args, " "), "sort")
+	}
+	text, err := io.ReadAll(p.input("sort"))
+	if err != nil {
+		p.errorf("sort: read failed: -: %s\n", strerror(err))
+		return 2
+	}
+	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	slices.Sort(lines)
+	if has(flags, 'u') {
+		lines = slices.Compact(lines)
+	}
+	if len(text) == 0 {
+		return 0
+	}
+	if err := writeAll(p.stdout, []byte(strings.Join(lines, "\n")+"\n")); err != nil {
+		p.errorf("sort: write failed: 'standard output': %s\n", strerror(err))
+		return 2
+	}
+	return 0
+}

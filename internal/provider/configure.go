@@ -5,9 +5,11 @@ package provider
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -85,7 +87,15 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 			c.unknownHosts[name] = true
 			continue
 		}
-		resp.Diagnostics.Append(object.As(ctx, &e, basetypes.ObjectAsOptions{})...)
+		if object.IsNull() {
+			resp.Diagnostics.AddAttributeError(path.Root("hosts").AtMapKey(name), "host without settings", "The entry "+name+" of hosts is null. Write {} for a host "+
+				"that differs in nothing.")
+			continue
+		}
+		if diags := object.As(ctx, &e, basetypes.ObjectAsOptions{}); diags.HasError() {
+			resp.Diagnostics.Append(diags...)
+			continue
+		}
 		if strings.Contains(name, "/") {
 			resp.Diagnostics.AddAttributeError(path.Root("hosts").AtMapKey(name), "malformed host name",
 				"A name in hosts may not hold a slash: import ids have the form HOST/KEY. Rename the entry "+name+".")
@@ -111,7 +121,12 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 
 func (m connectionModel) unknown() bool {
 	return m.User.IsUnknown() || m.Port.IsUnknown() || m.PrivateKey.IsUnknown() || m.PrivateKeyPassphrase.IsUnknown() || m.Password.IsUnknown() ||
-		m.Agent.IsUnknown() || m.HostKey.IsUnknown() || m.KnownHostsFiles.IsUnknown() || m.Sudo.IsUnknown() || m.SudoPassword.IsUnknown()
+		m.Agent.IsUnknown() || m.HostKey.IsUnknown() || unknownList(m.KnownHostsFiles) || m.Sudo.IsUnknown() || m.SudoPassword.IsUnknown()
+}
+
+// unknownList reports whether a list or an element of it is unknown.
+func unknownList(l types.List) bool {
+	return l.IsUnknown() || slices.ContainsFunc(l.Elements(), func(e attr.Value) bool { return e.IsUnknown() })
 }
 
 // settings gives the settings and the known_hosts files of m.

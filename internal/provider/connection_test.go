@@ -226,6 +226,34 @@ provider "host" {
 	run(t, resource.TestStep{Config: c, ConfigPlanChecks: emptyAfter()})
 }
 
+// Guards that a host entry which is null is an error of the configuration.
+func TestAccNullHostEntry(t *testing.T) {
+	run(t, resource.TestStep{Config: "provider \"host\" {\n  host = \"web9\"\n  hosts = { web9 = null }\n}\n" + swappiness, ExpectError: words("The entry web9 of hosts is null.")})
+}
+
+// Guards that a destroy which cannot reach the host, because the settings are not known, fails and keeps the state.
+func TestAccDestroyWithUnknownSettingsKeepsTheState(t *testing.T) {
+	m := simulated(t)
+	w := newWorkspace(t, fmt.Sprintf(required+`
+resource "terraform_data" "vm" {
+  input = %q
+}
+provider "host" {
+  host        = %q
+  private_key = %q
+  host_key    = terraform_data.vm.output
+}
+%s`, m.HostKey(), m.Addr(), m.PrivateKey(), swappiness))
+	w.run("apply", "-auto-approve")
+	w.run("state", "rm", "terraform_data.vm")
+	if out, status := w.try("destroy", "-auto-approve"); status == 0 || !words("host settings are not known").MatchString(out) {
+		t.Errorf("destroy ended with %d:\n%s", status, out)
+	}
+	if out := w.run("state", "list"); !strings.Contains(out, "host_sysctl.a") {
+		t.Errorf("the state has %s", out)
+	}
+}
+
 // Guards that create waits for a machine that is booting.
 func TestAccCreateWaitsForABootingHost(t *testing.T) {
 	m := simulated(t)

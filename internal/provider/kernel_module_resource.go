@@ -112,7 +112,7 @@ func (r *kernelModuleResource) Create(ctx context.Context, req resource.CreateRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	h := r.reach(m.Host, &resp.Diagnostics)
+	h := r.mustReach(m.Host, &resp.Diagnostics)
 	if h == nil {
 		return
 	}
@@ -155,6 +155,11 @@ func (r *kernelModuleResource) Read(ctx context.Context, req resource.ReadReques
 		addError(&resp.Diagnostics, err)
 		return
 	}
+	if imported && !st.Loaded && st.BootSource == nil {
+		resp.Diagnostics.AddError("nothing to import", "On "+m.Host.ValueString()+", the kernel module "+m.Name.ValueString()+" is not loaded and no file loads it at boot. "+
+			"Check its spelling, or let Terraform create it.")
+		return
+	}
 	if imported && st.BootParameters != nil {
 		m.Parameters, st.Parameters = mapValue(st.BootParameters, &resp.Diagnostics), st.BootParameters
 	}
@@ -170,7 +175,7 @@ func (r *kernelModuleResource) Update(ctx context.Context, req resource.UpdateRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	h := r.reach(m.Host, &resp.Diagnostics)
+	h := r.mustReach(m.Host, &resp.Diagnostics)
 	if h == nil {
 		return
 	}
@@ -191,7 +196,7 @@ func (r *kernelModuleResource) Delete(ctx context.Context, req resource.DeleteRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	h := r.reach(m.Host, &resp.Diagnostics)
+	h := r.mustReach(m.Host, &resp.Diagnostics)
 	if h == nil {
 		return
 	}

@@ -124,7 +124,7 @@ func (r *sysctlResource) Create(ctx context.Context, req resource.CreateRequest,
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	h := r.reach(m.Host, &resp.Diagnostics)
+	h := r.mustReach(m.Host, &resp.Diagnostics)
 	if h == nil {
 		return
 	}
@@ -178,7 +178,7 @@ func (r *sysctlResource) Update(ctx context.Context, req resource.UpdateRequest,
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	h := r.reach(m.Host, &resp.Diagnostics)
+	h := r.mustReach(m.Host, &resp.Diagnostics)
 	if h == nil {
 		return
 	}
@@ -198,7 +198,7 @@ func (r *sysctlResource) Delete(ctx context.Context, req resource.DeleteRequest,
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	h := r.reach(m.Host, &resp.Diagnostics)
+	h := r.mustReach(m.Host, &resp.Diagnostics)
 	if h == nil {
 		return
 	}
@@ -246,6 +246,11 @@ func (r *sysctlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 		m.keepSpelling(prior)
 	}
+	var named types.String
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("file_name"), &named)...)
+	if named.IsNull() {
+		m.FileName = types.StringUnknown()
+	}
 	m.planLayers()
 	if m.FileName.IsUnknown() || m.Value.IsUnknown() || m.Module.IsUnknown() || m.Persist.IsUnknown() {
 		resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
@@ -255,7 +260,7 @@ func (r *sysctlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 		promise, err := h.PlanSysctl(ctx, m.wanted(), prior.recorded())
 		m.BootSource = planSource(promise, err, m.BootSource, &resp.Diagnostics)
 	}
-	if !prior.BootSource.IsNull() && m.BootValue.Equal(prior.BootValue) && m.FileName.Equal(prior.FileName) && m.Host.Equal(prior.Host) {
+	if !prior.BootSource.IsNull() && m.sameBootValue(prior) && m.FileName.Equal(prior.FileName) && m.Host.Equal(prior.Host) {
 		m.BootSource = prior.BootSource
 	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
@@ -321,6 +326,11 @@ func (m *sysctlModel) keepSpelling(prior sysctlModel) {
 		sysctl.Equal(m.key(), m.Value.ValueString(), prior.Value.ValueString()) {
 		m.Value = prior.Value
 	}
+}
+
+// sameBootValue reports whether the next boot leaves what is planned already: its line then stays as it is.
+func (m *sysctlModel) sameBootValue(prior sysctlModel) bool {
+	return !m.BootValue.IsNull() && !prior.BootValue.IsNull() && sysctl.Equal(m.key(), m.BootValue.ValueString(), prior.BootValue.ValueString())
 }
 
 // recorded is what Terraform last recorded; nil when the resource is to be created.

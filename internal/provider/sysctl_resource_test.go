@@ -148,6 +148,7 @@ func TestAccSysctlPersistAndFileName(t *testing.T) {
 			resource.TestStep{Config: key(""), Check: resource.ComposeTestCheckFunc(only("90-terraform-net.ipv4.tcp_fin_timeout.conf"),
 				resource.TestCheckResourceAttr("host_sysctl.a", "boot_source", "/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf:3"))},
 			resource.TestStep{Config: key("file_name = \"50-net.conf\"\n"), Check: only("50-net.conf")},
+			resource.TestStep{Config: key(""), Check: only("90-terraform-net.ipv4.tcp_fin_timeout.conf")},
 			resource.TestStep{Config: key("persist = false\n"), Check: resource.ComposeTestCheckFunc(only(),
 				resource.TestCheckResourceAttr("host_sysctl.a", "original_value", original))},
 			resource.TestStep{Config: key("on_destroy = \"keep\"\n")},
@@ -169,6 +170,24 @@ func TestAccDestroyRestoresWhatOtherFilesSet(t *testing.T) {
 		if got := reading(t, m, "net/ipv4/tcp_fin_timeout"); got != "33" {
 			t.Errorf("after destroy it is %s, the file says 33", got)
 		}
+	})
+}
+
+// Guards that two files which name one key are no drift: each value is read once.
+func TestAccKeyNamedByTwoFilesIsNoDrift(t *testing.T) {
+	onEach(t, func(t *testing.T, m machine) {
+		m.WriteFile("/etc/sysctl.d/10-site.conf", "net.ipv4.tcp_fin_timeout = 33\nnet.core.somaxconn = 77\nnet.ipv4.conf.*.log_martians = 0\n")
+		run(t, resource.TestStep{Config: config(m, ten(nil)), ConfigPlanChecks: emptyAfter()})
+	})
+}
+
+// Guards that persist = false says nothing of a file that somebody else has under the default name.
+func TestAccNotPersistedLeavesFilesAlone(t *testing.T) {
+	onEach(t, func(t *testing.T, m machine) {
+		m.WriteFile("/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf", "net.ipv4.tcp_fin_timeout = 50\n")
+		had := files(m)
+		run(t, resource.TestStep{Config: config(m, running("net.ipv4.tcp_fin_timeout", "41")), ConfigPlanChecks: emptyAfter()})
+		sameFiles(t, had, files(m))
 	})
 }
 
@@ -200,5 +219,9 @@ import {
 		run(t, resource.TestStep{Config: c, ConfigPlanChecks: resource.ConfigPlanChecks{
 			PreApply: []plancheck.PlanCheck{plancheck.ExpectResourceAction("host_sysctl.a", plancheck.ResourceActionNoop)},
 		}})
+		missing := strings.ReplaceAll(c, "tcp_fin_timeout", "no_such_key")
+		run(t, resource.TestStep{Config: missing, ExpectError: words("net.ipv4.no_such_key does not exist.")})
+		run(t, resource.TestStep{Config: config(m, "import {\n  to = host_kernel_module.a\n  id = \"web1/nosuchmod\"\n}\nresource \"host_kernel_module\" \"a\" {\n  name = \"nosuchmod\"\n}\n"),
+			ExpectError: words("the kernel module nosuchmod is not loaded and no file loads it at boot.")})
 	})
 }

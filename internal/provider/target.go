@@ -74,6 +74,16 @@ func (t *target) reach(name types.String, diags *diag.Diagnostics) *host.Host {
 	return h
 }
 
+// mustReach is reach for a step that cannot do without the host: what is not known is an error, and the state is kept.
+func (t *target) mustReach(name types.String, diags *diag.Diagnostics) *host.Host {
+	h := t.reach(name, diags)
+	if h == nil && !diags.HasError() {
+		diags.AddError("host settings are not known", "The provider's settings for the host "+name.ValueString()+" depend on something that is not known in this run, so the "+
+			"host cannot be reached and nothing was changed. Apply what they depend on first (terraform apply -target=...), or write them out.")
+	}
+	return h
+}
+
 // planSource plans boot_source by a promise, and warns of what stands against it. A host that does not answer is none at plan: it may be made by the same apply,
 // which will say so.
 func planSource(p host.Promise, err error, unknown types.String, diags *diag.Diagnostics) types.String {

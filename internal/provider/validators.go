@@ -86,6 +86,10 @@ func (checkedParameters) ValidateMap(_ context.Context, req validator.MapRequest
 		if !ok || value.IsUnknown() {
 			continue
 		}
+		if value.IsNull() {
+			resp.Diagnostics.AddAttributeError(req.Path.AtMapKey(name), "malformed module parameter", "The parameter "+name+" is null. Give it a value, or leave it out.")
+			continue
+		}
 		if _, err := kmod.ParseParameter(name, value.ValueString()); err != nil {
 			resp.Diagnostics.AddAttributeError(req.Path.AtMapKey(name), "malformed module parameter", err.Error())
 		}

@@ -1,7 +1,6 @@
 # Prints the kernel release, every file of the three families, /etc/sysctl.conf and the modules that are there. Sets $keys to the paths that sysctl files name.
 rec kernel
 uname -r
-keys=
 dirs='/etc /run /usr/local/lib /usr/lib /lib'
 if [ -L /lib ]; then dirs='/etc /run /usr/local/lib /usr/lib'; fi
 for d in $dirs; do
@@ -28,7 +27,7 @@ if [ -f /etc/sysctl.conf ]; then
 	rec text
 	cat /etc/sysctl.conf || rec unread
 fi
-for f in /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf; do
+keys=$(for f in /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf; do
 	[ -f "$f" ] || continue
 	while IFS=' 	=' read -r key _ || [ -n "$key" ]; do
 		key=${key#-}
@@ -44,17 +43,15 @@ for f in /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/l
 				*) break ;;
 				esac
 				word=${key%%[./]*}
-				case ${key#"$word"} in
-				.*) path=$path$word/ ;;
-				*) path=$path$word. ;;
-				esac
-				key=${key#"$word"?}
+				if [ "${key%%.*}" = "$word" ]; then path=$path$word/; else path=$path$word.; fi
+				key=${key#*[./]}
 			done
 			;;
 		esac
-		keys="$keys /proc/sys/$path$key"
+		printf '/proc/sys/%s\n' "$path$key"
 	done <"$f"
-done
+done | sort -u)
+keys=$(printf '%s\n' $keys | sort -u)
 rec absent
 for key in $keys; do [ -e "$key" ] || printf '%s\n' "$key"; done
 rec modules
