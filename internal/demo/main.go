@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
+	"github.com/host-provider/terraform-provider-host/internal/provider"
 	"github.com/host-provider/terraform-provider-host/internal/terraform"
 )
 
@@ -33,7 +34,7 @@ const (
 
 	settings = `terraform {
   required_providers {
-    host = { source = "host-provider/host" }
+    host = { source = %q }
   }
 }
 
@@ -127,7 +128,7 @@ func (s *story) tell() error {
 		},
 		func() error {
 			s.say("2. The same setting by Terraform, alone: the plan warns of the next boot, and apply refuses to promise what would be lost.")
-			return s.write("provider.tf", fmt.Sprintf(settings, port, s.host.HostKey()))
+			return s.write("provider.tf", fmt.Sprintf(settings, provider.Source, port, s.host.HostKey()))
 		},
 		func() error { return s.write("main.tf", alone) },
 		s.init,

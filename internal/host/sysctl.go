@@ -122,6 +122,10 @@ func (h *Host) SetSysctl(ctx context.Context, s Sysctl, prior *Sysctl, original 
 	if err != nil {
 		return SysctlState{}, err
 	}
+	was := s
+	if prior != nil {
+		was = *prior
+	}
 	had := snap.Values[s.Key.Path()]
 	if err := h.settable(s, had, snap); err != nil {
 		return SysctlState{}, err
@@ -140,8 +144,8 @@ func (h *Host) SetSysctl(ctx context.Context, s Sysctl, prior *Sysctl, original 
 		return SysctlState{}, h.errorf(DropInForeign, "%s also sets %s, which would be lost. Move that line to a file of its own, or choose another file_name.",
 			s.Path(), other)
 	}
-	if original == nil && exists {
-		original = originalIn(file, s)
+	if old, ok := snap.File(was.Path()); original == nil && ok {
+		original = originalIn(old, was)
 	}
 	if original == nil {
 		original = &had.Text

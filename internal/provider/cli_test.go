@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
+	"github.com/host-provider/terraform-provider-host/internal/provider"
 	"github.com/host-provider/terraform-provider-host/internal/terraform"
 )
 
@@ -46,7 +47,7 @@ func newWorkspace(t *testing.T, main string) *workspace {
 	return w
 }
 
-const required = "terraform {\n  required_providers {\n    host = { source = \"host-provider/host\" }\n  }\n}\n"
+const required = "terraform {\n  required_providers {\n    host = { source = \"" + provider.Source + "\" }\n  }\n}\n"
 
 func (w *workspace) write(name, text string) {
 	w.t.Helper()

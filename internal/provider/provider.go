@@ -12,8 +12,11 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
-// Address is the provider's address in the registry.
-const Address = "registry.terraform.io/host-provider/host"
+// Source is the provider's source as a configuration names it, and Address its address in Terraform's registry.
+const (
+	Source  = "host-provider/host"
+	Address = "registry.terraform.io/" + Source
+)
 
 // Provider is one configured provider. Close ends its connections.
 type Provider struct {

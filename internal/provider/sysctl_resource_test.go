@@ -87,7 +87,7 @@ func TestAccSysctlDriftByLayer(t *testing.T) {
 		{"running value changed", func(t *testing.T, m machine) { setting(t, m, "net/ipv4/tcp_fin_timeout", "30") }, "value", "30", "41", "boot_value"},
 		{"drop-in edited", func(_ *testing.T, m machine) { m.WriteFile(file, "net.ipv4.tcp_fin_timeout = 30\n") }, "boot_value", "30", "41", "value"},
 		{"drop-in deleted", func(_ *testing.T, m machine) { m.RemoveFile(file) }, "boot_value", "", "41", "value"},
-		{"drop-in names another key", func(_ *testing.T, m machine) { m.WriteFile(file, "net.ipv4.tcp_syncookies = 1\n") }, "boot_value", "", "41", "value"},
+		{"drop-in emptied", func(_ *testing.T, m machine) { m.WriteFile(file, "# gone\n") }, "boot_value", "", "41", "value"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			onEach(t, func(t *testing.T, m machine) {
@@ -189,6 +189,20 @@ func TestAccNotPersistedLeavesFilesAlone(t *testing.T) {
 		run(t, resource.TestStep{Config: config(m, running("net.ipv4.tcp_fin_timeout", "41")), ConfigPlanChecks: emptyAfter()})
 		sameFiles(t, had, files(m))
 	})
+}
+
+// Guards that a line for another key in our drop-in is not lost: apply and destroy say so instead.
+func TestAccDropInThatSetsAnotherKeyIsKept(t *testing.T) {
+	m := simulated(t)
+	const file = "/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf"
+	c := config(m, sysctlResource("net.ipv4.tcp_fin_timeout", "41"))
+	also := words("also sets net.ipv4.tcp_syncookies, which would be lost.")
+	run(t,
+		resource.TestStep{Config: c},
+		resource.TestStep{PreConfig: func() { m.WriteFile(file, "net.ipv4.tcp_syncookies = 1\n") }, Config: c, ExpectError: also},
+		resource.TestStep{Config: c, Destroy: true, ExpectError: also},
+		resource.TestStep{PreConfig: func() { m.RemoveFile(file) }, Config: c, ConfigPlanChecks: emptyAfter()},
+	)
 }
 
 // Guards import: of what the provider wrote, and of a key that a file of one's own sets.

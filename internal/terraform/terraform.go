@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/host-provider/terraform-provider-host/internal/provider"
 )
 
 const (
@@ -18,7 +20,7 @@ const (
 	version = "0.0.1"
 )
 
-// registries are where `source = "host-provider/host"` leads: each CLI has its own.
+// registries are where the provider's source leads: each CLI has its own.
 var registries = [...]string{"registry.terraform.io", "registry.opentofu.org"}
 
 // CLI is a Terraform or OpenTofu program that finds this provider in a mirror and nothing anywhere else.
@@ -48,7 +50,7 @@ func Install(ctx context.Context, path, dir string) (*CLI, error) {
 		return nil, fmt.Errorf("building the provider: %w\n%s", err, out)
 	}
 	for _, registry := range registries {
-		target := filepath.Join(dir, "mirror", registry, "host-provider", "host", version, runtime.GOOS+"_"+runtime.GOARCH)
+		target := filepath.Join(dir, "mirror", registry, filepath.FromSlash(provider.Source), version, runtime.GOOS+"_"+runtime.GOARCH)
 		if err := os.MkdirAll(target, 0o755); err != nil {
 			return nil, err
 		}
