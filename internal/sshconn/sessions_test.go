@@ -60,10 +60,14 @@ func TestFileOperationsEndWithTheirContextOnADarkNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.dark()
-	for name, do := range map[string]func(context.Context) error{
-		"write":  func(ctx context.Context) error { return c.WriteFile(ctx, dir+"/a.conf", "b\n") },
-		"remove": func(ctx context.Context) error { return c.Remove(ctx, dir+"/a.conf") },
+	for _, op := range []struct {
+		name string
+		do   func(context.Context) error
+	}{ // in this order: what was cancelled leaves the shell busy, and the removal needs it
+		{"remove", func(ctx context.Context) error { return c.Remove(ctx, dir+"/a.conf") }},
+		{"write", func(ctx context.Context) error { return c.WriteFile(ctx, dir+"/a.conf", "b\n") }},
 	} {
+		name, do := op.name, op.do
 		ctx, cancel := context.WithCancel(t.Context())
 		got := make(chan error, 1)
 		before := c.Batches()

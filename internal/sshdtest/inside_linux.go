@@ -1,6 +1,7 @@
 package sshdtest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -53,6 +54,22 @@ func (h *Host) must(what, script, stdin string, args ...string) {
 	}
 }
 
+// apart refuses to run anything while the host's root is still the machine's: entering the mount namespace alone does not lead into it from a chroot.
+func (h *Host) apart() error {
+	ours, err := os.Stat("/")
+	if err != nil {
+		return err
+	}
+	theirs, err := os.Stat("/proc/" + strconv.Itoa(h.init.Process.Pid) + "/root")
+	if err != nil {
+		return err
+	}
+	if os.SameFile(ours, theirs) {
+		return errors.New("the host's root is the machine's: nothing is run there")
+	}
+	return nil
+}
+
 // run runs a script inside the host with the capabilities that everything there has.
 func (h *Host) run(script, stdin string, args ...string) (out string, status int) {
 	nsenter, err := program("nsenter")
@@ -63,6 +80,9 @@ func (h *Host) run(script, stdin string, args ...string) (out string, status int
 	if err != nil {
 		return err.Error(), 127
 	}
+	if err := h.apart(); err != nil {
+		return err.Error(), 127
+	}
 	// A file, not a pipe: a process left in the background would hold a pipe open.
 	fd, err := unix.MemfdCreate("output", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -70,7 +90,7 @@ func (h *Host) run(script, stdin string, args ...string) (out string, status int
 	}
 	output := os.NewFile(uintptr(fd), "output")
 	defer closeAll(output)
-	cmd := exec.Command(nsenter, append([]string{"--target", strconv.Itoa(h.init.Process.Pid), "--mount", "--net", "--pid", "--uts", "--ipc", "--",
+	cmd := exec.Command(nsenter, append([]string{"--target", strconv.Itoa(h.init.Process.Pid), "--mount", "--net", "--pid", "--uts", "--ipc", "--root", "--wd", "--",
 		setpriv, "--bounding-set", lostCapabilities, "--", "/bin/sh", "-c", script, "sh"}, args...)...)
 	cmd.Env = []string{"PATH=" + searchPath, "LC_ALL=C", "HOME=/root"}
 	cmd.Dir = "/"

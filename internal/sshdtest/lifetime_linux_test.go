@@ -111,7 +111,9 @@ func childrenOf(t *testing.T) string {
 // A host whose sshd is down refuses connections, and comes back, as a machine that boots does.
 func TestHostLivesWithoutSSHD(t *testing.T) {
 	h := startHost(t, Options{})
-	h.Sh("kill $(cat /run/sshd.pid)")
+	if out, status := h.Sh("while [ ! -s /run/sshd.pid ]; do sleep 0.05; done; kill $(cat /run/sshd.pid)"); status != 0 {
+		t.Fatal(out)
+	}
 	eventually(t, "nobody listens", func() bool {
 		c, err := net.Dial("tcp", h.Addr())
 		if err == nil {
@@ -303,4 +305,20 @@ func TestTwentyAtOnce(t *testing.T) {
 	if len(addrs) != n {
 		t.Errorf("%d addresses", len(addrs))
 	}
+}
+
+// Guards that nothing is run on a host whose root is still the machine's.
+func TestNothingIsRunInTheMachinesRoot(t *testing.T) {
+	sleeping := exec.CommandContext(t.Context(), "sleep", "60")
+	if err := sleeping.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h := &Host{init: sleeping}
+	if out, status := h.Sh("true"); status != 127 || !strings.Contains(out, "nothing is run there") {
+		t.Errorf("it was run: %d, %s", status, out)
+	}
+	if err := sleeping.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = sleeping.Wait() // killed
 }
