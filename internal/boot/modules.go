@@ -278,6 +278,8 @@ func (b *probe) insert(m string, required, exists bool) {
 	switch {
 	case b.failed != "" || p.builtin(m) || p.loaded[m] != "" && b.tried == nil:
 		return
+	case !exists && b.tried != nil:
+		return
 	case !exists:
 		p.keep(m, kept{reason: NotInTree, source: b.source, detail: p.notFound(m), unsure: !p.lookedFor(m), quiet: true})
 		if required {

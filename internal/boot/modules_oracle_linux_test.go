@@ -258,7 +258,7 @@ func plan2steps(p *modulePlan) []string {
 	return steps
 }
 
-// printedSteps are the lines of modprobe -n -v.
+// printedSteps are the lines of modprobe -n -v, less the parameters that it puts behind a command.
 func printedSteps(out string) map[string]bool {
 	steps := map[string]bool{}
 	for line := range strings.Lines(out) {
@@ -281,7 +281,9 @@ func plannedSteps(p *modulePlan, name string) map[string]bool {
 		if _, denied := p.denied(m); denied || p.builtin(m) {
 			continue
 		}
-		b := &probe{plan: p, target: m, visited: map[string]bool{}, tried: func(step string) { steps[strings.TrimSpace(step)] = true }}
+		b := &probe{plan: p, target: m, visited: map[string]bool{}, tried: func(step string) {
+			steps[strings.TrimSpace(strings.ReplaceAll(step, " p=1", ""))] = true // as printedSteps, for a command of which p=1 is a part
+		}}
 		b.module(m, true)
 	}
 	return steps
