@@ -235,7 +235,7 @@ func (p *Prediction) absent(k sysctl.Key) (r Reason, source, detail string) {
 		return InterfaceLater, "", fmt.Sprintf("There is no interface %s now; udev applies its keys when it appears.", name)
 	}
 	detail = fmt.Sprintf("There is no %s, and no module is known to bring it.", k.Path())
-	if right, ok := vlanSpelling(k); ok {
+	if right, ok := VLANSpelling(k); ok {
 		detail = fmt.Sprintf("There is no %s. If the interface has a dot in its name, the key is %s.", k.Path(), right)
 	}
 	return KeyMissing, "", detail
@@ -250,8 +250,8 @@ func interfaceOf(k sysctl.Key) (name string, ok bool) {
 	return parts[3], parts[3] != "all" && parts[3] != "default"
 }
 
-// vlanSpelling is the key that net.ipv4.conf.eth0.100.forwarding was meant to be.
-func vlanSpelling(k sysctl.Key) (right sysctl.Key, ok bool) {
+// VLANSpelling is the key that net.ipv4.conf.eth0.100.forwarding was meant to be.
+func VLANSpelling(k sysctl.Key) (right sysctl.Key, ok bool) {
 	parts := strings.Split(strings.TrimPrefix(k.Path(), "/proc/sys/"), "/")
 	if len(parts) != 6 || strings.Trim(parts[4], "0123456789") != "" {
 		return sysctl.Key{}, false

@@ -131,6 +131,11 @@ func (h *Host) SetSysctl(ctx context.Context, s Sysctl, prior *Sysctl, original 
 		return SysctlState{}, err
 	}
 	file, exists := snap.File(s.Path())
+	if s.Persist {
+		if err := h.aboutOneKey(s, file); err != nil {
+			return SysctlState{}, err
+		}
+	}
 	if exists && s.Persist && (prior == nil || !prior.Persist || prior.FileName != s.FileName) && !adoptable(file, s) {
 		return SysctlState{}, h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform import "+
 			"host_sysctl.<name> '%s/%s'. Else remove the file, or choose another file_name.", s.Path(), h.name, s.Key)
@@ -139,10 +144,6 @@ func (h *Host) SetSysctl(ctx context.Context, s Sysctl, prior *Sysctl, original 
 		if lost := h.keyLost(s, boot.Predict(s.pretend(snap, prior)).Key(s.Key, s.Value)); lost != nil {
 			return SysctlState{}, lost
 		}
-	}
-	if other := s.other(file); s.Persist && other != "" {
-		return SysctlState{}, h.errorf(DropInForeign, "%s also sets %s, which would be lost. Move that line to a file of its own, or choose another file_name.",
-			s.Path(), other)
 	}
 	if old, ok := snap.File(was.Path()); original == nil && ok {
 		original = originalIn(old, was)
@@ -184,6 +185,16 @@ func (s Sysctl) other(f confdir.File) string {
 	return ""
 }
 
+// aboutOneKey says why a file can be no drop-in of s: what else it sets would be lost.
+func (h *Host) aboutOneKey(s Sysctl, f confdir.File) error {
+	other := s.other(f)
+	if other == "" {
+		return nil
+	}
+	return h.errorf(DropInForeign, "%s also sets %s, and a host_sysctl keeps one key in a file of its own. Move the line of %s to another file, or choose another "+
+		"file_name.", f.Path, other, s.Key)
+}
+
 // settable says why the key cannot be managed as it is now.
 func (h *Host) settable(s Sysctl, had boot.Reading, snap *boot.Snapshot) error {
 	switch {
@@ -208,7 +219,10 @@ func (h *Host) missing(s Sysctl, snap *boot.Snapshot) string {
 	if owner, ok := kmod.Owner(s.Key); ok {
 		module = owner
 	}
+	right, vlan := boot.VLANSpelling(s.Key)
 	switch {
+	case vlan:
+		return fmt.Sprintf("If its interface has a dot in the name, the key is %s.", right)
 	case module == "":
 		return "Check its spelling. If a kernel module brings it, declare a host_kernel_module for that module and set " +
 			"module = host_kernel_module.<name>.name."
@@ -313,8 +327,8 @@ func (h *Host) UnsetSysctl(ctx context.Context, s Sysctl, original *string, rest
 		}
 	}
 	if f, ok := snap.File(s.Path()); ok && s.Persist {
-		if other := s.other(f); other != "" {
-			return h.errorf(DropInForeign, "%s also sets %s, which would be lost. Move that line to a file of its own first.", s.Path(), other)
+		if err := h.aboutOneKey(s, f); err != nil {
+			return err
 		}
 		if err := c.remove(ctx, f.Path, f.Text); err != nil {
 			return err
@@ -358,10 +372,11 @@ func (h *Host) FindDropIn(ctx context.Context, k sysctl.Key) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, ok := snap.File(sysctlDir + k.DropInName()); ok {
-		return k.DropInName(), nil
+	s := Sysctl{Key: k, FileName: k.DropInName()}
+	if f, ok := snap.File(s.Path()); ok {
+		return s.FileName, h.aboutOneKey(s, f)
 	}
-	if s := (Sysctl{Key: k}); snap.Values[k.Path()].Absent {
+	if snap.Values[k.Path()].Absent {
 		return "", h.errorf(KeyMissing, "%s does not exist. %s", k, h.missing(s, snap))
 	}
 	for _, f := range confdir.Order(snap.Sysctl) {
@@ -373,5 +388,5 @@ func (h *Host) FindDropIn(ctx context.Context, k sysctl.Key) (string, error) {
 			return name, nil
 		}
 	}
-	return k.DropInName(), nil
+	return s.FileName, nil
 }

@@ -89,6 +89,11 @@ func TestAccBadSysctlChangesNothing(t *testing.T) {
 		{"drop-in that is not ours", sysctlResource("net.ipv4.tcp_fin_timeout", "41"), func(m machine) {
 			m.WriteFile("/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf", "net.ipv4.tcp_fin_timeout = 59\n")
 		}, "terraform import host_sysctl.<name> 'web1/net.ipv4.tcp_fin_timeout'"},
+		{"drop-in that is not ours and sets another key", sysctlResource("net.ipv4.tcp_fin_timeout", "41"), func(m machine) {
+			m.WriteFile("/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf", "net.ipv4.tcp_fin_timeout = 59\nnet.ipv4.tcp_syncookies = 1\n")
+		}, "also sets net.ipv4.tcp_syncookies, and a host_sysctl keeps one key in a file of its own."},
+		{"VLAN interface in dots", sysctlResource("net.ipv4.conf.eth0.100.forwarding", "1"), nil,
+			"If its interface has a dot in the name, the key is net.ipv4.conf.eth0/100.forwarding."},
 		{"file name in another directory", "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.ip_forward\"\n  value = \"1\"\n  file_name = \"../x.conf\"\n}\n", nil,
 			"file name without a directory"},
 		{"file name that no program reads", "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.ip_forward\"\n  value = \"1\"\n  file_name = \"x\"\n}\n", nil,

@@ -196,7 +196,7 @@ func TestAccDropInThatSetsAnotherKeyIsKept(t *testing.T) {
 	m := simulated(t)
 	const file = "/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf"
 	c := config(m, sysctlResource("net.ipv4.tcp_fin_timeout", "41"))
-	also := words("also sets net.ipv4.tcp_syncookies, which would be lost.")
+	also := words("also sets net.ipv4.tcp_syncookies, and a host_sysctl keeps one key in a file of its own.")
 	run(t,
 		resource.TestStep{Config: c},
 		resource.TestStep{PreConfig: func() { m.WriteFile(file, "net.ipv4.tcp_syncookies = 1\n") }, Config: c, ExpectError: also},
@@ -233,6 +233,8 @@ import {
 		run(t, resource.TestStep{Config: c, ConfigPlanChecks: resource.ConfigPlanChecks{
 			PreApply: []plancheck.PlanCheck{plancheck.ExpectResourceAction("host_sysctl.a", plancheck.ResourceActionNoop)},
 		}})
+		m.WriteFile("/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf", "net.ipv4.tcp_fin_timeout = 44\nnet.ipv4.tcp_syncookies = 1\n")
+		run(t, resource.TestStep{Config: c, ExpectError: words("also sets net.ipv4.tcp_syncookies, and a host_sysctl keeps one key in a file of its own.")})
 		missing := strings.ReplaceAll(c, "tcp_fin_timeout", "no_such_key")
 		run(t, resource.TestStep{Config: missing, ExpectError: words("net.ipv4.no_such_key does not exist.")})
 		run(t, resource.TestStep{Config: config(m, "import {\n  to = host_kernel_module.a\n  id = \"web1/nosuchmod\"\n}\nresource \"host_kernel_module\" \"a\" {\n  name = \"nosuchmod\"\n}\n"),
