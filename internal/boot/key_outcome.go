@@ -82,7 +82,7 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 
 // unset is the outcome for a key that no line sets.
 func (p *Prediction) unset(k sysctl.Key, d decision, o KeyOutcome, fail func(Reason, string, string) KeyOutcome) KeyOutcome {
-	below := strings.TrimPrefix(k.Path(), "/proc/sys/")
+	below := belowProcSys(k)
 	if value, ok := p.cmd.sysctls[below]; ok {
 		o.Value, o.Known, o.Source = value, true, fromCommandLine
 		if owner, owned := p.owner(k); owned {
@@ -158,46 +158,26 @@ func (p *Prediction) notes(k sysctl.Key, d decision, o KeyOutcome) []Note {
 	case ok && !sysctl.Equal(k, a.Value, d.option.Value):
 		notes = append(notes, Note{Disagree, fmt.Sprintf("`sysctl --system` follows %s; systemd-sysctl follows %s.", place(a.File, a.Line), o.Source)})
 	}
-	if _, onCommandLine := p.cmd.sysctls[strings.TrimPrefix(k.Path(), "/proc/sys/")]; onCommandLine && d.option != nil {
+	if _, onCommandLine := p.cmd.sysctls[belowProcSys(k)]; onCommandLine && d.option != nil {
 		notes = append(notes, Note{CommandLine, fmt.Sprintf("The kernel command line sets %s too, and %s overrules it.", k, o.Source)})
 	}
 	return notes
 }
 
-// twins are keys of which writing one sets the other: to 0 (the same limit in another unit) or to the same value.
-var twins = [...]struct {
-	a, b string
-	zero bool
-}{
-	{"vm/dirty_bytes", "vm/dirty_ratio", true},                       // mm/page-writeback.c
-	{"vm/dirty_background_bytes", "vm/dirty_background_ratio", true}, // mm/page-writeback.c
-	{"net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding", false},   // net/ipv4/devinet.c
-}
-
 // twin is the line for a twin of k that is written after k's own, and what it leaves in k.
 func (p *Prediction) twin(k sysctl.Key, own *option) (o *option, value string, ok bool) {
-	below := strings.TrimPrefix(k.Path(), "/proc/sys/")
-	for _, t := range twins {
-		var other string
-		switch below {
-		case t.a:
-			other = t.b
-		case t.b:
-			other = t.a
-		default:
-			continue
-		}
-		twin, isKey := keyAt(other)
-		d := p.sysctls.decide(twin)
-		if !isKey || d.option == nil || d.option.turn < own.turn {
-			continue
-		}
-		if t.zero {
-			return d.option, "0", true
-		}
-		return d.option, d.option.Value, true
+	twin, does, ok := twinOf(k)
+	if !ok {
+		return nil, "", false
 	}
-	return nil, "", false
+	d := p.sysctls.decide(twin)
+	switch {
+	case d.option == nil || d.option.turn < own.turn:
+		return nil, "", false
+	case does == Zeroes:
+		return d.option, "0", true
+	}
+	return d.option, d.option.Value, true
 }
 
 // owner is the module that brings k on this host; none does if the key is there without the module.
@@ -243,7 +223,7 @@ func (p *Prediction) absent(k sysctl.Key) (r Reason, source, detail string) {
 
 // interfaceOf is the network interface whose key k is, if udev applies it when the interface appears (99-systemd.rules).
 func interfaceOf(k sysctl.Key) (name string, ok bool) {
-	parts := strings.Split(strings.TrimPrefix(k.Path(), "/proc/sys/"), "/")
+	parts := strings.Split(belowProcSys(k), "/")
 	if len(parts) != 5 || parts[0] != "net" || parts[1] != "ipv4" && parts[1] != "ipv6" || parts[2] != "conf" && parts[2] != "neigh" {
 		return "", false
 	}
@@ -252,7 +232,7 @@ func interfaceOf(k sysctl.Key) (name string, ok bool) {
 
 // VLANSpelling is the key that net.ipv4.conf.eth0.100.forwarding was meant to be.
 func VLANSpelling(k sysctl.Key) (right sysctl.Key, ok bool) {
-	parts := strings.Split(strings.TrimPrefix(k.Path(), "/proc/sys/"), "/")
+	parts := strings.Split(belowProcSys(k), "/")
 	if len(parts) != 6 || strings.Trim(parts[4], "0123456789") != "" {
 		return sysctl.Key{}, false
 	}

@@ -250,7 +250,7 @@ func (p *sysctlPlan) decide(k sysctl.Key) decision {
 		d.overruled = append(d.overruled, o.overruled...)
 		d.overruled = append(d.overruled, o.Assignment)
 	}
-	named := p.named[strings.TrimPrefix(k.Path(), "/proc/sys/")]
+	named := p.named[belowProcSys(k)]
 	if named != nil {
 		for _, o := range patterns {
 			beaten(o)
@@ -278,7 +278,7 @@ func (p *sysctlPlan) decide(k sysctl.Key) decision {
 
 // procps is what `sysctl --system` would leave: it reads /etc/sysctl.conf again, last, and a line "-KEY" without a value takes nothing back.
 func (p *sysctlPlan) procps(k sysctl.Key) (a sysctl.Assignment, ok bool) {
-	below := strings.TrimPrefix(k.Path(), "/proc/sys/")
+	below := belowProcSys(k)
 	excluded := false
 	for _, c := range slices.Backward(p.conf) {
 		if c.Pattern == below && c.HasValue {

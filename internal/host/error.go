@@ -29,6 +29,8 @@ const (
 	ModuleLost        Kind = "kernel module would not be loaded at the next boot"
 	BootNote          Kind = "something to know about the next boot"
 	OneWay            Kind = "sysctl cannot be set back"
+	KeysFight         Kind = "two sysctls set each other"
+	Dangerous         Kind = "value does harm"
 	NotKept           Kind = "host does not hold what was applied"
 	NotRestored       Kind = "value could not be restored"
 	Pending           Kind = "module parameter waits until the module is loaded again"

@@ -8,6 +8,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
 // Conn is what a Host needs of a connection. Calls may come from many goroutines. After an error the step may still have happened.
@@ -46,7 +47,7 @@ func (f *Fleet) Host(name string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{name: name, conn: c, turn: make(chan struct{}, 1), files: map[string]chan struct{}{}}
+	h := &Host{name: name, conn: c, turn: make(chan struct{}, 1), files: map[string]chan struct{}{}, planned: map[sysctl.Key]string{}}
 	f.hosts[name] = h
 	return h, nil
 }
@@ -66,6 +67,7 @@ type Host struct {
 	modules  []string                 // what module trees are searched for beside the modules that own keys
 	wanted   []string                 // paths that readers wait for while another one reads
 	dead     error                    // why the host could not be read; it is not tried again for every resource, before Wait found it
+	planned  map[sysctl.Key]string    // the values that the resources of this run plan
 	waited   bool                     // Wait gave up once: the resources that follow try, and do not wait as long again
 }
 

@@ -4,6 +4,7 @@ package host
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -48,7 +49,34 @@ func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (Promise
 		p.Warnings = append(p.Warnings, h.errorf(OneWay, "%s goes one way: once it is %s, the kernel takes nothing back before the next boot, so destroy cannot restore it.",
 			s.Key, quoted(s.Value)))
 	}
+	if harm := sysctl.Dangerous(s.Key, s.Value); harm != "" {
+		p.Warnings = append(p.Warnings, h.errorf(Dangerous, "%s = %s is accepted by the kernel, but %s Choose a higher value.", s.Key, s.Value, harm))
+	}
+	p.Warnings = append(p.Warnings, h.rivals(s)...)
 	return p, nil
+}
+
+// rivals tells of the keys planned so far that cannot keep their values beside s, and notes s for those that follow.
+func (h *Host) rivals(s Sysctl) (fights []*Error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.planned[s.Key] = s.Value
+	for _, other := range slices.SortedFunc(maps.Keys(h.planned), func(a, b sysctl.Key) int { return strings.Compare(a.String(), b.String()) }) {
+		value := h.planned[other]
+		does := boot.CouplingOf(s.Key, other)
+		if does == boot.Apart {
+			does = boot.CouplingOf(other, s.Key)
+		}
+		switch {
+		case does == boot.Zeroes && !sysctl.Equal(s.Key, s.Value, "0") && !sysctl.Equal(other, value, "0"):
+			fights = append(fights, h.errorf(KeysFight, "%s and %s are the same limit in two units: setting one makes the other 0, so no apply can keep both. Keep one of the two.",
+				s.Key, other))
+		case does == boot.Copies && !sysctl.Equal(other, s.Value, value):
+			fights = append(fights, h.errorf(KeysFight, "%s is planned to be %s and %s %s, but changing one changes the other too, so it depends on the order what is left. Give both "+
+				"one value, or keep one of the two.", s.Key, quoted(s.Value), other, quoted(value)))
+		}
+	}
+	return fights
 }
 
 // PlanModule pretends that m is applied.

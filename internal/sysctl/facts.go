@@ -1,8 +1,12 @@
 package sysctl
 
-// Keys that are not like others: triggers, one-way switches, secrets.
+// Keys that are not like others: triggers, one-way switches, values that do harm, secrets.
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // WriteOnly says whether k is a trigger: writing to it does something, and no value can be read back.
 func WriteOnly(k Key) bool {
@@ -37,6 +41,20 @@ func OneWay(k Key, value string) bool {
 		return slices.ContainsFunc(o.only, is) || o.only == nil && !slices.ContainsFunc(o.free, is)
 	}
 	return false
+}
+
+// leastOpenFiles is the hard limit of open files that systemd gives to each service (DefaultLimitNOFILE=, systemd-system.conf(5)).
+const leastOpenFiles = 524288
+
+// Dangerous says what harm a value does that the kernel takes without a word; "" if none is known.
+func Dangerous(k Key, value string) (harm string) {
+	if k.path != "fs/nr_open" {
+		return ""
+	}
+	if n, err := strconv.ParseInt(strings.TrimSpace(value), 0, 64); err == nil && n < leastOpenFiles {
+		return "systemd gives each service a limit of 524288 open files, and below that it can start no service any more, ssh logins included."
+	}
+	return ""
 }
 
 // Secret says whether the values of k are secrets: no log and no error may show them.

@@ -87,3 +87,23 @@ func TestSecret(t *testing.T) {
 		}
 	}
 }
+
+// TestDangerous guards that a value which leaves a host without services is told, and no other.
+func TestDangerous(t *testing.T) {
+	tests := []struct {
+		key, value string
+		want       bool
+	}{
+		{"fs.nr_open", "100", true},
+		{"fs.nr_open", "524287", true},
+		{"fs.nr_open", "524288", false},
+		{"fs.nr_open", "0x100000", false},
+		{"fs.nr_open", "abc", false},
+		{"fs.file-max", "100", false},
+	}
+	for _, tt := range tests {
+		if got := Dangerous(mustKey(t, tt.key), tt.value) != ""; got != tt.want {
+			t.Errorf("Dangerous(%s, %q) = %v", tt.key, tt.value, got)
+		}
+	}
+}

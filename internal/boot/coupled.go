@@ -1,0 +1,76 @@
+package boot
+
+// Keys that one write changes together.
+
+import (
+	"strings"
+
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
+)
+
+// Coupling is what a write to one key does to another.
+type Coupling string
+
+// The couplings.
+const (
+	// Apart: nothing.
+	Apart Coupling = ""
+	// Zeroes: the other reads 0 since, being the same limit in another unit.
+	Zeroes Coupling = "zeroes"
+	// Copies: the other takes the same value.
+	Copies Coupling = "copies"
+)
+
+// twins are keys of which writing one sets the other.
+var twins = [...]struct {
+	a, b string
+	does Coupling
+}{
+	{"vm/dirty_bytes", "vm/dirty_ratio", Zeroes},                       // mm/page-writeback.c
+	{"vm/dirty_background_bytes", "vm/dirty_background_ratio", Zeroes}, // mm/page-writeback.c
+	{"net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding", Copies},    // net/ipv4/devinet.c
+}
+
+// forAll are keys whose change is made to the key of every interface too: a prefix before the interface's name, and what follows it.
+var forAll = [...]struct{ written, prefix, suffix string }{
+	{"net/ipv4/ip_forward", "net/ipv4/conf/", "/forwarding"},              // net/ipv4/devinet.c
+	{"net/ipv4/conf/all/forwarding", "net/ipv4/conf/", "/forwarding"},     // net/ipv4/devinet.c
+	{"net/ipv6/conf/all/forwarding", "net/ipv6/conf/", "/forwarding"},     // net/ipv6/addrconf.c
+	{"net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/", "/disable_ipv6"}, // net/ipv6/addrconf.c
+}
+
+// CouplingOf says what a write that changes written does to other.
+func CouplingOf(written, other sysctl.Key) Coupling {
+	w, o := belowProcSys(written), belowProcSys(other)
+	for _, t := range twins {
+		if w == t.a && o == t.b || w == t.b && o == t.a {
+			return t.does
+		}
+	}
+	for _, f := range forAll {
+		rest, ok := strings.CutPrefix(o, f.prefix)
+		name, found := strings.CutSuffix(rest, f.suffix)
+		if w == f.written && w != o && ok && found && !strings.Contains(name, "/") {
+			return Copies
+		}
+	}
+	return Apart
+}
+
+// twinOf is the key that k is a twin of.
+func twinOf(k sysctl.Key) (twin sysctl.Key, does Coupling, ok bool) {
+	below := belowProcSys(k)
+	for _, t := range twins {
+		other := t.b
+		if below == t.b {
+			other = t.a
+		} else if below != t.a {
+			continue
+		}
+		twin, ok = keyAt(other)
+		return twin, t.does, ok
+	}
+	return sysctl.Key{}, Apart, false
+}
+
+func belowProcSys(k sysctl.Key) string { return strings.TrimPrefix(k.Path(), "/proc/sys/") }
