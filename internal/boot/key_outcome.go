@@ -56,6 +56,9 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 	if d.option == nil {
 		return p.unset(k, d, o, fail)
 	}
+	if source, detail := p.sysctlsOff(k); source != "" {
+		return fail(ServiceOff, source, detail)
+	}
 	if p.s.ProcSysReadOnly {
 		return fail(ReadOnly, "", "/proc/sys/net is mounted read-only, so systemd-sysctl.service is skipped at boot.")
 	}
@@ -196,10 +199,13 @@ func (p *Prediction) owner(k sysctl.Key) (module string, ok bool) {
 func (p *Prediction) absent(k sysctl.Key) (r Reason, source, detail string) {
 	if module, ok := p.owner(k); ok {
 		m := p.Module(module)
+		belongs := fmt.Sprintf("%s belongs to the kernel module %s", k, module)
 		if m.Known && m.Loaded {
+			if p.s.Init == "openrc" && !p.s.ModulesFirst && !m.Builtin {
+				return InitUnknown, m.Source, belongs + ", and OpenRC starts its services modules and sysctl in no fixed order, unless /etc/conf.d/sysctl says rc_after=\"modules\"."
+			}
 			return "", "", ""
 		}
-		belongs := fmt.Sprintf("%s belongs to the kernel module %s", k, module)
 		switch m.Reason {
 		case NotLoaded:
 			return m.Reason, "", fmt.Sprintf("%s, and nothing loads %s before systemd-sysctl runs.", belongs, module)
@@ -290,11 +296,28 @@ func (p *Prediction) byAnotherInit(k sysctl.Key, d decision, o KeyOutcome) (Reas
 		return "", ""
 	}
 	if p.s.Init == "openrc" && !d.option.IsGlob() {
-		if a, ok := p.sysctls.procps(k); ok && sysctl.Equal(k, a.Value, o.Value) {
+		a, ok := p.sysctls.procps(k)
+		b, inTurn := p.sysctls.sequential(k)
+		if ok && inTurn && sysctl.Equal(k, a.Value, o.Value) && sysctl.Equal(k, b.Value, o.Value) {
 			return "", ""
 		}
+		return InitUnknown, fmt.Sprintf("The host starts with OpenRC, whose versions read the files in different orders, and these do not agree on %s.", k)
 	}
 	return InitUnknown, p.initDetail("sysctl.d")
+}
+
+// sysctlsOff says what keeps anything from applying sysctl.d at boot; source is "" if nothing does. A key of an interface udev applies all the same.
+func (p *Prediction) sysctlsOff(k sysctl.Key) (source, detail string) {
+	if by := p.s.Off[sysctlUnit]; by != "" {
+		if _, udev := interfaceOf(k); udev {
+			return "", ""
+		}
+		return by, fmt.Sprintf("%s is masked by %s, so nothing applies sysctl.d at boot.", sysctlUnit, by)
+	}
+	if by := p.s.Off["sysctl"]; by != "" {
+		return by, fmt.Sprintf("The OpenRC service sysctl is in no runlevel of %s, so nothing applies sysctl.d at boot.", by)
+	}
+	return "", ""
 }
 
 // kept is what the kernel makes of a value written to a key of integers: it takes as many as the key holds. whole is false if there are fewer.

@@ -32,15 +32,25 @@ func (p *Prediction) Module(name string) ModuleOutcome {
 
 // byInit takes back what only systemd-modules-load would do for sure.
 func (p *Prediction) byInit(o ModuleOutcome) ModuleOutcome {
-	if p.s.Init == "systemd" || o.Builtin || !o.Loaded && o.Reason != LoadedByHand {
+	switch {
+	case p.s.Init == "systemd", o.Builtin, o.Reason == NotLoaded, o.Reason == ServiceOff, o.Reason == Unread, o.Reason == KernelPending:
+		return o
+	case p.s.Init == "openrc" && o.Loaded && openrcReads(o.Source):
+		return o
+	case p.s.Init == "openrc" && o.Reason == NotInTree:
 		return o
 	}
 	return ModuleOutcome{Source: o.Source, Reason: InitUnknown, Detail: p.initDetail("modules-load.d"), Notes: o.Notes}
 }
 
+// openrcReads says whether every version of OpenRC's service modules reads the file of this place.
+func openrcReads(source string) bool {
+	return source != fromCommandLine && !strings.HasPrefix(source, "/usr/local/")
+}
+
 func (p *Prediction) initDetail(family string) string {
 	if p.s.Init == "openrc" {
-		return fmt.Sprintf("The host starts with OpenRC, and when its services apply %s depends on its runlevels.", family)
+		return fmt.Sprintf("The host starts with OpenRC, whose versions apply %s in different ways.", family)
 	}
 	return fmt.Sprintf("The host does not run systemd, and what applies %s at boot is not known.", family)
 }

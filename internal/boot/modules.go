@@ -70,6 +70,9 @@ func planModules(s *Snapshot, cmd commandLine, tree *Tree) *modulePlan {
 		}
 		p.asked = append(p.asked, kmod.ParseLoad(f.Path, text)...)
 	}
+	if f := s.Modules; f != nil && s.Init != "systemd" {
+		p.asked = append(p.asked, kmod.ParseModules(f.Path, f.Text)...)
+	}
 	hidden := hidden(s.ModulesLoad)
 	for _, f := range s.ModulesLoad {
 		if by, ok := hidden[f.Path]; ok {
@@ -79,10 +82,29 @@ func planModules(s *Snapshot, cmd commandLine, tree *Tree) *modulePlan {
 		}
 	}
 	p.failures = append(p.failures, brokenFiles(s.ModulesLoad, modulesUnit)...)
+	off, detail := modulesOff(s)
 	for _, a := range p.asked {
+		if off != "" {
+			p.keep(kmod.Canonical(a.Name), kept{reason: ServiceOff, source: off, detail: detail, quiet: true})
+			continue
+		}
 		p.load(a)
 	}
+	if off != "" {
+		p.failures = nil
+	}
 	return p
+}
+
+// modulesOff says what keeps anything from loading the modules of modules-load.d at boot; source is "" if nothing does.
+func modulesOff(s *Snapshot) (source, detail string) {
+	if by := s.Off[modulesUnit]; by != "" {
+		return by, fmt.Sprintf("%s is masked by %s, so nothing loads the modules of modules-load.d at boot.", modulesUnit, by)
+	}
+	if by := s.Off["modules"]; by != "" {
+		return by, fmt.Sprintf("The OpenRC service modules is in no runlevel of %s, so nothing loads the modules of modules-load.d at boot.", by)
+	}
+	return "", ""
 }
 
 // readModprobe collects the directives. kmod, unlike systemd, takes no notice of directories: they mask nothing.

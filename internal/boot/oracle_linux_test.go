@@ -126,7 +126,7 @@ func (r root) run(args ...string) (stdout, stderr string, status int, err error)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.WaitDelay = "/", time.Second
-	cmd.Env = []string{"PATH=/bin:/sbin", "SYSTEMD_LOG_LEVEL=debug", "SYSTEMD_LOG_TARGET=console"}
+	cmd.Env = []string{"PATH=/bin:/sbin", "SYSTEMD_LOG_LEVEL=debug", "SYSTEMD_LOG_TARGET=console", "CREDENTIALS_DIRECTORY=/run/credentials"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: string(r)}
 	var out, errout bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errout

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite the want section of every case 
 
 // parseCase reads a case: the files of a host, and sections that say what else it is.
 //
-//	host   kernel RELEASE, init NAME, cmdline WORDS, looked-for MODULES, loaded MODULES, in-sys-module MODULES, builtin MODULES, read-only
+//	host   kernel RELEASE, init NAME, cmdline WORDS, looked-for MODULES, loaded MODULES, in-sys-module MODULES, builtin MODULES, read-only, off SERVICES, modules-first
 //	dep/RELEASE, alias/RELEASE, softdep/RELEASE, builtin/RELEASE   files of /lib/modules/RELEASE
 //	links, unread, entries   PATH TARGET; PATH WORDS, for a file that root could read; PATH WORDS, for what nobody can
 //	proc   KEY VALUE, or KEY alone for one that is not there
@@ -77,17 +77,17 @@ func parseCase(t *testing.T, a *txtar.Archive) (s *Snapshot, ask []string, want 
 		s.Trees = append(s.Trees, ParseTree(release, files["dep"], files["alias"], files["softdep"], files["builtin"]))
 	}
 	for p, data := range text {
-		s.addFile(confdir.File{Path: p, Text: data, Regular: true})
+		s.AddFile(confdir.File{Path: p, Text: data, Regular: true})
 	}
 	for p, target := range links {
 		data, ok := text[path.Join(path.Dir(p), target)]
-		s.addFile(confdir.File{Path: p, Target: target, Text: data, Regular: ok})
+		s.AddFile(confdir.File{Path: p, Target: target, Text: data, Regular: ok})
 	}
 	for p, why := range unread {
-		s.addFile(confdir.File{Path: p, Unread: why, Regular: true})
+		s.AddFile(confdir.File{Path: p, Unread: why, Regular: true})
 	}
 	for p, why := range entries {
-		s.addFile(confdir.File{Path: p, Unread: why})
+		s.AddFile(confdir.File{Path: p, Unread: why})
 	}
 	return s, ask, want
 }
@@ -120,24 +120,18 @@ func parseHost(t *testing.T, s *Snapshot, data string) {
 			s.Builtin = set(rest)
 		case "no-trees":
 			s.Trees = []Tree{}
+		case "off":
+			s.Off = map[string]string{}
+			for _, service := range strings.Fields(rest) {
+				s.Off[service] = "/etc/" + service
+			}
+		case "modules-first":
+			s.ModulesFirst = true
 		case "read-only":
 			s.ProcSysReadOnly = true
 		default:
 			t.Fatalf("host: unknown word %q", word)
 		}
-	}
-}
-
-func (s *Snapshot) addFile(f confdir.File) {
-	switch path.Base(path.Dir(f.Path)) {
-	case "sysctl.d":
-		s.Sysctl = append(s.Sysctl, f)
-	case "modules-load.d":
-		s.ModulesLoad = append(s.ModulesLoad, f)
-	case "modprobe.d":
-		s.Modprobe = append(s.Modprobe, f)
-	default:
-		s.SysctlConf = &f
 	}
 }
 

@@ -47,6 +47,8 @@ const (
 	UnitFails Reason = "unit_fails"
 	// Unread: what decides could not be read.
 	Unread Reason = "unread"
+	// ServiceOff: the service that applies the files is masked, or in no runlevel.
+	ServiceOff Reason = "service_off"
 	// InitUnknown: what applies the files at boot is not systemd.
 	InitUnknown Reason = "init_unknown"
 )
@@ -56,7 +58,7 @@ func Reasons() []Reason {
 	return []Reason{
 		Shadowed, Voided, Masked, Excluded, Covered, Unset, SysctlConfUnread, CommandLine,
 		NotLoaded, LoadedByHand, DenyListed, InstallLine, NotInTree, KernelPending,
-		KeyMissing, InterfaceLater, ReadOnly, Disagree, UnitFails, Unread, InitUnknown,
+		KeyMissing, InterfaceLater, ReadOnly, Disagree, UnitFails, ServiceOff, Unread, InitUnknown,
 	}
 }
 
@@ -146,6 +148,10 @@ var words = map[Reason]struct{ sentence, remedy string }{
 	Unread: {
 		"What decides could not be read, so nothing is promised.",
 		"Let the provider become root (sudo = true), and look at the file.",
+	},
+	ServiceOff: {
+		"The service that would apply it at boot is masked, or in no runlevel.",
+		"Let it start: systemctl unmask SERVICE, or with OpenRC rc-update add SERVICE boot.",
 	},
 	InitUnknown: {
 		"The host does not run systemd, and how its own init applies these files is not certain.",

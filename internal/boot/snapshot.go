@@ -19,6 +19,10 @@ type Snapshot struct {
 	Sysctl, ModulesLoad, Modprobe []confdir.File
 	// SysctlConf is /etc/sysctl.conf, which procps reads and systemd reads only through a link; nil when there is none.
 	SysctlConf *confdir.File
+	// Modules is /etc/modules, which systemd reads only through a link in modules-load.d, and other inits themselves; nil when there is none.
+	Modules *confdir.File
+	// Extra is the credential sysctl.extra that the machine was given, which systemd-sysctl reads last; nil when there is none.
+	Extra *confdir.File
 	// Loaded are the modules of /proc/modules, SysModules the names in /sys/module, Builtin those of modules.builtin: all in canonical spelling.
 	Loaded, SysModules, Builtin map[string]bool
 	// Values are the files under /proc/sys and /sys/module that were read, by path.
@@ -28,6 +32,11 @@ type Snapshot struct {
 	Cmdline string
 	// Init names what starts services: "systemd" where /run/systemd/system is a directory, "openrc" where /run/openrc is one; "" for anything else.
 	Init string
+	// Off are the services that would apply the files at boot and are kept from it, each with what keeps it: systemd's units that are masked, and OpenRC's
+	// "modules" and "sysctl" where no runlevel has them.
+	Off map[string]string
+	// ModulesFirst says that OpenRC is told to start sysctl after modules; systemd always does so.
+	ModulesFirst bool
 	// ProcSysReadOnly says that /proc/mounts shows the mount that holds /proc/sys/net as ro, as in a container: systemd-sysctl is then not started. What
 	// [ -w ] says of a directory there means nothing.
 	ProcSysReadOnly bool
@@ -112,13 +121,23 @@ func (s *Snapshot) WithoutFile(p string) *Snapshot {
 	return &c
 }
 
-// AddFile puts a file that was read into its family. One of no family is /etc/sysctl.conf.
+// extraPath is where systemd puts the credential for a service to take (systemd.exec(5), CREDENTIALS).
+const extraPath = "/run/credentials/@system/sysctl.extra"
+
+// AddFile puts a file that was read into its family, or where the one file at its path belongs.
 func (s *Snapshot) AddFile(f confdir.File) {
 	if family := s.family(f.Path); family != nil {
 		*family = append(*family, f)
 		return
 	}
-	s.SysctlConf = &f
+	switch f.Path {
+	case extraPath:
+		s.Extra = &f
+	case "/etc/modules":
+		s.Modules = &f
+	default:
+		s.SysctlConf = &f
+	}
 }
 
 // family is the list that a path belongs to, by its directory's name.

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,13 +81,18 @@ func TestPredictLikeSystemdSysctl(t *testing.T) {
 		list := entries(t, "sysctl.d", 7, conf, oracleText)
 		const untouched = "untouched"
 		s := &Snapshot{Init: "systemd", Sysctl: files(list), Values: map[string]Reading{}, SysctlConf: &confdir.File{Path: "/" + conf.path, Regular: true, Text: conf.text}}
+		var extra []entry
+		if rapid.IntRange(0, 3).Draw(t, "credential") == 0 {
+			extra = append(extra, entry{path: "run/credentials/sysctl.extra", kind: "text", text: oracleText(t)})
+			s.AddFile(confdir.File{Path: extraPath, Regular: true, Text: extra[0].text})
+		}
 		if err := r.clear("etc", "run", "usr/local", "usr/lib/sysctl.d", "dev"); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.put("dev/null", ""); err != nil {
 			t.Fatal(err)
 		}
-		if err := writeAll(r, append(list, conf)); err != nil {
+		if err := writeAll(r, slices.Concat(list, extra, []entry{conf})); err != nil {
 			t.Fatal(err)
 		}
 		for _, k := range oracleKeys {
@@ -117,11 +123,11 @@ func TestPredictLikeSystemdSysctl(t *testing.T) {
 				want = o.Value
 			}
 			if got != want || !o.Known && o.Reason == Unread {
-				t.Fatalf("%s: systemd-sysctl leaves %q, Predict says %q (%+v)\n%s%s", k, got, want, o, show(append(list, conf)), said)
+				t.Fatalf("%s: systemd-sysctl leaves %q, Predict says %q (%+v)\n%s%s", k, got, want, o, show(slices.Concat(list, extra, []entry{conf})), said)
 			}
 		}
 		if failures := p.Failures(); (status != 0) != (len(failures) > 0) {
-			t.Fatalf("systemd-sysctl exits %d, Predict expects the failures %q\n%s%s", status, failures, show(append(list, conf)), said)
+			t.Fatalf("systemd-sysctl exits %d, Predict expects the failures %q\n%s%s", status, failures, show(slices.Concat(list, extra, []entry{conf})), said)
 		}
 	})
 }

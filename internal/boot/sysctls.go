@@ -24,7 +24,9 @@ type sysctlPlan struct {
 	// conf are the assignments of /etc/sysctl.conf; confRead says that a link makes systemd read it too.
 	conf     []sysctl.Assignment
 	confRead bool
-	failures []UnitFailure
+	// byDirectory are the assignments as Alpine's OpenRC makes them: directory after directory, masked files too, and /etc/sysctl.conf last.
+	byDirectory []sysctl.Assignment
+	failures    []UnitFailure
 }
 
 // option is what systemd-sysctl keeps of all lines for one name or pattern.
@@ -50,7 +52,11 @@ func planSysctls(s *Snapshot) *sysctlPlan {
 	p := &sysctlPlan{named: map[string]*option{}, failures: brokenFiles(s.Sysctl, sysctlUnit)}
 	turn := 0
 	patterns := map[string]*option{}
-	for i, f := range confdir.Order(s.Sysctl) {
+	read := confdir.Order(s.Sysctl)
+	if s.Extra != nil {
+		read = append(read, *s.Extra)
+	}
+	for i, f := range read {
 		p.confRead = p.confRead || leadsTo(f, "/etc/sysctl.conf")
 		if f.Unread != "" {
 			p.unread = append(p.unread, unreadFile{f.Path, i})
@@ -82,7 +88,8 @@ func planSysctls(s *Snapshot) *sysctlPlan {
 		p.patterns = append(p.patterns, o)
 	}
 	slices.SortFunc(p.patterns, func(a, b *option) int { return a.turn - b.turn })
-	p.readMasked(s.Sysctl)
+	p.masked = maskedIn(s.Sysctl)
+	p.byDirectory = inDirectories(s)
 	if f := s.SysctlConf; f != nil {
 		if f.Unread == "" {
 			p.conf, _ = sysctl.ParseFile(f.Path, f.Text)
@@ -132,7 +139,8 @@ func leadsTo(f confdir.File, target string) bool {
 	return path.Join(path.Dir(f.Path), f.Target) == target
 }
 
-func (p *sysctlPlan) readMasked(files []confdir.File) {
+// maskedIn are the assignments of files that others hide.
+func maskedIn(files []confdir.File) (masked []maskedAssignment) {
 	hidden := hidden(files)
 	for _, f := range files {
 		by, ok := hidden[f.Path]
@@ -141,9 +149,10 @@ func (p *sysctlPlan) readMasked(files []confdir.File) {
 		}
 		assignments, _ := sysctl.ParseFile(f.Path, f.Text)
 		for _, a := range assignments {
-			p.masked = append(p.masked, maskedAssignment{a, by})
+			masked = append(masked, maskedAssignment{a, by})
 		}
 	}
+	return masked
 }
 
 // findFailures finds the assignments whose write fails for sure: what is left to the kernel, such as a value it refuses, nobody can know before.
@@ -305,6 +314,32 @@ func (p *sysctlPlan) procps(k sysctl.Key) (a sysctl.Assignment, ok bool) {
 	}
 	if d := p.decide(k); d.option != nil {
 		return d.option.Assignment, true
+	}
+	return sysctl.Assignment{}, false
+}
+
+// inDirectories are the assignments of all files, those of each directory in the order of their names (Alpine's /etc/init.d/sysctl).
+func inDirectories(s *Snapshot) (all []sysctl.Assignment) {
+	for _, root := range []string{"/run", "/etc", "/usr/local/lib", "/usr/lib", "/lib"} {
+		files := slices.DeleteFunc(slices.Clone(s.Sysctl), func(f confdir.File) bool { return path.Dir(path.Dir(f.Path)) != root })
+		for _, f := range confdir.Order(files) {
+			assignments, _ := sysctl.ParseFile(f.Path, f.Text)
+			all = append(all, assignments...)
+		}
+	}
+	if f := s.SysctlConf; f != nil {
+		assignments, _ := sysctl.ParseFile(f.Path, f.Text)
+		all = append(all, assignments...)
+	}
+	return all
+}
+
+// sequential is what writing every line for k in turn leaves, each file of each directory in its turn.
+func (p *sysctlPlan) sequential(k sysctl.Key) (a sysctl.Assignment, ok bool) {
+	for _, line := range slices.Backward(p.byDirectory) {
+		if line.HasValue && line.Matches(k) {
+			return line, true
+		}
 	}
 	return sysctl.Assignment{}, false
 }

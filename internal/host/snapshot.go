@@ -186,6 +186,14 @@ func (d *decoder) boot(rec shell.Record) {
 		d.s.Cmdline = rec.Body
 	case "init":
 		d.s.Init = rec.Body
+	case "off":
+		d.s.Off = map[string]string{}
+		for line := range strings.Lines(rec.Body) {
+			service, by, _ := strings.Cut(strings.TrimSpace(line), " ")
+			d.s.Off[service] = by
+		}
+	case "modulesfirst":
+		d.s.ModulesFirst = true
 	case "readonly":
 		d.s.ProcSysReadOnly = true
 	case "trees":

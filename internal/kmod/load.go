@@ -48,3 +48,18 @@ func commentLines(comments []string) string {
 }
 
 var oneLine = strings.NewReplacer("\n", " ", "\r", " ", "\x00", " ").Replace
+
+// ParseModules reads the text of /etc/modules as the init scripts of OpenRC and Debian's kmod do: a line is a module's name and then its parameters, and
+// what follows a `#` is a comment.
+func ParseModules(file, text string) []LoadLine {
+	var lines []LoadLine
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line, _, _ = strings.Cut(line, "#")
+		if words := strings.Fields(line); len(words) > 0 {
+			lines = append(lines, LoadLine{Name: words[0], File: file, Line: n})
+		}
+	}
+	return lines
+}

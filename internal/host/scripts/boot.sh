@@ -1,9 +1,29 @@
-# Prints what else decides at boot: the kernel command line, the init system, whether /proc/sys is read-only, and of each kernel's module tree the lines about the
+# Prints what else decides at boot: the kernel command line, the init system, which of its services are off, whether /proc/sys is read-only, and of each kernel's module tree the lines about the
 # modules that modules-load.d files and the command line name, and about those that the extended regular expression $1 matches. Takes $1 away.
 rec cmdline
 cat /proc/cmdline 2>/dev/null
 rec init
 if [ -d /run/systemd/system ]; then printf systemd; elif [ -d /run/openrc ]; then printf openrc; fi
+rec off
+if [ -d /run/systemd/system ]; then
+	for unit in systemd-modules-load.service systemd-sysctl.service; do
+		if [ -e "/etc/systemd/system/$unit" ] && ! [ -s "/etc/systemd/system/$unit" ]; then printf '%s /etc/systemd/system/%s\n' "$unit" "$unit"; fi
+	done
+elif [ -d /run/openrc ]; then
+	modules=
+	sysctl=
+	for level in sysinit boot default; do
+		for f in modules modules-load kmod; do
+			if [ -L "/etc/runlevels/$level/$f" ] || [ -e "/etc/runlevels/$level/$f" ]; then modules=yes; fi
+		done
+		for f in sysctl procps; do
+			if [ -L "/etc/runlevels/$level/$f" ] || [ -e "/etc/runlevels/$level/$f" ]; then sysctl=yes; fi
+		done
+	done
+	[ -n "$modules" ] || printf 'modules /etc/runlevels\n'
+	[ -n "$sysctl" ] || printf 'sysctl /etc/runlevels\n'
+	if grep -qE '^[[:space:]]*rc_(after|need|use|want)=("|.*[ "])modules([ "]|$)' /etc/conf.d/sysctl 2>/dev/null; then rec modulesfirst; fi
+fi
 readonly=
 while read -r _ at _ options _; do
 	case $at in
@@ -35,7 +55,7 @@ for word in $(cat /proc/cmdline 2>/dev/null); do
 	esac
 done
 cr=$(printf '\r')
-for f in /etc/modules-load.d/*.conf /run/modules-load.d/*.conf /usr/local/lib/modules-load.d/*.conf /usr/lib/modules-load.d/*.conf /lib/modules-load.d/*.conf; do
+for f in /etc/modules /etc/modules-load.d/*.conf /run/modules-load.d/*.conf /usr/local/lib/modules-load.d/*.conf /usr/lib/modules-load.d/*.conf /lib/modules-load.d/*.conf; do
 	[ -f "$f" ] || continue
 	while read -r name || [ -n "$name" ]; do
 		name=${name%"$cr"}

@@ -1,4 +1,4 @@
-# Prints the kernel release, every file of the three families, /etc/sysctl.conf and the modules that are there. Sets $keys to the paths that sysctl files name.
+# Prints the kernel release, every file of the three families, /etc/sysctl.conf, /etc/modules, the credential sysctl.extra and the modules that are there. Sets $keys to the paths that sysctl files name.
 rec kernel
 uname -r
 dirs='/etc /run /usr/local/lib /usr/lib /lib'
@@ -21,13 +21,14 @@ for d in $dirs; do
 		fi
 	done
 done
-if [ -f /etc/sysctl.conf ]; then
+for f in /etc/sysctl.conf /etc/modules /run/credentials/@system/sysctl.extra; do
+	[ -f "$f" ] || continue
 	rec file
-	printf '%s' /etc/sysctl.conf
+	printf '%s' "$f"
 	rec text
-	cat /etc/sysctl.conf || rec unread
-fi
-keys=$(for f in /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf; do
+	cat "$f" || rec unread
+done
+keys=$(for f in /run/credentials/@system/sysctl.extra /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf; do
 	[ -f "$f" ] || continue
 	while IFS=' 	=' read -r key _ || [ -n "$key" ]; do
 		key=${key#-}
