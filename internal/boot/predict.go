@@ -136,3 +136,14 @@ func (p *Prediction) Modules() []string {
 	}
 	return slices.Sorted(maps.Keys(found))
 }
+
+// Resolve gives the modules that a name stands for in the kernel that boots next: itself, those of an alias, or none.
+func (p *Prediction) Resolve(name string) []string {
+	if len(p.modules) == 0 {
+		return nil
+	}
+	return p.modules[0].resolve(name)
+}
+
+// Units are the systemd units whose work is predicted, in the order in which systemd starts them.
+func Units() []string { return []string{modulesUnit, sysctlUnit} }

@@ -64,14 +64,15 @@ func planSysctls(s *Snapshot) *sysctlPlan {
 		}
 		text, failure := untilTooLong(f, sysctlUnit)
 		assignments, bad := sysctl.ParseFile(f.Path, text)
-		if failure != nil {
+		counts := f.Path != extraPath // systemd-sysctl minds no bad line of the credential
+		if failure != nil && counts {
 			p.failures = append(p.failures, *failure)
 		}
 		for _, b := range bad {
 			nameless, ok := assignsNothing(b)
 			if ok {
 				assignments = append(assignments, nameless)
-			} else {
+			} else if counts {
 				p.failures = append(p.failures, UnitFailure{sysctlUnit, place(b.File, b.Line), "The line is no assignment."})
 			}
 		}
@@ -193,6 +194,9 @@ func (p *sysctlPlan) findFailures(s *Snapshot) {
 			continue
 		}
 		if !isPath(o.Pattern) {
+			if !leadsOn(o.Pattern, directories) {
+				continue
+			}
 			a := sysctl.Assignment{Pattern: path.Clean(o.Pattern)}
 			matched := func(below string) bool { return below != "" && matchesPath(a, below) }
 			if slices.ContainsFunc(slices.Collect(maps.Keys(files)), matched) || slices.ContainsFunc(slices.Collect(maps.Keys(directories)), matched) {
@@ -208,6 +212,25 @@ func (p *sysctlPlan) findFailures(s *Snapshot) {
 		}
 	}
 	slices.SortFunc(p.failures, func(a, b UnitFailure) int { return strings.Compare(a.Source, b.Source) })
+}
+
+// leadsOn says whether each part of a pattern that a ".." leaves again is a directory: else nothing matches it.
+func leadsOn(pattern string, directories map[string]bool) bool {
+	var parts []string
+	for part := range strings.SplitSeq(pattern, "/") {
+		if part != ".." {
+			parts = append(parts, part)
+			continue
+		}
+		if n := len(parts); n > 0 {
+			left := path.Clean(strings.Join(parts, "/"))
+			if !confdir.IsGlob(left) && !directories[left] {
+				return false
+			}
+			parts = parts[:n-1]
+		}
+	}
+	return true
 }
 
 // isPath says whether systemd-sysctl takes this for a path below /proc/sys.
