@@ -31,6 +31,7 @@ const (
 	OneWay            Kind = "sysctl cannot be set back"
 	KeysFight         Kind = "two sysctls set each other"
 	Dangerous         Kind = "value does harm"
+	UnitsUnread       Kind = "systemd did not answer"
 	NotKept           Kind = "host does not hold what was applied"
 	NotRestored       Kind = "value could not be restored"
 	Pending           Kind = "module parameter waits until the module is loaded again"

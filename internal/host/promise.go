@@ -69,11 +69,11 @@ func (h *Host) rivals(s Sysctl) (fights []*Error) {
 		}
 		switch {
 		case does == boot.Zeroes && !sysctl.Equal(s.Key, s.Value, "0") && !sysctl.Equal(other, value, "0"):
-			fights = append(fights, h.errorf(KeysFight, "%s and %s are the same limit in two units: setting one makes the other 0, so no apply can keep both. Keep one of the two.",
-				s.Key, other))
+			fights = append(fights, h.errorf(KeysFight, "%s and %s are the same limit in two units: setting one makes the other 0, so no apply can keep both. Keep one of the "+
+				"two.", s.Key, other))
 		case does == boot.Copies && !sysctl.Equal(other, s.Value, value):
-			fights = append(fights, h.errorf(KeysFight, "%s is planned to be %s and %s %s, but changing one changes the other too, so it depends on the order what is left. Give both "+
-				"one value, or keep one of the two.", s.Key, quoted(s.Value), other, quoted(value)))
+			fights = append(fights, h.errorf(KeysFight, "%s is planned to be %s and %s %s, but changing one changes the other too, so it depends on the order what is "+
+				"left. Give both one value, or keep one of the two.", s.Key, quoted(s.Value), other, quoted(value)))
 		}
 	}
 	return fights

@@ -144,3 +144,22 @@ func TestDecode(t *testing.T) {
 		})
 	}
 }
+
+// Guards that a host whose systemd does not load modules before it sets sysctls is not said to come back.
+func TestUnitsInOrder(t *testing.T) {
+	modules := Unit{Name: "systemd-modules-load.service", LoadState: "loaded"}
+	for _, test := range []struct {
+		name    string
+		sysctls Unit
+		want    bool
+	}{
+		{"after the modules", Unit{Name: "systemd-sysctl.service", LoadState: "loaded", After: []string{"system.slice", modules.Name}}, true},
+		{"in no order", Unit{Name: "systemd-sysctl.service", LoadState: "loaded", After: []string{"system.slice"}}, false},
+		{"masked", Unit{Name: "systemd-sysctl.service", LoadState: "masked", After: []string{modules.Name}}, false},
+		{"not there", Unit{Name: "other.service", LoadState: "loaded", After: []string{modules.Name}}, false},
+	} {
+		if got := inOrder([]Unit{modules, test.sysctls}); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+}

@@ -66,13 +66,13 @@ func (m *machine) boot() {
 		_ = m.insert(name, nil) // the initial RAM disk's; fails when the command line forbids the module
 	}
 	sys := m.root.children["proc"].children["sys"]
-	if m.modulesLoad() {
+	if !m.masked("systemd-modules-load.service") && m.modulesLoad() {
 		m.failedUnits = append(m.failedUnits, "systemd-modules-load.service")
 	}
 	if sys.readOnly = m.readOnlyPS; sys.readOnly {
 		return // ConditionPathIsReadWrite=/proc/sys/net
 	}
-	if m.sysctlAtBoot() {
+	if !m.masked("systemd-sysctl.service") && m.sysctlAtBoot() {
 		m.failedUnits = append(m.failedUnits, "systemd-sysctl.service")
 	}
 }

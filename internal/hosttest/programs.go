@@ -24,6 +24,7 @@ func init() {
 		"cat": cat, "sort": sortProgram, "grep": grep, "ls": ls, "stat": statProgram, "readlink": readlink,
 		"rm": rm, "mv": mv, "mkdir": mkdir, "rmdir": rmdir, "ln": ln, "touch": touch, "chmod": chmod, "sync": syncProgram,
 		"modprobe": modprobe, "modinfo": modinfo, "rmmod": rmmod, "lsmod": lsmod, "sysctl": sysctl, "iptables": iptables, "dmesg": dmesg,
+		"systemctl": systemctl,
 	}
 }
 

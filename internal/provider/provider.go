@@ -104,4 +104,6 @@ func (p *Provider) Resources(context.Context) []func() resource.Resource {
 }
 
 // DataSources lists the data sources.
-func (p *Provider) DataSources(context.Context) []func() datasource.DataSource { return nil }
+func (p *Provider) DataSources(context.Context) []func() datasource.DataSource {
+	return []func() datasource.DataSource{newBootDataSource}
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -39,6 +40,10 @@ func (c checked) ValidateString(_ context.Context, req validator.StringRequest, 
 
 func keyValidators() []validator.String {
 	return []validator.String{checked{"malformed sysctl key", "must be a sysctl key", func(s string) error { _, err := sysctl.ParseKey(s); return err }}}
+}
+
+func alsoKeysValidators() []validator.Set {
+	return []validator.Set{setvalidator.ValueStringsAre(keyValidators()...)}
 }
 
 func valueValidators() []validator.String {

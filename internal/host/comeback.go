@@ -1,0 +1,185 @@
+package host
+
+// host_boot on a host: whether it comes back as it is, asked of every file, of the kernel and of its systemd.
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/kmod"
+	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
+)
+
+//go:embed scripts/units.sh
+var unitsScript string
+
+// Comeback is what the next boot makes of a host as it is now.
+type Comeback struct {
+	// Kernel is the running release, Init what starts services: "systemd", "openrc" or "".
+	Kernel, Init string
+	// Keys are those that some file sets and those that were asked for, in the order of their names; Modules those that a file asks for or that own such a key.
+	Keys    []KeyComeback
+	Modules []ModuleComeback
+	// Failures are the lines that make a unit fail at boot.
+	Failures []boot.UnitFailure
+	// Units are systemd's units that apply the files, as systemd itself reports them; none without systemd.
+	Units []Unit
+	// Holds says that every key and module comes back as it is now, that no unit fails of a line, and that systemd orders its units as predicted.
+	Holds bool
+}
+
+// KeyComeback is one key now and at the next boot.
+type KeyComeback struct {
+	Key sysctl.Key
+	// Running is nil where the key is not there or cannot be read; Boot where it is not known. Both are nil for a key that holds a secret.
+	Running, Boot *string
+	// Source is the path:line that decides; "" when none does.
+	Source string
+	// Shadows are the path:line of the assignments that Source overrules.
+	Shadows []string
+	// Holds says that the next boot leaves the value that runs now.
+	Holds  bool
+	Reason boot.Reason
+	Detail string
+	Notes  []boot.Note
+}
+
+// ModuleComeback is one module now and at the next boot.
+type ModuleComeback struct {
+	Name            string
+	Loaded, Builtin bool
+	// LoadedAtBoot says that it is there when systemd-sysctl runs; false where that is not known.
+	LoadedAtBoot bool
+	Source       string
+	// Holds says that it is there at boot if it is there now.
+	Holds  bool
+	Reason boot.Reason
+	Detail string
+	Notes  []boot.Note
+}
+
+// Unit is what systemd says of a unit (systemctl show).
+type Unit struct {
+	Name, LoadState, ActiveState, Result string
+	// After are the units that it starts after.
+	After []string
+}
+
+// Comeback says what the next boot makes of the host as it is now. keys are asked for beside those that files set.
+func (h *Host) Comeback(ctx context.Context, keys []sysctl.Key) (Comeback, error) {
+	paths := make([]string, len(keys))
+	for i, k := range keys {
+		paths[i] = k.Path()
+	}
+	snap, err := h.read(ctx, paths...)
+	if err != nil {
+		return Comeback{}, err
+	}
+	p := boot.Predict(snap)
+	keys = append(slices.Clone(keys), p.Keys()...)
+	slices.SortFunc(keys, func(a, b sysctl.Key) int { return strings.Compare(a.String(), b.String()) })
+	c := Comeback{Kernel: snap.Kernel, Init: snap.Init, Failures: p.Failures(), Holds: len(p.Failures()) == 0}
+	modules := p.Modules()
+	for _, k := range slices.Compact(keys) {
+		c.Keys = append(c.Keys, keyComeback(snap, p, k))
+		if m, ok := kmod.Owner(k); ok {
+			modules = append(modules, m)
+		}
+	}
+	for i, m := range modules {
+		modules[i] = kmod.Canonical(m)
+	}
+	slices.Sort(modules)
+	for _, m := range slices.Compact(modules) {
+		c.Modules = append(c.Modules, moduleComeback(snap, p, m))
+	}
+	if c.Init == "systemd" {
+		if c.Units, err = h.units(ctx, boot.Units()...); err != nil {
+			return Comeback{}, err
+		}
+		c.Holds = c.Holds && inOrder(c.Units)
+	}
+	c.Holds = c.Holds && !slices.ContainsFunc(c.Keys, func(k KeyComeback) bool { return !k.Holds }) &&
+		!slices.ContainsFunc(c.Modules, func(m ModuleComeback) bool { return !m.Holds })
+	return c, nil
+}
+
+func keyComeback(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyComeback {
+	r := snap.Values[k.Path()]
+	o := p.Key(k, r.Text)
+	c := KeyComeback{Key: k, Source: o.Source, Shadows: o.Shadows, Holds: o.Holds, Reason: o.Reason, Detail: o.Detail, Notes: o.Notes}
+	switch {
+	case sysctl.WriteOnly(k):
+		c.Holds, c.Reason, c.Detail = true, "", "" // a trigger has no value to keep
+		return c
+	case r.Absent && o.Known:
+		c.Holds, c.Reason, c.Detail = false, boot.KeyMissing, fmt.Sprintf("%s is not there now, and the next boot sets it.", k)
+	case r.Unread != "":
+		c.Holds, c.Reason, c.Detail = false, boot.Unread, fmt.Sprintf("%s cannot be read: %s.", k, r.Unread)
+	case !r.Absent && !sysctl.Secret(k):
+		c.Running = &r.Text
+	}
+	if o.Known && !sysctl.Secret(k) {
+		value := o.Value
+		if sysctl.Equal(k, value, r.Text) {
+			value = r.Text
+		}
+		c.Boot = &value
+	}
+	return c
+}
+
+func moduleComeback(snap *boot.Snapshot, p *boot.Prediction, name string) ModuleComeback {
+	o := p.Module(name)
+	m := ModuleComeback{Name: name, Loaded: snap.Has(name), Builtin: snap.IsBuiltin(name), LoadedAtBoot: o.Known && o.Loaded, Source: o.Source, Reason: o.Reason,
+		Detail: o.Detail, Notes: o.Notes}
+	for _, real := range p.Resolve(name) {
+		m.Loaded = m.Loaded || snap.Has(real)
+	}
+	m.Holds = m.LoadedAtBoot || !m.Loaded && o.Known
+	return m
+}
+
+// units asks systemd itself.
+func (h *Host) units(ctx context.Context, names ...string) ([]Unit, error) {
+	r, err := h.conn.Run(ctx, shell.Script{Name: "units", Text: unitsScript, Args: names})
+	if err != nil {
+		return nil, err
+	}
+	printed, _ := r.Get("units")
+	if _, failed := r.Get("failed"); failed {
+		return nil, h.errorf(UnitsUnread, "systemctl did not say how the units that apply the files are ordered: %s", strings.TrimSpace(printed))
+	}
+	var units []Unit
+	for block := range strings.SplitSeq(strings.TrimSpace(printed), "\n\n") {
+		var u Unit
+		for line := range strings.Lines(block) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			switch name {
+			case "Id":
+				u.Name = value
+			case "LoadState":
+				u.LoadState = value
+			case "ActiveState":
+				u.ActiveState = value
+			case "Result":
+				u.Result = value
+			case "After":
+				u.After = strings.Fields(value)
+			}
+		}
+		units = append(units, u)
+	}
+	return units, nil
+}
+
+// inOrder reports whether systemd starts the unit that applies sysctls after the one that loads modules, as every prediction takes for granted.
+func inOrder(units []Unit) bool {
+	first, last := boot.Units()[0], boot.Units()[1]
+	return slices.ContainsFunc(units, func(u Unit) bool { return u.Name == last && u.LoadState == "loaded" && slices.Contains(u.After, first) })
+}
