@@ -225,6 +225,13 @@ func (p *modulePlan) installs(m string) (d kmod.Directive, ok bool) {
 			return kmod.Directive{}, false
 		}
 	}
+	if _, inTree := p.tree.Dep[m]; !inTree { // kmod knows the name from the line that has it, not from a pattern
+		for _, d := range p.directives {
+			if d.Command == "install" && d.Name == m {
+				return d, true
+			}
+		}
+	}
 	return p.first("install", m)
 }
 
