@@ -57,6 +57,22 @@ func CouplingOf(written, other sysctl.Key) Coupling {
 	return Apart
 }
 
+// Coupled reports whether there is any key that a write to k changes, or whose write changes k.
+func Coupled(k sysctl.Key) bool {
+	below := belowProcSys(k)
+	for _, t := range twins {
+		if below == t.a || below == t.b {
+			return true
+		}
+	}
+	for _, f := range forAll {
+		if below == f.written || strings.HasPrefix(below, f.prefix) && strings.HasSuffix(below, f.suffix) {
+			return true
+		}
+	}
+	return false
+}
+
 // twinOf is the key that k is a twin of.
 func twinOf(k sysctl.Key) (twin sysctl.Key, does Coupling, ok bool) {
 	below := belowProcSys(k)

@@ -6,6 +6,8 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,10 +27,7 @@ type change struct {
 }
 
 // undo takes one step back; left is what stays on the host where it fails.
-type undo struct {
-	left string
-	do   func(context.Context) error
-}
+type undo func(context.Context) (left []string, err error)
 
 func (h *Host) begin() *change { return &change{host: h} }
 
@@ -41,8 +40,8 @@ func (c *change) end(ctx context.Context, err error) error {
 	defer cancel()
 	failed := &undoError{cause: err}
 	for i := len(c.undos) - 1; i >= 0; i-- {
-		if undoErr := c.undos[i].do(ctx); undoErr != nil {
-			failed.left = append(failed.left, c.undos[i].left)
+		if left, undoErr := c.undos[i](ctx); undoErr != nil {
+			failed.left = append(failed.left, left...)
 			failed.undo = errors.Join(failed.undo, undoErr)
 		}
 	}
@@ -52,57 +51,89 @@ func (c *change) end(ctx context.Context, err error) error {
 	return err
 }
 
-// refusal is the kernel's no to a write: its words, and what the file reads since.
-type refusal struct {
-	reason string
-	kept   string
-}
+// write is a value for a file of /proc/sys or /sys/module. before is what undoing puts back.
+type write struct{ path, value, before string }
 
-func (r *refusal) Error() string { return r.reason }
+// written is what a write came to: what the file reads when all writes are done, and the kernel's words where it refused; "" where it did not.
+type written struct{ kept, refused string }
 
-// write writes value to a file of /proc/sys or /sys/module and returns what it reads afterwards. A refused write gives a *refusal. before is what undoing puts
-// back.
-func (c *change) write(ctx context.Context, path, value, before string) (kept string, err error) {
-	c.undos = append(c.undos, undo{
-		left: path + " may no longer be " + quoted(before),
-		do: func(ctx context.Context) error {
-			kept, err := c.host.put(ctx, path, before)
-			var no *refusal
-			if errors.As(err, &no) {
-				kept, err = no.kept, nil
-			}
-			if err == nil && kept != before {
-				err = errors.New(path + " reads " + quoted(kept) + " after " + quoted(before) + " was put back")
-			}
-			return err
-		},
-	})
-	kept, err = c.host.put(ctx, path, value)
-	var no *refusal
-	if errors.As(err, &no) && readOnly(no.reason) {
-		c.undos = c.undos[:len(c.undos)-1] // the file was not even opened, and may change by itself
+// write makes all writes in one exchange. One that is refused does not stop the others: whoever judges them ends the change with an error, which undoes all.
+func (c *change) write(ctx context.Context, all []write) ([]written, error) {
+	if len(all) == 0 {
+		return nil, nil
 	}
-	return kept, err
+	undone := all
+	c.undos = append(c.undos, func(ctx context.Context) ([]string, error) { return c.host.putBack(ctx, undone) })
+	results, err := c.host.put(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	undone = nil
+	for i, r := range results {
+		if !readOnly(r.refused) { // else the file was not even opened, and may change by itself
+			undone = append(undone, all[i])
+		}
+	}
+	return results, nil
 }
 
-// put writes value to path with one write(2) and reads it back.
-func (h *Host) put(ctx context.Context, path, value string) (kept string, err error) {
+// putBack writes to every file what it held before.
+func (h *Host) putBack(ctx context.Context, all []write) (left []string, err error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	back := slices.Clone(all)
+	for i, w := range back {
+		back[i].value = w.before
+	}
+	results, err := h.put(ctx, back)
+	for i, w := range all {
+		if err != nil || results[i].kept != w.before {
+			left = append(left, w.path+" may no longer be "+quoted(w.before))
+		}
+	}
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("%d of %d values read otherwise after they were put back", len(left), len(all))
+	}
+	return left, err
+}
+
+// put writes each value with one write(2), and then reads them back, in one exchange.
+func (h *Host) put(ctx context.Context, all []write) ([]written, error) {
 	h.writing()
 	defer h.writing()
-	r, err := h.conn.Run(ctx, shell.Script{Name: "set", Text: setScript, Args: []string{path}, Stdin: value + "\n"})
+	s := shell.Script{Name: "set", Text: setScript + valuesScript}
+	for _, w := range all {
+		s.Args = append(s.Args, w.path)
+		s.Stdin += w.value + "\n"
+	}
+	r, err := h.conn.Run(ctx, s)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	kept, _ = r.Get("value")
-	kept = strings.TrimSuffix(kept, "\n")
-	words, _ := r.Get("write")
-	if _, refused := r.Get("refused"); refused {
-		return kept, &refusal{reason: reason(words), kept: kept}
+	values := decode(r).Values
+	results := make([]written, 0, len(all))
+	var words string
+	for _, rec := range r.Records {
+		switch rec.Head {
+		case "write":
+			words = rec.Body
+			results = append(results, written{})
+		case "refused":
+			results[len(results)-1].refused = reason(words)
+		}
 	}
-	if _, unread := r.Get("unread"); unread {
-		return "", &refusal{reason: reason(kept)}
+	if len(results) != len(all) {
+		return nil, fmt.Errorf("the host answered for %d of %d writes: %w", len(results), len(all), shell.ErrGarbled)
 	}
-	return kept, nil
+	for i, w := range all {
+		read := values[w.path]
+		results[i].kept = read.Text
+		if read.Unread != "" && results[i].refused == "" {
+			results[i].refused = read.Unread
+		}
+	}
+	return results, nil
 }
 
 // replace makes the file at path hold content. had says what it held before, where it was there; undoing brings that back.
@@ -125,14 +156,16 @@ func (c *change) remove(ctx context.Context, path, had string) error {
 }
 
 func (c *change) bringBack(path, had string, wasThere bool) undo {
-	return undo{left: "the file " + path, do: func(ctx context.Context) error {
+	return func(ctx context.Context) (left []string, err error) {
 		c.host.writing()
 		defer c.host.writing()
 		if wasThere {
-			return c.host.conn.WriteFile(ctx, path, had)
+			err = c.host.conn.WriteFile(ctx, path, had)
+		} else {
+			err = c.host.conn.Remove(ctx, path)
 		}
-		return c.host.conn.Remove(ctx, path)
-	}}
+		return []string{"the file " + path}, err
+	}
 }
 
 func quoted(value string) string { return `"` + strings.ReplaceAll(value, "\t", " ") + `"` }

@@ -32,6 +32,8 @@ const (
 	KeysFight         Kind = "two sysctls set each other"
 	Dangerous         Kind = "value does harm"
 	UnitsUnread       Kind = "systemd did not answer"
+	KeyTwice          Kind = "sysctl is set by two resources"
+	NothingToImport   Kind = "nothing to import"
 	NotKept           Kind = "host does not hold what was applied"
 	NotRestored       Kind = "value could not be restored"
 	Pending           Kind = "module parameter waits until the module is loaded again"
@@ -63,6 +65,39 @@ func (e *Error) Is(target error) bool {
 
 func (h *Host) errorf(kind Kind, format string, args ...any) *Error {
 	return &Error{Kind: kind, Host: h.name, Detail: fmt.Sprintf(format, args...)}
+}
+
+// manyErrors are failures of one change, one of each thing that is wrong.
+type manyErrors []*Error
+
+// several makes one error of these: nil of none, and of one itself.
+func several(faults []*Error) error {
+	switch len(faults) {
+	case 0:
+		return nil
+	case 1:
+		return faults[0]
+	}
+	return manyErrors(faults)
+}
+
+func (m manyErrors) Error() string {
+	var all []string
+	for _, e := range m {
+		all = append(all, e.Error())
+	}
+	return strings.Join(all, "\n\n")
+}
+
+// Summary is the heading of the first.
+func (m manyErrors) Summary() string { return m[0].Summary() }
+
+func (m manyErrors) Unwrap() []error {
+	var all []error
+	for _, e := range m {
+		all = append(all, e)
+	}
+	return all
 }
 
 // MayHaveChanged reports whether a failed change may have left something on the host.

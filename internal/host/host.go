@@ -47,7 +47,7 @@ func (f *Fleet) Host(name string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{name: name, conn: c, turn: make(chan struct{}, 1), files: map[string]chan struct{}{}, planned: map[sysctl.Key]string{}}
+	h := &Host{name: name, conn: c, turn: make(chan struct{}, 1), files: map[string]chan struct{}{}, planned: map[sysctl.Key]map[string]string{}}
 	f.hosts[name] = h
 	return h, nil
 }
@@ -61,14 +61,14 @@ type Host struct {
 	turn chan struct{}
 
 	mu       sync.Mutex
-	files    map[string]chan struct{} // a file's channel is held from the look at it to the proof that it holds what was written
-	snapshot *boot.Snapshot           // nil when none is taken or a write threw it away
-	writes   int                      // how many writes began; a snapshot that was under way meanwhile is not kept
-	modules  []string                 // what module trees are searched for beside the modules that own keys
-	wanted   []string                 // paths that readers wait for while another one reads
-	dead     error                    // why the host could not be read; it is not tried again for every resource, before Wait found it
-	planned  map[sysctl.Key]string    // the values that the resources of this run plan
-	waited   bool                     // Wait gave up once: the resources that follow try, and do not wait as long again
+	files    map[string]chan struct{}         // a file's channel is held from the look at it to the proof that it holds what was written
+	snapshot *boot.Snapshot                   // nil when none is taken or a write threw it away
+	writes   int                              // how many writes began; a snapshot that was under way meanwhile is not kept
+	modules  []string                         // what module trees are searched for beside the modules that own keys
+	wanted   []string                         // paths that readers wait for while another one reads
+	dead     error                            // why the host could not be read; it is not tried again for every resource, before Wait found it
+	planned  map[sysctl.Key]map[string]string // the values that the resources of this run plan, each by the resource
+	waited   bool                             // Wait gave up once: the resources that follow try, and do not wait as long again
 }
 
 // hold keeps other changes of the file at path waiting until release is called: two resources may name one file.

@@ -5,7 +5,6 @@ package host
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -317,7 +316,9 @@ func (h *Host) load(ctx context.Context, c *change, m Module, real []string, sna
 		args = append(args, p+"="+m.Parameters[p])
 	}
 	for _, n := range missing {
-		c.undos = append(c.undos, undo{left: "the kernel module " + n + ", loaded", do: func(ctx context.Context) error { return h.unloadAgain(ctx, n) }})
+		c.undos = append(c.undos, func(ctx context.Context) ([]string, error) {
+			return []string{"the kernel module " + n + ", loaded"}, h.unloadAgain(ctx, n)
+		})
 	}
 	h.writing()
 	defer h.writing()
@@ -380,26 +381,32 @@ func (h *Host) setParameters(ctx context.Context, c *change, m Module, real stri
 	if err := h.parametersExist(ctx, snap, m, real); err != nil {
 		return err
 	}
+	var names []string
+	var writes []write
 	for _, name := range slices.Sorted(maps.Keys(m.Parameters)) {
 		path, want := parameterPath(real, name), m.Parameters[name]
 		had := snap.Values[path]
 		if had.Absent || had.Unread != "" || !had.Writable || kmod.SameParameter(had.Text, want) {
 			continue
 		}
-		kept, err := c.write(ctx, path, want, had.Text)
-		var no *refusal
+		names, writes = append(names, name), append(writes, write{path, want, had.Text})
+	}
+	results, err := c.write(ctx, writes)
+	if err != nil {
+		return err
+	}
+	var faults []*Error
+	for i, r := range results {
+		want, had := quoted(writes[i].value), quoted(writes[i].before)
 		switch {
-		case errors.As(err, &no):
-			return h.errorf(ValueRefused, "the kernel refused %s for the parameter %s of the kernel module %s: %s. It stays %s.", quoted(want), name, real, no.reason,
-				quoted(had.Text))
-		case err != nil:
-			return err
-		case !kmod.SameParameter(kept, want):
-			return h.errorf(ValueChanged, "%s was written to the parameter %s of the kernel module %s, but the kernel kept %s. It was put back to %s. Write the value "+
-				"the kernel keeps.", quoted(want), name, real, quoted(kept), quoted(had.Text))
+		case r.refused != "":
+			faults = append(faults, h.errorf(ValueRefused, "the kernel refused %s for the parameter %s of the kernel module %s: %s. It stays %s.", want, names[i], real, r.refused, had))
+		case !kmod.SameParameter(r.kept, writes[i].value):
+			faults = append(faults, h.errorf(ValueChanged, "%s was written to the parameter %s of the kernel module %s, but the kernel kept %s. It was put back to %s. Write the "+
+				"value the kernel keeps.", want, names[i], real, quoted(r.kept), had))
 		}
 	}
-	return nil
+	return several(faults)
 }
 
 // verifyModule reads everything anew and says whether the promise is kept.

@@ -22,62 +22,69 @@ type Promise struct {
 	Warnings []*Error
 }
 
-// PlanSysctl pretends that s is applied, together with the host_kernel_module that its Module stands for. prior is what Terraform last recorded, nil when s is
-// to be created.
+// Promises are what a plan may say of the next boot after a change of many keys.
+type Promises struct {
+	// Own are the keys that our own drop-in will decide. Of the others only the apply can tell, because other files have a say too.
+	Own map[sysctl.Key]bool
+	// Warnings are as a Promise's.
+	Warnings []*Error
+}
+
+// PlanSysctl pretends that s is applied, as PlanSysctls does.
 func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (Promise, error) {
-	snap, err := h.read(ctx, s.Key.Path())
+	all, err := h.PlanSysctls(ctx, *s.alone(), prior.alone())
+	p := Promise{Warnings: all.Warnings}
+	if source := s.Source(); all.Own[s.Key] {
+		p.Source = &source
+	}
+	return p, err
+}
+
+// PlanSysctls pretends that s is applied, together with the host_kernel_module resources that its Modules stand for. prior is what Terraform last recorded, nil when
+// s is to be created.
+func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Promises, error) {
+	p := Promises{Own: map[sysctl.Key]bool{}, Warnings: h.claim(s)}
+	snap, err := h.read(ctx, s.paths()...)
 	if err != nil {
-		return Promise{}, err
+		return p, err
 	}
-	var p Promise
 	if s.Persist {
-		if s.Module != "" && !boot.Predict(snap).Module(s.Module).Loaded {
-			snap = snap.WithFile(Module{Name: s.Module}.pretended())
+		now := boot.Predict(snap)
+		for _, module := range s.Modules {
+			if !now.Module(module).Loaded {
+				snap = snap.WithFile(Module{Name: module}.pretended())
+			}
 		}
-		o := boot.Predict(s.pretend(snap, prior)).Key(s.Key, s.Value)
-		if lost := h.keyLost(s, o); lost != nil {
-			p.Warnings = append(p.Warnings, lost)
-		}
-		if source := s.Source(); len(o.Shadows) == 0 && (o.Source == source || !o.Known) {
-			p.Source = &source
-		}
-		for _, n := range o.Notes {
-			p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", s.Key, n.Detail, n.Reason.Remedy()))
+		next := boot.Predict(s.pretend(snap, prior))
+		for _, v := range s.inOrder() {
+			h.foresee(&p, v, s.Path(), next.Key(v.Key, v.Value))
 		}
 	}
-	if had := snap.Values[s.Key.Path()]; sysctl.OneWay(s.Key, s.Value) && !sysctl.Equal(s.Key, had.Text, s.Value) {
-		p.Warnings = append(p.Warnings, h.errorf(OneWay, "%s goes one way: once it is %s, the kernel takes nothing back before the next boot, so destroy cannot restore it.",
-			s.Key, quoted(s.Value)))
+	for _, v := range s.inOrder() {
+		if harm := sysctl.Dangerous(v.Key, v.Value); harm != "" {
+			p.Warnings = append(p.Warnings, h.errorf(Dangerous, "%s = %s is accepted by the kernel, but %s Choose a higher value.", v.Key, v.Value, harm))
+		}
+		if had := snap.Values[v.Key.Path()]; sysctl.OneWay(v.Key, v.Value) && !sysctl.Equal(v.Key, had.Text, v.Value) {
+			p.Warnings = append(p.Warnings, h.errorf(OneWay, "%s goes one way: once it is %s, the kernel takes nothing back before the next boot, so destroy cannot restore it.",
+				v.Key, quoted(v.Value)))
+		}
 	}
-	if harm := sysctl.Dangerous(s.Key, s.Value); harm != "" {
-		p.Warnings = append(p.Warnings, h.errorf(Dangerous, "%s = %s is accepted by the kernel, but %s Choose a higher value.", s.Key, s.Value, harm))
-	}
-	p.Warnings = append(p.Warnings, h.rivals(s)...)
 	return p, nil
 }
 
-// rivals tells of the keys planned so far that cannot keep their values beside s, and notes s for those that follow.
-func (h *Host) rivals(s Sysctl) (fights []*Error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.planned[s.Key] = s.Value
-	for _, other := range slices.SortedFunc(maps.Keys(h.planned), func(a, b sysctl.Key) int { return strings.Compare(a.String(), b.String()) }) {
-		value := h.planned[other]
-		does := boot.CouplingOf(s.Key, other)
-		if does == boot.Apart {
-			does = boot.CouplingOf(other, s.Key)
-		}
-		switch {
-		case does == boot.Zeroes && !sysctl.Equal(s.Key, s.Value, "0") && !sysctl.Equal(other, value, "0"):
-			fights = append(fights, h.errorf(KeysFight, "%s and %s are the same limit in two units: setting one makes the other 0, so no apply can keep both. Keep one of the "+
-				"two.", s.Key, other))
-		case does == boot.Copies && !sysctl.Equal(other, s.Value, value):
-			fights = append(fights, h.errorf(KeysFight, "%s is planned to be %s and %s %s, but changing one changes the other too, so it depends on the order what is "+
-				"left. Give both one value, or keep one of the two.", s.Key, quoted(s.Value), other, quoted(value)))
-		}
+// foresee adds what the next boot makes of one key, with our drop-in at path.
+func (h *Host) foresee(p *Promises, v Setting, path string, o boot.KeyOutcome) {
+	if lost := h.keyLost(v, path, o); lost != nil {
+		p.Warnings = append(p.Warnings, lost)
 	}
-	return fights
+	p.Own[v.Key] = len(o.Shadows) == 0 && (within(o.Source, path) || !o.Known)
+	for _, n := range o.Notes {
+		p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", v.Key, n.Detail, n.Reason.Remedy()))
+	}
 }
+
+// within reports whether a path:line is in the file at path.
+func within(source, path string) bool { return strings.HasPrefix(source, path+":") }
 
 // PlanModule pretends that m is applied.
 func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
@@ -100,23 +107,15 @@ func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
 	return p, nil
 }
 
-// pretend is the snapshot with the drop-in of s as it is to be, and without one of another name that prior had. One that sets the value already stays as it is.
-func (s Sysctl) pretend(snap *boot.Snapshot, prior *Sysctl) *boot.Snapshot {
+// pretend is the snapshot with the drop-in of s as it is to be, and without one of another name that prior had. One that says just that stays as it is.
+func (s Sysctls) pretend(snap *boot.Snapshot, prior *Sysctls) *boot.Snapshot {
 	if prior != nil && prior.Persist && prior.FileName != s.FileName {
 		snap = snap.WithoutFile(prior.Path())
 	}
-	if f, ok := snap.File(s.Path()); ok && s.ownValue(f) != nil && sysctl.Equal(s.Key, *s.ownValue(f), s.Value) {
+	if f, ok := snap.File(s.Path()); ok && s.says(f) {
 		return snap
 	}
-	return snap.WithFile(confdir.File{Path: s.Path(), Text: s.dropIn(""), Regular: true})
-}
-
-// ownValue is what the drop-in itself sets the key to; nil when it does not.
-func (s Sysctl) ownValue(f confdir.File) *string {
-	if a, ok := sysctl.Effective([]confdir.File{f}, s.Key); ok {
-		return &a.Value
-	}
-	return nil
+	return snap.WithFile(confdir.File{Path: s.Path(), Text: s.dropIn(nil), Regular: true})
 }
 
 func (m Module) pretended() confdir.File {
@@ -126,21 +125,21 @@ func (m Module) pretended() confdir.File {
 // uncertain are the reasons for which nothing better is known than what our own file says: they are told, and stop nothing.
 var uncertain = []boot.Reason{boot.InitUnknown, boot.Unread, boot.KernelPending, boot.InterfaceLater}
 
-// keyLost is the error for a value that the next boot would not bring; nil when it would, or when that cannot be known.
-func (h *Host) keyLost(s Sysctl, o boot.KeyOutcome) *Error {
-	if o.Holds || slices.Contains(uncertain, o.Reason) || kernelsToJudge(s, o) {
+// keyLost is the error for a value of the drop-in at path that the next boot would not bring; nil when it would, or when that cannot be known.
+func (h *Host) keyLost(v Setting, path string, o boot.KeyOutcome) *Error {
+	if o.Holds || slices.Contains(uncertain, o.Reason) || kernelsToJudge(v, path, o) {
 		return nil
 	}
 	return h.errorf(KeyLost, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 }
 
 // kernelsToJudge reports whether what stands against the value is its own form, or a module that it names: the kernel says that better when it is written.
-func kernelsToJudge(s Sysctl, o boot.KeyOutcome) bool {
+func kernelsToJudge(v Setting, path string, o boot.KeyOutcome) bool {
 	if o.Reason == boot.NotInTree {
-		_, named := kmod.ForValue(s.Key, s.Value)
+		_, named := kmod.ForValue(v.Key, v.Value)
 		return named
 	}
-	return o.Source == s.Source() && (o.Reason == boot.Unset || o.Reason == boot.Shadowed)
+	return within(o.Source, path) && (o.Reason == boot.Unset || o.Reason == boot.Shadowed)
 }
 
 // lowerFirst makes a sentence go on after "On HOST,".
@@ -161,15 +160,13 @@ func (h *Host) moduleLost(m Module, o boot.ModuleOutcome, kernel string) *Error 
 	return h.errorf(ModuleLost, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 }
 
-// bootLayer is the next boot's value of a key and where it comes from. Where the host's init or files leave it uncertain, it is what our own drop-in says.
-func bootLayer(snap *boot.Snapshot, s Sysctl) (value, source *string) {
-	o := boot.Predict(snap).Key(s.Key, s.Value)
+// bootLayer is the next boot's value of a key and where it comes from. Where the host's init or files leave it uncertain, it is own, what our own drop-in says.
+func bootLayer(o boot.KeyOutcome, own *string) (value, source *string) {
 	if !o.Known && slices.Contains(uncertain, o.Reason) {
-		f, ok := snap.File(s.Path())
-		if !ok {
+		if own == nil {
 			return nil, nil
 		}
-		value = s.ownValue(f)
+		value = own
 	}
 	if o.Known {
 		value = &o.Value
@@ -178,4 +175,62 @@ func bootLayer(snap *boot.Snapshot, s Sysctl) (value, source *string) {
 		source = &o.Source
 	}
 	return value, source
+}
+
+// claim notes what s wants in this run. It says where another resource wants the same key, and which of the keys planned so far cannot keep their values beside
+// it. Two resources that want the same by the same file cannot be told from one that is planned twice.
+func (h *Host) claim(s Sysctls) []*Error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	me := s.Resource + " " + s.Name
+	if s.Persist {
+		me += ", in " + s.Path()
+	}
+	var warnings []*Error
+	for _, v := range s.inOrder() {
+		of := h.planned[v.Key]
+		if of == nil {
+			of = map[string]string{}
+			h.planned[v.Key] = of
+		}
+		for _, other := range slices.Sorted(maps.Keys(of)) {
+			if other == me && sysctl.Equal(v.Key, of[other], v.Value) {
+				continue
+			}
+			warnings = append(warnings, h.errorf(KeyTwice, "%s is set to %s by %s, and to %s by %s. Each apply would undo what the other did, and destroying one takes the value "+
+				"away from both. Leave the key to one of them.", v.Key, quoted(of[other]), other, quoted(v.Value), me))
+		}
+		of[me] = v.Value
+		if boot.Coupled(v.Key) {
+			warnings = append(warnings, h.rivals(v)...)
+		}
+	}
+	return warnings
+}
+
+// rivals tells of the keys planned so far that cannot keep their values beside v.
+func (h *Host) rivals(v Setting) (fights []*Error) {
+	var coupled []Setting
+	for other, by := range h.planned {
+		if other != v.Key && boot.Coupled(other) {
+			for _, value := range by {
+				coupled = append(coupled, Setting{other, value})
+			}
+		}
+	}
+	for _, other := range (Sysctls{Settings: coupled}).inOrder() {
+		does := boot.CouplingOf(v.Key, other.Key)
+		if does == boot.Apart {
+			does = boot.CouplingOf(other.Key, v.Key)
+		}
+		switch {
+		case does == boot.Zeroes && !sysctl.Equal(v.Key, v.Value, "0") && !sysctl.Equal(other.Key, other.Value, "0"):
+			fights = append(fights, h.errorf(KeysFight, "%s and %s are the same limit in two units: setting one makes the other 0, so no apply can keep both. Keep one of the "+
+				"two.", v.Key, other.Key))
+		case does == boot.Copies && !sysctl.Equal(other.Key, v.Value, other.Value):
+			fights = append(fights, h.errorf(KeysFight, "%s is planned to be %s and %s %s, but changing one changes the other too, so it depends on the order what is "+
+				"left. Give both one value, or keep one of the two.", v.Key, quoted(v.Value), other.Key, quoted(other.Value)))
+		}
+	}
+	return fights
 }

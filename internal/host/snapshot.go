@@ -215,18 +215,23 @@ func (d *decoder) boot(rec shell.Record) {
 func (d *decoder) value(rec shell.Record) {
 	r := d.s.Values[d.path]
 	switch rec.Head {
+	case "values":
+		addValues(d.s.Values, rec.Body)
+	case "unread-values":
+		addUnread(d.s.Values, rec.Body)
 	case "path":
 		d.path = rec.Body
-		d.s.Values[d.path] = boot.Reading{Absent: true}
 	case "value":
 		d.s.Values[d.path] = boot.Reading{Text: strings.TrimSuffix(rec.Body, "\n")}
 	case "unread-value":
 		d.s.Values[d.path] = boot.Reading{Unread: reason(r.Text)}
-	case "mode":
-		r.Writable = len(rec.Body) > 2 && rec.Body[2] == 'w'
-		d.s.Values[d.path] = r
-	case "values":
-		addValues(d.s.Values, rec.Body)
+	case "modes":
+		for line := range strings.Lines(rec.Body) {
+			mode, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " /")
+			r := d.s.Values["/"+path]
+			r.Writable = len(mode) > 2 && mode[2] == 'w'
+			d.s.Values["/"+path] = r
+		}
 	}
 }
 
@@ -246,6 +251,18 @@ func addValues(values map[string]boot.Reading, out string) {
 		}
 		seen[p] = true
 		values[p] = boot.Reading{Text: text}
+	}
+}
+
+// addUnread reads what grep says of files that it could not read: "grep: PATH: Input/output error".
+func addUnread(values map[string]boot.Reading, out string) {
+	for line := range strings.Lines(out) {
+		said, ok := strings.CutPrefix(strings.TrimSpace(line), "grep: ")
+		i := strings.LastIndex(said, ": ")
+		if !ok || i < 0 || values[said[:i]].Absent {
+			continue
+		}
+		values[said[:i]] = boot.Reading{Unread: said[i+2:]}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
@@ -56,19 +57,30 @@ func shells(t *testing.T) [][]string {
 // Guards that the snapshot script reads the machine the tests run on alike in every shell, and says of each asked file whether it is there and can be read.
 func TestSnapshotScriptInEveryShell(t *testing.T) {
 	dir := t.TempDir()
-	value, secret, missing := filepath.Join(dir, "it's a value"), filepath.Join(dir, "folder"), filepath.Join(dir, "missing")
+	value, secret, missing, empty := filepath.Join(dir, "it's a value"), filepath.Join(dir, "folder"), filepath.Join(dir, "missing"), filepath.Join(dir, "empty")
+	parameter := filepath.Join(dir, "parameters", "p")
 	if err := os.WriteFile(value, []byte("4096\t131072\n"), 0o400); err != nil {
 		t.Fatal(err)
+	}
+	for path, mode := range map[string]os.FileMode{empty: 0o400, parameter: 0o644} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, mode); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Mkdir(secret, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for _, argv := range shells(t) {
-		s := decode(inShell(t, argv, shell.Script{Name: "snapshot", Text: filesScript + bootScript + valuesScript, Args: []string{treePattern([]string{"nf_conntrack"}), value, secret, missing}}))
+		s := decode(inShell(t, argv, shell.Script{Name: "snapshot", Text: filesScript + bootScript + valuesScript, Args: []string{treePattern([]string{"nf_conntrack"}), value, secret, missing, empty, parameter}}))
 		want := map[string]boot.Reading{
-			value:   {Text: "4096\t131072"},
-			secret:  {Unread: "Is a directory", Writable: true},
-			missing: {Absent: true},
+			value:     {Text: "4096\t131072"},
+			secret:    {Unread: "Is a directory"},
+			missing:   {Absent: true},
+			empty:     {},
+			parameter: {Writable: true},
 		}
 		for path, reading := range want {
 			if got := s.Values[path]; got != reading {
@@ -81,22 +93,28 @@ func TestSnapshotScriptInEveryShell(t *testing.T) {
 	}
 }
 
-// Guards the refusal of a write in every shell: the program's words, in which the reason is found, and what the file holds then.
+// Guards the writes in every shell: each value as it is, and of a refused one the program's words, in which the reason is found; the writes after it are made.
 func TestSetScriptInEveryShell(t *testing.T) {
-	dir := t.TempDir()
 	for _, argv := range shells(t) {
-		path := filepath.Join(dir, "value")
-		r := inShell(t, argv, shell.Script{Name: "set", Text: setScript, Args: []string{path}, Stdin: "it's EOF\n"})
-		if got, _ := r.Get("value"); got != "it's EOF\n" {
-			t.Errorf("%v: it holds %q", argv, got)
+		dir := t.TempDir()
+		text, odd, empty := filepath.Join(dir, "text"), filepath.Join(dir, "odd"), filepath.Join(dir, "empty")
+		r := inShell(t, argv, shell.Script{Name: "set", Text: setScript + valuesScript, Args: []string{text, dir, odd, empty}, Stdin: "it's EOF\n1\n \\$(x) `y` \xff\t\\\n\n"})
+		var words []string
+		for _, rec := range r.Records {
+			switch rec.Head {
+			case "write":
+				words = append(words, reason(rec.Body))
+			case "refused":
+				words[len(words)-1] += " refused"
+			}
 		}
-		if _, refused := r.Get("refused"); refused {
-			t.Errorf("%v: refused", argv)
+		if want := []string{"", "Is a directory refused", "", ""}; !slices.Equal(words, want) {
+			t.Errorf("%v: the writes said %q, not %q", argv, words, want)
 		}
-		r = inShell(t, argv, shell.Script{Name: "set", Text: setScript, Args: []string{dir}, Stdin: "1\n"})
-		words, _ := r.Get("write")
-		if _, refused := r.Get("refused"); !refused || reason(words) != "Is a directory" {
-			t.Errorf("%v: not refused, or for another reason: %q", argv, words)
+		for path, want := range map[string]string{text: "it's EOF", odd: " \\$(x) `y` \xff\t\\", empty: ""} {
+			if got := decode(r).Values[path]; got != (boot.Reading{Text: want}) {
+				t.Errorf("%v: it holds %+v, not %q", argv, got, want)
+			}
 		}
 	}
 }
@@ -132,10 +150,15 @@ func TestDecode(t *testing.T) {
 		{"value of several lines beside one with a colon",
 			rec("values", "/proc/sys/a:1\n/proc/sys/b:x: y\n/proc/sys/b:\n/proc/sys/b:z\n"), func(s *boot.Snapshot) any { return s.Values },
 			map[string]boot.Reading{"/proc/sys/a": {Text: "1"}, "/proc/sys/b": {Text: "x: y\n\nz"}}},
-		{"value that was asked for and is named by a file too", rec("path", "/proc/sys/a", "value", "1\n", "mode", "-rw-r--r-- 1 root", "values", "/proc/sys/a:1\n"),
-			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/proc/sys/a": {Text: "1", Writable: true}}},
-		{"value that cannot be read", rec("path", "/proc/sys/a", "value", "cat: read error: Input/output error\n", "unread-value", "", "mode", "-rw------- 1 root"),
-			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/proc/sys/a": {Unread: "Input/output error", Writable: true}}},
+		{"value that was asked for and is named by a file too", rec("values", "/proc/sys/a:1\n", "values", "/proc/sys/a:1\n"),
+			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/proc/sys/a": {Text: "1"}}},
+		{"parameter and its mode", rec("values", "/sys/module/a/parameters/b:1\n", "modes", "-rw------- 1 root root 4096 Jan 1 00:00 /sys/module/a/parameters/b\n"),
+			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/sys/module/a/parameters/b": {Text: "1", Writable: true}}},
+		{"value that grep cannot read, beside one that is not there",
+			rec("absent", "/proc/sys/b\n", "unread-values", "grep: /proc/sys/a: Input/output error\ngrep: /proc/sys/b: No such file or directory\n"),
+			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/proc/sys/a": {Unread: "Input/output error"}, "/proc/sys/b": {Absent: true}}},
+		{"value that grep hides and cat cannot read", rec("path", "/proc/sys/a", "value", "cat: read error: Input/output error\n", "unread-value", ""),
+			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/proc/sys/a": {Unread: "Input/output error"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := test.want(decode(test.in)); !reflect.DeepEqual(got, test.is) {

@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// grep knows GNU's flags -H -h -s -q -v -n -l -F -E -x -c, in the C locale.
+// grep knows GNU's flags -H -h -s -q -v -n -l -L -F -E -x -c, in the C locale.
 func grep(p *process, args []string) int {
 	var flags string
 	var words []string
@@ -26,7 +26,7 @@ func grep(p *process, args []string) int {
 			pattern = &args[i]
 		case strings.HasPrefix(a, "-") && len(a) > 1:
 			for _, f := range a[1:] {
-				if !strings.ContainsRune("HhsqvnlFExcr", f) {
+				if !strings.ContainsRune("HhsqvnlLFExcr", f) {
 					return p.unknownFlag(a, "grep")
 				}
 			}
@@ -105,6 +105,7 @@ type grepRun struct {
 func (g *grepRun) file(name string) {
 	var data []byte
 	var err error
+	opened := true
 	switch name {
 	case "-":
 		data, err = io.ReadAll(g.p.input("grep"))
@@ -116,11 +117,15 @@ func (g *grepRun) file(name string) {
 		if f, err = g.p.open(name, os.O_RDONLY); err == nil {
 			data, err = f.readAll()
 		}
+		opened = f != nil || errors.Is(err, syscall.EISDIR)
 	}
 	if err != nil {
 		g.failed = true
 		if errors.Is(err, syscall.EISDIR) || !has(g.flags, 's') {
 			g.p.errorf("grep: %s: %s\n", name, strerror(err))
+		}
+		if opened && has(g.flags, 'L') {
+			g.p.printf("%s\n", name)
 		}
 		return
 	}
@@ -148,6 +153,10 @@ func (g *grepRun) file(name string) {
 			g.p.printf("%s:", name)
 		}
 		g.p.printf("%d\n", count)
+	case has(g.flags, 'L'):
+		if count == 0 {
+			g.p.printf("%s\n", name)
+		}
 	case has(g.flags, 'l'):
 		if count > 0 {
 			g.p.printf("%s\n", name)

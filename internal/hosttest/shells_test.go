@@ -172,9 +172,9 @@ func TestTheProvidersScriptsRunAsUnderRealShells(t *testing.T) {
 			scripts := []shell.Script{
 				{Name: "snapshot", Text: script("host/scripts/files.sh", "host/scripts/values.sh"),
 					Args: []string{root + "/proc/sys/vm/swappiness", root + "/proc/sys/nope", root + "/proc/sys/net/ipv4/tcp_rmem"}},
-				{Name: "set", Text: script("host/scripts/set.sh"), Args: []string{root + "/proc/sys/vm/swappiness"}, Stdin: "10"},
-				{Name: "set what is not there", Text: script("host/scripts/set.sh"), Args: []string{root + "/proc/sys/no/where"}, Stdin: "10"},
-				{Name: "set a directory", Text: script("host/scripts/set.sh"), Args: []string{root + "/proc/sys/net"}, Stdin: "10"},
+				{Name: "set", Text: script("host/scripts/set.sh", "host/scripts/values.sh"), Args: []string{root + "/proc/sys/vm/swappiness"}, Stdin: "10"},
+				{Name: "set what is not there", Text: script("host/scripts/set.sh", "host/scripts/values.sh"), Args: []string{root + "/proc/sys/no/where"}, Stdin: "10"},
+				{Name: "set a directory", Text: script("host/scripts/set.sh", "host/scripts/values.sh"), Args: []string{root + "/proc/sys/net"}, Stdin: "10"},
 				{Name: "write", Text: script(conn+"save.sh", conn+"write.sh"), Args: []string{dir, "90-new.conf"}, Stdin: "a = $b `c`\nEOF\n"},
 				{Name: "write again", Text: script(conn+"save.sh", conn+"write.sh"), Args: []string{dir, "90-new.conf"}, Stdin: "other"},
 				{Name: "write into a new directory", Text: script(conn+"save.sh", conn+"write.sh"), Args: []string{root + "/etc/new/dir", "x.conf"}, Stdin: "x"},

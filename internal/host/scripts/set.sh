@@ -1,6 +1,8 @@
-# Writes standard input to the file $1 with one write(2), and reads it back. Its words, if it fails, are the kernel's.
-rec write
-cat >"$1" || rec refused
-rec value
-cat "$1" || rec unread
-:
+# Writes to each file that an argument names one line of standard input, with one write(2). Its words, if it fails, are the kernel's. values.sh then reads all back.
+for f; do
+	IFS= read -r value
+	rec write
+	cat >"$f" <<VALUE || rec refused
+$value
+VALUE
+done

@@ -1,14 +1,29 @@
-# Prints each file under /proc/sys or /sys/module that an argument names, each with whether it is there, could be read, and its mode, then those of $keys.
-for f; do
-	rec path
-	printf '%s' "$f"
-	if [ -e "$f" ]; then
+# Prints of each file under /proc/sys or /sys/module that an argument names whether it is there, what it holds or why it cannot be read, and of a module's parameter
+# its mode; then what those of $keys hold. One grep reads all: a program a file would be slow. A file that gives grep no line is empty or an error that it hides.
+rec absent
+for f; do [ -e "$f" ] || printf '%s\n' "$f"; done
+if [ $# -gt 0 ]; then
+	rec values
+	grep -H '' "$@" /dev/null 2>/dev/null
+	odd=$(grep -L '' "$@" 2>&1)
+	rec unread-values
+	printf '%s\n' "$odd"
+	for f in $odd; do
+		case $f in
+		*: | [!/]*) continue ;;
+		esac
+		rec path
+		printf '%s' "$f"
 		rec value
 		cat "$f" || rec unread-value
-		rec mode
-		ls -ld "$f"
-	fi
-done
+	done
+	rec modes
+	for f; do
+		case $f in
+		*/parameters/*) ls -ld "$f" 2>/dev/null ;;
+		esac
+	done
+fi
 if [ -n "${keys:-}" ]; then
 	rec values
 	grep -H '' $keys /dev/null 2>/dev/null
