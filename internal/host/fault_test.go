@@ -62,7 +62,9 @@ func (b bench) holds() map[string]string {
 			all[dir+"/"+name], _ = b.ReadFile(dir + "/" + name)
 		}
 	}
-	all["vm.swappiness"], _ = b.Sh("cat /proc/sys/vm/swappiness")
+	for _, key := range []string{"vm/swappiness", "vm/dirty_ratio", "net/core/somaxconn"} {
+		all[key], _ = b.Sh("cat /proc/sys/" + key)
+	}
 	all["hashsize"], _ = b.Sh("cat /sys/module/nf_conntrack/parameters/hashsize 2>/dev/null")
 	all["loaded"], _ = b.Sh("grep -c '^nf_conntrack ' /proc/modules")
 	return all
@@ -86,6 +88,9 @@ func operations(t *testing.T) []operation {
 	original := "60"
 	small := host.Module{Name: "nf_conntrack", Parameters: map[string]string{"hashsize": "4096"}, Persist: true}
 	large := host.Module{Name: "nf_conntrack", Parameters: map[string]string{"hashsize": "8192"}, Persist: true}
+	few, other := keepAll(t, "vm.swappiness = 10", "vm.dirty_ratio = 5"), keepAll(t, "vm.swappiness = 20", "net.core.somaxconn = 77")
+	other.FileName = "50-few.conf"
+	setFew := func(ctx context.Context, h *host.Host) error { _, err := h.SetSysctls(ctx, few, nil, nil); return err }
 	setOne := func(ctx context.Context, h *host.Host) error { _, err := h.SetSysctl(ctx, one, nil, nil); return err }
 	setSmall := func(ctx context.Context, h *host.Host) error { _, err := h.SetModule(ctx, small, nil); return err }
 	nothing := func(context.Context, *host.Host) error { return nil }
@@ -96,6 +101,14 @@ func operations(t *testing.T) []operation {
 			return err
 		}},
 		{"delete a sysctl", setOne, func(ctx context.Context, h *host.Host) error { return h.UnsetSysctl(ctx, one, &original, true) }},
+		{"create sysctls", nothing, setFew},
+		{"update sysctls", setFew, func(ctx context.Context, h *host.Host) error {
+			_, err := h.SetSysctls(ctx, other, &few, nil)
+			return err
+		}},
+		{"delete sysctls", setFew, func(ctx context.Context, h *host.Host) error {
+			return h.UnsetSysctls(ctx, few, map[sysctl.Key]string{few.Settings[0].Key: "60", few.Settings[1].Key: "20"})
+		}},
 		{"create a module", nothing, setSmall},
 		{"update a module", setSmall, func(ctx context.Context, h *host.Host) error { _, err := h.SetModule(ctx, large, &small); return err }},
 		{"delete a module", setSmall, func(ctx context.Context, h *host.Host) error { return h.UnsetModule(ctx, large, false) }},

@@ -400,7 +400,8 @@ func (h *Host) setParameters(ctx context.Context, c *change, m Module, real stri
 		want, had := quoted(writes[i].value), quoted(writes[i].before)
 		switch {
 		case r.refused != "":
-			faults = append(faults, h.errorf(ValueRefused, "the kernel refused %s for the parameter %s of the kernel module %s: %s. It stays %s.", want, names[i], real, r.refused, had))
+			faults = append(faults, h.errorf(ValueRefused, "the kernel refused %s for the parameter %s of the kernel module %s: %s. It stays %s.", want, names[i], real,
+				r.refused, had))
 		case !kmod.SameParameter(r.kept, writes[i].value):
 			faults = append(faults, h.errorf(ValueChanged, "%s was written to the parameter %s of the kernel module %s, but the kernel kept %s. It was put back to %s. Write the "+
 				"value the kernel keeps.", want, names[i], real, quoted(r.kept), had))

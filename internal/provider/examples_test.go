@@ -113,7 +113,7 @@ func TestAccExampleConfigurations(t *testing.T) {
 
 // Guards the examples of the provider block and of each resource: they apply together, as a reader would use them.
 func TestAccExampleSnippets(t *testing.T) {
-	for _, resource := range []string{"host_sysctl", "host_kernel_module"} {
+	for _, resource := range []string{"host_sysctl", "host_sysctls", "host_kernel_module"} {
 		t.Run(resource, func(t *testing.T) {
 			dir, key := home(t)
 			web1, db1 := exampleHost(t, dir, key), exampleHost(t, dir, key)

@@ -58,7 +58,12 @@ func onEach(t *testing.T, test func(t *testing.T, m machine)) {
 // simulated starts a simulated host.
 func simulated(t *testing.T) *hosttest.Host {
 	t.Helper()
-	h, err := hosttest.Start(hosttest.Options{})
+	return simulatedWith(t, hosttest.Options{})
+}
+
+func simulatedWith(t *testing.T, o hosttest.Options) *hosttest.Host {
+	t.Helper()
+	h, err := hosttest.Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}

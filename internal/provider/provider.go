@@ -100,7 +100,7 @@ func connectionAttributes() map[string]schema.Attribute {
 
 // Resources lists the resources.
 func (p *Provider) Resources(context.Context) []func() resource.Resource {
-	return []func() resource.Resource{newKernelModuleResource, newSysctlResource}
+	return []func() resource.Resource{newKernelModuleResource, newSysctlResource, newSysctlsResource}
 }
 
 // DataSources lists the data sources.

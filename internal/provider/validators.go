@@ -5,7 +5,10 @@ package provider
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
@@ -66,6 +69,58 @@ func durationValidators() []validator.String {
 func fileNameValidators() []validator.String {
 	return []validator.String{stringvalidator.RegexMatches(regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@:,+-]*\.conf$`),
 		"must be a file name without a directory that ends in .conf, since systemd and procps read no other")}
+}
+
+// groupNameValidators leave room for the rest of a file name, and tell a name from a file.
+func groupNameValidators() []validator.String {
+	return []validator.String{
+		stringvalidator.RegexMatches(regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@:,+-]*$`), "must be fit for a file name: letters, digits and _ . @ : , + -"),
+		stringvalidator.LengthAtMost(200),
+		checked{"malformed name", "must be a name without .conf", func(s string) error {
+			if strings.HasSuffix(s, ".conf") {
+				return fmt.Errorf("%q is a file's name. Give the group a name of its own, and set file_name", s)
+			}
+			return nil
+		}},
+	}
+}
+
+// checkedSettings is a validator of sysctl values by key.
+type checkedSettings struct{}
+
+var _ validator.Map = checkedSettings{}
+
+func settingsValidators() []validator.Map { return []validator.Map{checkedSettings{}} }
+
+func (checkedSettings) Description(context.Context) string { return "must be sysctl values by key" }
+
+func (c checkedSettings) MarkdownDescription(ctx context.Context) string { return c.Description(ctx) }
+
+func (checkedSettings) ValidateMap(_ context.Context, req validator.MapRequest, resp *validator.MapResponse) {
+	seen, elements := map[sysctl.Key]string{}, req.ConfigValue.Elements()
+	for _, name := range slices.Sorted(maps.Keys(elements)) {
+		at := req.Path.AtMapKey(name)
+		k, err := sysctl.ParseKey(name)
+		if err != nil {
+			resp.Diagnostics.AddAttributeError(at, "malformed sysctl key", err.Error())
+			continue
+		}
+		if other, twice := seen[k]; twice {
+			resp.Diagnostics.AddAttributeError(at, "sysctl key twice", other+" and "+name+" are two spellings of one key. Leave one of them out.")
+		}
+		seen[k] = name
+		value, ok := elements[name].(types.String)
+		if !ok || value.IsUnknown() {
+			continue
+		}
+		if value.IsNull() {
+			resp.Diagnostics.AddAttributeError(at, "malformed sysctl value", "The value of "+name+" is null. Give it a value, or leave the key out.")
+			continue
+		}
+		if _, err := sysctl.ParseValue(value.ValueString()); err != nil {
+			resp.Diagnostics.AddAttributeError(at, "malformed sysctl value", name+": "+err.Error())
+		}
+	}
 }
 
 func hostValidators() []validator.String {

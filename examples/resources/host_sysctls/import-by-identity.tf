@@ -1,0 +1,7 @@
+import {
+  to = host_sysctls.router
+  identity = {
+    host = "web1"
+    name = "router"
+  }
+}

@@ -1,0 +1,4 @@
+import {
+  to = host_sysctls.router
+  id = "web1/router"
+}
