@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 )
 
@@ -136,23 +137,48 @@ func (h *Host) put(ctx context.Context, all []write) ([]written, error) {
 	return results, nil
 }
 
-// replace makes the file at path hold content. had says what it held before, where it was there; undoing brings that back.
-func (c *change) replace(ctx context.Context, path, content, had string, wasThere bool) error {
-	if wasThere && had == content {
-		return nil
+// files makes the files of a change as they are to be, and those removed go. It returns what the host then is, with these paths: in the same exchange where nothing
+// is removed. snap says what the files held before, which undoing brings back.
+func (c *change) files(ctx context.Context, snap *boot.Snapshot, written []shell.File, removed []string, paths []string) (*boot.Snapshot, error) {
+	for _, f := range written {
+		had, wasThere := snap.File(f.Path)
+		c.undos = append(c.undos, c.bringBack(f.Path, had.Text, wasThere))
 	}
-	c.undos = append(c.undos, c.bringBack(path, had, wasThere))
 	c.host.writing()
 	defer c.host.writing()
-	return c.host.conn.WriteFile(ctx, path, content)
+	if len(removed) == 0 && len(written) > 0 {
+		r, err := c.host.conn.WriteFiles(ctx, written, c.host.snapshotScript(paths))
+		if err != nil {
+			return nil, err
+		}
+		return c.host.decoded(r), nil
+	}
+	for _, f := range written {
+		if err := c.host.conn.WriteFile(ctx, f.Path, f.Content); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.remove(ctx, snap, removed...); err != nil {
+		return nil, err
+	}
+	return c.host.fresh(ctx, paths...)
 }
 
-// remove removes the file at path, which held had.
-func (c *change) remove(ctx context.Context, path, had string) error {
-	c.undos = append(c.undos, c.bringBack(path, had, true))
+// remove removes those of the files that snap has.
+func (c *change) remove(ctx context.Context, snap *boot.Snapshot, paths ...string) error {
+	var there []string
+	for _, path := range paths {
+		if f, ok := snap.File(path); ok {
+			there = append(there, path)
+			c.undos = append(c.undos, c.bringBack(path, f.Text, true))
+		}
+	}
+	if len(there) == 0 {
+		return nil
+	}
 	c.host.writing()
 	defer c.host.writing()
-	return c.host.conn.Remove(ctx, path)
+	return c.host.conn.Remove(ctx, there...)
 }
 
 func (c *change) bringBack(path, had string, wasThere bool) undo {

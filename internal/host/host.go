@@ -17,8 +17,11 @@ type Conn interface {
 	Run(ctx context.Context, s shell.Script) (shell.Result, error)
 	// WriteFile replaces the file at path in one step, with mode 0644. When it returns nil the content survives a power cut.
 	WriteFile(ctx context.Context, path, content string) error
-	// Remove removes the file at path. One that is not there is no error.
-	Remove(ctx context.Context, path string) error
+	// WriteFiles does for each file what WriteFile does, in order, and runs then behind the last of them. The error is that of the first that failed; those after it
+	// may be done all the same.
+	WriteFiles(ctx context.Context, files []shell.File, then shell.Script) (shell.Result, error)
+	// Remove removes files. One that is not there is no error.
+	Remove(ctx context.Context, paths ...string) error
 	// Wait connects, and waits for a machine that is still booting.
 	Wait(ctx context.Context) error
 }
@@ -58,13 +61,13 @@ type Host struct {
 	conn Conn
 
 	// turn is held by whoever takes or extends the snapshot, so that those who come meanwhile find it taken; a channel, since waiting for it can be cancelled.
-	turn chan struct{}
-
+	turn     chan struct{}
 	mu       sync.Mutex
 	files    map[string]chan struct{}         // a file's channel is held from the look at it to the proof that it holds what was written
 	snapshot *boot.Snapshot                   // nil when none is taken or a write threw it away
 	writes   int                              // how many writes began; a snapshot that was under way meanwhile is not kept
 	modules  []string                         // what module trees are searched for beside the modules that own keys
+	all      bool                             // readers have keys that no file names, so snapshots for them hold all
 	wanted   []string                         // paths that readers wait for while another one reads
 	dead     error                            // why the host could not be read; it is not tried again for every resource, before Wait found it
 	planned  map[sysctl.Key]map[string]string // the values that the resources of this run plan, each by the resource

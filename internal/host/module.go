@@ -76,7 +76,10 @@ func parameterPath(module, parameter string) string {
 // ReadModule reads the layers of m.
 func (h *Host) ReadModule(ctx context.Context, m Module) (ModuleState, error) {
 	h.lookFor(m.Name)
-	snap, err := h.read(ctx)
+	if len(m.Parameters) > 0 {
+		h.looseEnds()
+	}
+	snap, err := h.read(ctx, m.paths(m.Name)...)
 	if err != nil {
 		return ModuleState{}, err
 	}
@@ -84,24 +87,25 @@ func (h *Host) ReadModule(ctx context.Context, m Module) (ModuleState, error) {
 	if err != nil {
 		return ModuleState{}, err
 	}
-	if snap, err = h.read(ctx, parameterPaths(real, m)...); err != nil {
+	if snap, err = h.read(ctx, m.paths(real[0])...); err != nil {
 		return ModuleState{}, err
 	}
 	return moduleState(snap, m, real), nil
 }
 
-func parameterPaths(real []string, m Module) []string {
+// paths are the files of the parameters in /sys/module, when the module is called real there.
+func (m Module) paths(real string) []string {
 	var paths []string
 	for _, p := range slices.Sorted(maps.Keys(m.Parameters)) {
-		paths = append(paths, parameterPath(real[0], p))
+		paths = append(paths, parameterPath(real, p))
 	}
 	return paths
 }
 
-// resolve gives the modules that a name stands for: itself, unless the kernel has nothing of that name and modprobe knows it as an alias.
+// resolve gives the modules that a name stands for: itself, unless the kernel and its tree have nothing of that name and modprobe knows it as an alias.
 func (h *Host) resolve(ctx context.Context, snap *boot.Snapshot, name string) ([]string, error) {
 	self := []string{kmod.Canonical(name)}
-	if snap.Has(name) {
+	if snap.Has(name) || slices.ContainsFunc(snap.Trees, func(t boot.Tree) bool { return t.Release == snap.Kernel && t.Dep[self[0]] != nil }) {
 		return self, nil
 	}
 	r, err := h.conn.Run(ctx, shell.Script{Name: "resolve", Text: resolveScript, Args: []string{name}})
@@ -200,7 +204,7 @@ func optionsIn(f confdir.File, module string) map[string]string {
 // creates. On failure the host is as it was, or the error says what may be left (MayHaveChanged).
 func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st ModuleState, err error) {
 	h.lookFor(m.Name)
-	snap, err := h.fresh(ctx)
+	snap, err := h.fresh(ctx, m.paths(m.Name)...)
 	if err != nil {
 		return ModuleState{}, err
 	}
@@ -224,39 +228,41 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 
 	c := h.begin()
 	defer func() { err = c.end(ctx, err) }()
-	if err := h.load(ctx, c, m, real, snap); err != nil {
+	loaded, err := h.load(ctx, c, m, real, snap)
+	if err != nil {
 		return ModuleState{}, err
 	}
-	if err := h.setParameters(ctx, c, m, real[0]); err != nil {
+	if err := h.setParameters(ctx, c, m, real[0], loaded); err != nil {
 		return ModuleState{}, err
 	}
 	has := moduleState(snap, m, real)
+	var written []shell.File
+	var removed []string
 	for _, f := range m.files(real[0]) {
-		had, exists := snap.File(f.path)
+		_, exists := snap.File(f.Path)
 		switch {
-		case f.path == m.LoadPath() && m.Persist && m.listed(snap) != "":
-		case f.path == m.OptionsPath() && m.Persist && exists && sameParameters(has.BootParameters, m.Parameters):
-		case f.content != "":
-			err = c.replace(ctx, f.path, f.content, had.Text, exists)
+		case f.Path == m.LoadPath() && m.Persist && m.listed(snap) != "":
+		case f.Path == m.OptionsPath() && m.Persist && exists && sameParameters(has.BootParameters, m.Parameters):
+		case f.Content != "":
+			written = append(written, f)
 		case exists && prior != nil && prior.Persist:
-			err = c.remove(ctx, f.path, had.Text)
-		}
-		if err != nil {
-			return ModuleState{}, err
+			removed = append(removed, f.Path)
 		}
 	}
-	return h.verifyModule(ctx, m, real)
+	snap, err = c.files(ctx, snap, written, removed, m.paths(real[0]))
+	if err != nil {
+		return ModuleState{}, err
+	}
+	return h.judgeModule(snap, m, real)
 }
 
-// moduleFile is a file of a Module: its content, empty when there is to be none.
-type moduleFile struct{ path, content string }
-
-func (m Module) files(real string) []moduleFile {
-	files := []moduleFile{{path: m.LoadPath()}, {path: m.OptionsPath()}}
+// files are those of the module, without content when there is to be none.
+func (m Module) files(real string) []shell.File {
+	files := []shell.File{{Path: m.LoadPath()}, {Path: m.OptionsPath()}}
 	if m.Persist {
-		files[0].content = kmod.FormatLoad(m.Name, m.mark())
+		files[0].Content = kmod.FormatLoad(m.Name, m.mark())
 		if len(m.Parameters) > 0 {
-			files[1].content = kmod.FormatOptions(real, m.Parameters, m.mark())
+			files[1].Content = kmod.FormatOptions(real, m.Parameters, m.mark())
 		}
 	}
 	return files
@@ -305,15 +311,15 @@ func (h *Host) parametersExist(ctx context.Context, snap *boot.Snapshot, m Modul
 	return nil
 }
 
-// load loads the module where it is not loaded, and looks whether it really is then: modprobe says yes to an `install` line that does nothing.
-func (h *Host) load(ctx context.Context, c *change, m Module, real []string, snap *boot.Snapshot) error {
+// load loads the module where it is not loaded, and looks in the same exchange whether it really is then: modprobe says yes to an `install` line that does nothing. It
+// returns the host as it is with the module.
+func (h *Host) load(ctx context.Context, c *change, m Module, real []string, snap *boot.Snapshot) (*boot.Snapshot, error) {
 	missing := slices.DeleteFunc(slices.Clone(real), snap.Has)
 	if len(missing) == 0 {
-		return nil
-	}
-	args := []string{m.Name}
-	for _, p := range slices.Sorted(maps.Keys(m.Parameters)) {
-		args = append(args, p+"="+m.Parameters[p])
+		if m.Name != real[0] && len(m.Parameters) > 0 {
+			return h.fresh(ctx, m.paths(real[0])...)
+		}
+		return snap, nil
 	}
 	for _, n := range missing {
 		c.undos = append(c.undos, func(ctx context.Context) ([]string, error) {
@@ -322,20 +328,22 @@ func (h *Host) load(ctx context.Context, c *change, m Module, real []string, sna
 	}
 	h.writing()
 	defer h.writing()
-	r, err := h.conn.Run(ctx, shell.Script{Name: "load", Text: loadScript, Args: args})
+	s := h.snapshotScript(m.paths(real[0]))
+	s.Name, s.Text, s.Stdin, s.Merge = "load", loadScript+s.Text, m.Name+"\n", nil
+	for _, p := range slices.Sorted(maps.Keys(m.Parameters)) {
+		s.Stdin += p + "=" + m.Parameters[p] + "\n"
+	}
+	r, err := h.conn.Run(ctx, s)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	words, _ := r.Get("modprobe")
-	now, err := h.fresh(ctx)
-	if err != nil {
-		return err
-	}
+	now := h.decoded(r)
 	if !slices.ContainsFunc(real, func(n string) bool { return !now.Has(n) }) {
-		return nil
+		return now, nil
 	}
 	_, failed := r.Get("failed")
-	return h.notLoaded(m, snap, strings.TrimSpace(words), failed)
+	return nil, h.notLoaded(m, snap, strings.TrimSpace(words), failed)
 }
 
 // unloadAgain undoes a load; a module that is not loaded needs nothing.
@@ -369,14 +377,10 @@ func (h *Host) unknownModule(m Module, kernel string) *Error {
 		"/lib/modules/%[2]s is missing, the kernel was upgraded and the host waits for a reboot.", m.Name, kernel)
 }
 
-// setParameters writes the parameters that can change while the module is loaded. One that cannot is left to the next load.
-func (h *Host) setParameters(ctx context.Context, c *change, m Module, real string) error {
+// setParameters writes the parameters that can change while the module is loaded, on a host that was read since. One that cannot is left to the next load.
+func (h *Host) setParameters(ctx context.Context, c *change, m Module, real string, snap *boot.Snapshot) error {
 	if len(m.Parameters) == 0 {
 		return nil
-	}
-	snap, err := h.fresh(ctx, parameterPaths([]string{real}, m)...)
-	if err != nil {
-		return err
 	}
 	if err := h.parametersExist(ctx, snap, m, real); err != nil {
 		return err
@@ -410,12 +414,8 @@ func (h *Host) setParameters(ctx context.Context, c *change, m Module, real stri
 	return several(faults)
 }
 
-// verifyModule reads everything anew and says whether the promise is kept.
-func (h *Host) verifyModule(ctx context.Context, m Module, real []string) (ModuleState, error) {
-	snap, err := h.fresh(ctx, parameterPaths(real, m)...)
-	if err != nil {
-		return ModuleState{}, err
-	}
+// judgeModule says whether the promise is kept on a host that was read anew after the change.
+func (h *Host) judgeModule(snap *boot.Snapshot, m Module, real []string) (ModuleState, error) {
 	st := moduleState(snap, m, real)
 	switch {
 	case !st.Loaded:
@@ -456,12 +456,8 @@ func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err erro
 	}
 	c := h.begin()
 	defer func() { err = c.end(ctx, err) }()
-	for _, path := range []string{m.LoadPath(), m.OptionsPath()} {
-		f, ok := snap.File(path)
-		if !ok || !m.Persist {
-			continue
-		}
-		if err := c.remove(ctx, path, f.Text); err != nil {
+	if m.Persist {
+		if err := c.remove(ctx, snap, m.LoadPath(), m.OptionsPath()); err != nil {
 			return err
 		}
 	}

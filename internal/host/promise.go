@@ -43,6 +43,9 @@ func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (Promise
 // PlanSysctls pretends that s is applied, together with the host_kernel_module resources that its Modules stand for. prior is what Terraform last recorded, nil when
 // s is to be created.
 func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Promises, error) {
+	if !s.Persist {
+		h.looseEnds()
+	}
 	p := Promises{Own: map[sysctl.Key]bool{}, Warnings: h.claim(s)}
 	snap, err := h.read(ctx, s.paths()...)
 	if err != nil {

@@ -53,7 +53,7 @@ func over(t *testing.T, wrap func(host.Conn) host.Conn) bench {
 	return b
 }
 
-// writer is a connection with another WriteFile.
+// writer is a connection that writes each file in another way.
 type writer struct {
 	host.Conn
 	write func(ctx context.Context, path, content string) error
@@ -61,6 +61,15 @@ type writer struct {
 
 func (w writer) WriteFile(ctx context.Context, path, content string) error {
 	return w.write(ctx, path, content)
+}
+
+func (w writer) WriteFiles(ctx context.Context, files []shell.File, then shell.Script) (shell.Result, error) {
+	for _, f := range files {
+		if err := w.write(ctx, f.Path, f.Content); err != nil {
+			return shell.Result{}, err
+		}
+	}
+	return w.Run(ctx, then)
 }
 
 func wantKind(t *testing.T, err error, kind host.Kind) {

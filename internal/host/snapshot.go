@@ -21,6 +21,8 @@ var (
 	bootScript string
 	//go:embed scripts/values.sh
 	valuesScript string
+	//go:embed scripts/all.sh
+	allScript string
 )
 
 // read returns a snapshot that holds these paths. It may be one that was taken earlier, with no write on this host since. Those who come while another reads
@@ -68,27 +70,65 @@ func (h *Host) extend(ctx context.Context, s *boot.Snapshot, paths []string) (*b
 	if len(missing) == 0 {
 		return s, nil
 	}
-	r, err := h.conn.Run(ctx, shell.Script{Name: "values", Text: valuesScript, Args: missing})
+	r, err := h.conn.Run(ctx, shell.Script{Name: "values", Text: valuesScript + allScript, Args: missing})
 	if err != nil {
 		return nil, err
 	}
 	return s.WithValues(decode(r).Values), nil
 }
 
+// looseEnds has snapshots for readers hold all keys and module parameters from now on: there are readers whose keys no file names, and more of them may come.
+func (h *Host) looseEnds() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all = true
+}
+
 // fresh takes a new snapshot that holds these paths: what a write is decided on.
 func (h *Host) fresh(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
-	h.mu.Lock()
-	modules := slices.Concat(kmod.Owners(), h.modules)
-	h.mu.Unlock()
-	r, err := h.conn.Run(ctx, shell.Script{
-		Name: "snapshot", Text: filesScript + bootScript + valuesScript, Args: append([]string{treePattern(modules)}, paths...),
-	})
+	r, err := h.conn.Run(ctx, h.snapshotScript(paths))
 	if err != nil {
 		return nil, err
 	}
+	return h.decoded(r), nil
+}
+
+// snapshotScript prints a snapshot that holds these paths. Those who ask for one in the same batch share it.
+func (h *Host) snapshotScript(paths []string) shell.Script {
+	slices.Sort(paths)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := shell.Script{Name: "snapshot", Text: filesScript + bootScript + valuesScript, Merge: mergeSnapshots,
+		Args: []string{treePattern(slices.Concat(kmod.Owners(), h.modules))}}
+	s.Args = append(s.Args, slices.Compact(paths)...)
+	if h.all {
+		s.Text += allScript
+	}
+	return s
+}
+
+// mergeSnapshots is one snapshot script for what two ask for. Of the patterns for module trees and of the texts the longer one has all of the other.
+func mergeSnapshots(a, b shell.Script) shell.Script {
+	paths := slices.Concat(a.Args[1:], b.Args[1:])
+	slices.Sort(paths)
+	if len(b.Text) > len(a.Text) {
+		a.Text = b.Text
+	}
+	pattern := a.Args[0]
+	if len(b.Args[0]) > len(pattern) {
+		pattern = b.Args[0]
+	}
+	a.Args = append([]string{pattern}, slices.Compact(paths)...)
+	return a
+}
+
+// decoded is the snapshot that a snapshotScript printed.
+func (h *Host) decoded(r shell.Result) *boot.Snapshot {
 	s := decode(r)
-	s.LookedFor = names(modules)
-	return s, nil
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.LookedFor = names(slices.Concat(kmod.Owners(), h.modules))
+	return s
 }
 
 // lookFor has every snapshot from now on search the module trees for this module too.
@@ -228,9 +268,10 @@ func (d *decoder) value(rec shell.Record) {
 	case "modes":
 		for line := range strings.Lines(rec.Body) {
 			mode, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " /")
-			r := d.s.Values["/"+path]
-			r.Writable = len(mode) > 2 && mode[2] == 'w'
-			d.s.Values["/"+path] = r
+			if r, ok := d.s.Values["/"+path]; ok {
+				r.Writable = len(mode) > 2 && mode[2] == 'w'
+				d.s.Values["/"+path] = r
+			}
 		}
 	}
 }

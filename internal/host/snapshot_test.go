@@ -119,6 +119,21 @@ func TestSetScriptInEveryShell(t *testing.T) {
 	}
 }
 
+// Guards that a module's name and parameters reach modprobe as they are, in every shell, and that its failure is told.
+func TestLoadScriptInEveryShell(t *testing.T) {
+	const modprobe = "modprobe() { for a; do printf '<%s>' \"$a\"; done; [ \"$1\" != no ]; }\n"
+	for _, argv := range shells(t) {
+		r := inShell(t, argv, shell.Script{Name: "load", Text: modprobe + loadScript, Stdin: "nf_conntrack\na=it's $(x) \\\nb= 1\t2 \n"})
+		_, failed := r.Get("failed")
+		if got, _ := r.Get("modprobe"); got != "<nf_conntrack><a=it's $(x) \\><b= 1\t2 >" || failed {
+			t.Errorf("%v: modprobe got %s, failed: %v", argv, got, failed)
+		}
+		if _, failed := inShell(t, argv, shell.Script{Name: "load", Text: modprobe + loadScript, Stdin: "no\n"}).Get("failed"); !failed {
+			t.Errorf("%v: a failure is not told", argv)
+		}
+	}
+}
+
 // Guards the reading of what the scripts print, whatever a host's files are called and hold.
 func TestDecode(t *testing.T) {
 	rec := func(words ...string) shell.Result {

@@ -12,6 +12,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
+	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -103,6 +104,9 @@ func (s Sysctls) moved(prior *Sysctls) bool {
 
 // ReadSysctls reads the layers of each key of s. The spelling of a value in s is kept where the kernel means the same.
 func (h *Host) ReadSysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]SysctlState, error) {
+	if !s.Persist {
+		h.looseEnds()
+	}
 	snap, err := h.read(ctx, s.paths()...)
 	if err != nil {
 		return nil, err
@@ -293,19 +297,19 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls, origin
 	if err != nil {
 		return states, err
 	}
+	var written []shell.File
+	var removed []string
 	if s.Persist && !s.says(file) {
-		if err := c.replace(ctx, s.Path(), s.dropIn(originals), file.Text, exists); err != nil {
-			return states, err
-		}
+		written = []shell.File{{Path: s.Path(), Content: s.dropIn(originals)}}
 	}
 	if prior != nil && prior.Persist && (!s.Persist || prior.FileName != s.FileName) {
-		if old, ok := snap.File(prior.Path()); ok {
-			if err := c.remove(ctx, old.Path, old.Text); err != nil {
-				return states, err
-			}
-		}
+		removed = []string{prior.Path()}
 	}
-	now, err := h.verifySysctls(ctx, s)
+	snap, err = c.files(ctx, snap, written, removed, s.paths())
+	if err != nil {
+		return states, err
+	}
+	now, err := h.judgeSysctls(snap, s)
 	if err != nil {
 		return states, err
 	}
@@ -496,12 +500,8 @@ func refusedBecause(v Setting, reason string) string {
 	}
 }
 
-// verifySysctls reads everything anew and says whether the promise is kept.
-func (h *Host) verifySysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]SysctlState, error) {
-	snap, err := h.fresh(ctx, s.paths()...)
-	if err != nil {
-		return nil, err
-	}
+// judgeSysctls says whether the promise is kept on a host that was read anew after the change.
+func (h *Host) judgeSysctls(snap *boot.Snapshot, s Sysctls) (map[sysctl.Key]SysctlState, error) {
 	states := sysctlStates(snap, s)
 	var faults []*Error
 	for _, v := range s.inOrder() {
@@ -537,8 +537,7 @@ func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl
 	if err != nil {
 		return err
 	}
-	file, exists := snap.File(s.Path())
-	if s.Persist {
+	if file, _ := snap.File(s.Path()); s.Persist {
 		if err := h.onlyOurs(s, nil, file); err != nil {
 			return err
 		}
@@ -553,8 +552,8 @@ func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl
 	if err != nil {
 		return err
 	}
-	if exists && s.Persist {
-		if err := c.remove(ctx, file.Path, file.Text); err != nil {
+	if s.Persist {
+		if err := c.remove(ctx, snap, s.Path()); err != nil {
 			return err
 		}
 	}

@@ -170,7 +170,7 @@ func TestTheProvidersScriptsRunAsUnderRealShells(t *testing.T) {
 			conn := "sshconn/scripts/"
 			dir := root + "/etc/sysctl.d"
 			scripts := []shell.Script{
-				{Name: "snapshot", Text: script("host/scripts/files.sh", "host/scripts/values.sh"),
+				{Name: "snapshot", Text: script("host/scripts/files.sh", "host/scripts/values.sh", "host/scripts/all.sh"),
 					Args: []string{root + "/proc/sys/vm/swappiness", root + "/proc/sys/nope", root + "/proc/sys/net/ipv4/tcp_rmem"}},
 				{Name: "set", Text: script("host/scripts/set.sh", "host/scripts/values.sh"), Args: []string{root + "/proc/sys/vm/swappiness"}, Stdin: "10"},
 				{Name: "set what is not there", Text: script("host/scripts/set.sh", "host/scripts/values.sh"), Args: []string{root + "/proc/sys/no/where"}, Stdin: "10"},

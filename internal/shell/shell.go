@@ -22,7 +22,13 @@ type Script struct {
 	Args []string
 	// Stdin is its standard input, which always ends with a newline; empty means /dev/null.
 	Stdin string
+	// Merge, where set, says that this script only reads, and that one run of it may answer for all such scripts of a batch: it makes of two the one that answers for
+	// both. It runs behind the other scripts of the batch.
+	Merge func(a, b Script) Script
 }
+
+// File is a file as it is to be, for a script that writes it.
+type File struct{ Path, Content string }
 
 // Result is what one run of a Script left.
 type Result struct {

@@ -26,11 +26,13 @@ func TestConnectionCutAtEveryExchange(t *testing.T) {
 			user   account
 			noSFTP bool
 			warm   bool // SFTP is open before
+			bySh   bool // SFTP is there and not asked for
 		}{
 			{name: "SFTP", user: accounts[0], warm: true},
 			{name: "SFTP not open yet", user: accounts[0]},
 			{name: "SFTP under sudo not open yet", user: accounts[2]},
 			{name: "shell", user: accounts[0], noSFTP: true, warm: true},
+			{name: "shell of choice", user: accounts[0], bySh: true},
 		} {
 			t.Run(op.name+" by "+way.name, func(t *testing.T) {
 				h := simulated(t, machineOptions{users: accounts, noSFTP: way.noSFTP})
@@ -40,7 +42,7 @@ func TestConnectionCutAtEveryExchange(t *testing.T) {
 
 				// run does op on a new connection, with a fault after so many exchanges.
 				run := func(t *testing.T, f hosttest.Fault) (exchanges int, cut bool, err error) {
-					p := NewPool(Config{Hosts: map[string]Settings{"web1": set}})
+					p := NewPool(Config{Hosts: map[string]Settings{"web1": set}, SFTP: !way.bySh})
 					defer p.Close()
 					c := conn(t, p)
 					h.WriteFile(dropIn, before)

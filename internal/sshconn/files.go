@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"path"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -31,14 +32,9 @@ var (
 // Either the old file or the whole new one is there at any time, and when nil is returned the new one outlives a power cut. The error is a *FileError, or as Run's; only
 // one that matches ErrLost leaves open which of the two files is there.
 func (c *Conn) WriteFile(ctx context.Context, name, content string) error {
-	if err := c.checkPath("write", name); err != nil {
+	content, err := c.checkFile(name, content)
+	if err != nil {
 		return err
-	}
-	if strings.ContainsRune(content, 0) {
-		return &FileError{Op: "write", Host: c.host, Path: name, Reason: "its content holds a NUL byte"}
-	}
-	if content != "" && !strings.HasSuffix(content, "\n") {
-		content += "\n"
 	}
 	return c.with(ctx, func(l *link) error {
 		w := &writing{link: l, name: name, dir: path.Dir(name), base: path.Base(name), content: content, done: make(chan struct{})}
@@ -46,21 +42,84 @@ func (c *Conn) WriteFile(ctx context.Context, name, content string) error {
 	})
 }
 
-// Remove removes the file name, for good when nil is returned; a missing one is no error. Errors are as WriteFile's.
-func (c *Conn) Remove(ctx context.Context, name string) error {
-	if err := c.checkPath("remove", name); err != nil {
-		return err
-	}
-	s := shell.Script{Name: "remove " + name, Text: saveScript + removeScript, Args: []string{path.Dir(name), path.Base(name)}}
-	return c.with(ctx, func(l *link) error {
-		turn := c.turn(name)
-		select {
-		case turn <- struct{}{}:
-		case <-ctx.Done():
-			return c.cancelled(ctx, "before the removal of "+name)
+// WriteFiles does for each file what WriteFile does, and runs then behind the last of them: all in one exchange, unless files go by SFTP. The error is that of the first
+// file that failed, else then's; the files after it may be written all the same.
+func (c *Conn) WriteFiles(ctx context.Context, files []shell.File, then shell.Script) (res shell.Result, err error) {
+	if c.pool.config.SFTP {
+		for _, f := range files {
+			if err := c.WriteFile(ctx, f.Path, f.Content); err != nil {
+				return res, err
+			}
 		}
-		defer func() { <-turn }()
-		return l.fileScript(ctx, "remove", name, s)
+		return c.Run(ctx, then)
+	}
+	var scripts []shell.Script
+	var names []string
+	for _, f := range files {
+		content, err := c.checkFile(f.Path, f.Content)
+		if err != nil {
+			return res, err
+		}
+		scripts, names = append(scripts, writeFileScript(f.Path, content)), append(names, f.Path)
+	}
+	err = c.with(ctx, func(l *link) error {
+		release, err := c.turns(ctx, names)
+		if err != nil {
+			return err
+		}
+		defer release()
+		results, errs := l.shell.runAll(ctx, append(scripts, then)...)
+		for i, f := range files {
+			if err := l.fileError("write", f.Path, results[i], errs[i]); err != nil {
+				return err
+			}
+		}
+		res = results[len(files)]
+		return errs[len(files)]
+	})
+	return res, err
+}
+
+func writeFileScript(name, content string) shell.Script {
+	return shell.Script{Name: "write " + name, Text: saveScript + writeScript, Args: []string{path.Dir(name), path.Base(name)}, Stdin: content}
+}
+
+// checkFile refuses what is no file, and returns the content as it is written.
+func (c *Conn) checkFile(name, content string) (string, error) {
+	if err := c.checkPath("write", name); err != nil {
+		return "", err
+	}
+	if strings.ContainsRune(content, 0) {
+		return "", &FileError{Op: "write", Host: c.host, Path: name, Reason: "its content holds a NUL byte"}
+	}
+	if content != "" && !strings.HasSuffix(content, "\n") {
+		content += "\n"
+	}
+	return content, nil
+}
+
+// Remove removes files in one exchange, for good when nil is returned; a missing one is no error. Errors are as WriteFiles'.
+func (c *Conn) Remove(ctx context.Context, names ...string) error {
+	var scripts []shell.Script
+	for _, name := range names {
+		if err := c.checkPath("remove", name); err != nil {
+			return err
+		}
+		scripts = append(scripts, shell.Script{Name: "remove " + name, Text: saveScript + removeScript, Args: []string{path.Dir(name), path.Base(name)}})
+	}
+	return c.with(ctx, func(l *link) error {
+		release, err := c.turns(ctx, names)
+		if err != nil {
+			return err
+		}
+		defer release()
+		results, errs := l.shell.runAll(ctx, scripts...)
+		for i, name := range names {
+			if err := l.fileError("remove", name, results[i], errs[i]); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -74,6 +133,11 @@ func (c *Conn) checkPath(op, name string) error {
 // fileScript runs a script that changes a file. What it prints is why it failed.
 func (l *link) fileScript(ctx context.Context, op, name string, s shell.Script) error {
 	res, err := l.shell.run(ctx, s)
+	return l.fileError(op, name, res, err)
+}
+
+// fileError is what the reply of a script that changes a file comes to.
+func (l *link) fileError(op, name string, res shell.Result, err error) error {
 	if err != nil || res.Status == 0 {
 		return err
 	}
@@ -149,7 +213,7 @@ func (w *writing) run(ctx context.Context) error {
 	}
 }
 
-// steps writes by SFTP, and by the shell whatever SFTP cannot: its "Failure" says too little, a server may lack fsync, and a directory may be missing.
+// steps writes by the shell, or where it is asked for by SFTP, and by the shell whatever SFTP cannot: its "Failure" says too little, a server may lack fsync, and a directory may be missing.
 func (w *writing) steps(ctx context.Context) error {
 	l := w.link
 	err := w.bySFTP(ctx)
@@ -165,7 +229,7 @@ func (w *writing) steps(ctx context.Context) error {
 	default:
 		w.stage.Store(scripted)
 		if err != nil {
-			script = shell.Script{Name: "write " + w.name, Text: saveScript + writeScript, Args: []string{w.dir, w.base}, Stdin: w.content}
+			script = writeFileScript(w.name, w.content)
 		}
 		err = l.fileScript(ctx, "write", w.name, script)
 	}
@@ -176,6 +240,27 @@ func (w *writing) steps(ctx context.Context) error {
 		err = context.Cause(l.ctx) // that was the script: the rename may have come through
 	}
 	return l.conn.lost("write "+w.name, err)
+}
+
+// turns waits until nobody else changes these files, in the order of their names, and keeps others waiting until release is called.
+func (c *Conn) turns(ctx context.Context, names []string) (release func(), err error) {
+	var held []chan struct{}
+	release = func() {
+		for _, turn := range held {
+			<-turn
+		}
+	}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+		turn := c.turn(name)
+		select {
+		case turn <- struct{}{}:
+			held = append(held, turn)
+		case <-ctx.Done():
+			release()
+			return nil, c.cancelled(ctx, "before "+name+" was changed")
+		}
+	}
+	return release, nil
 }
 
 // turn is where writers of one file wait for each other: they share its temporary file.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -37,49 +38,103 @@ type session struct {
 // request is one script on its way. Its result is set before done is closed.
 type request struct {
 	// ctx is for logs alone: whoever asked withdraws the request.
-	ctx        context.Context
-	name, text string
-	done       chan struct{}
-	res        shell.Result
-	err        error
+	ctx    context.Context
+	script shell.Script
+	// also are the requests of the batch that this one answers for.
+	also []*request
+	done chan struct{}
+	res  shell.Result
+	err  error
+}
+
+// answer ends r, and those that it answers for.
+func (r *request) answer(res shell.Result, err error) {
+	for _, a := range r.also {
+		a.answer(res, err)
+	}
+	r.res, r.err = res, err
+	close(r.done)
+}
+
+// merged is a batch in the order in which it is sent: of the scripts that one run may answer for, only that one, at the end.
+func merged(queue []*request) (batch []*request) {
+	var last *request
+	for _, r := range queue {
+		switch {
+		case r.script.Merge == nil:
+			batch = append(batch, r)
+		case last == nil:
+			last = r
+		default:
+			last.script, last.also = last.script.Merge(last.script, r.script), append(last.also, r)
+		}
+	}
+	if last != nil {
+		batch = append(batch, last)
+	}
+	return batch
 }
 
 func newSession(l *link, nonce string, in io.Writer) *session {
 	return &session{link: l, nonce: nonce, in: in, kick: make(chan struct{}, 1)}
 }
 
-// run sends s and waits for its reply.
+// run sends one script and waits for its reply.
 func (s *session) run(ctx context.Context, script shell.Script) (shell.Result, error) {
+	results, errs := s.runAll(ctx, script)
+	return results[0], errs[0]
+}
+
+// runAll sends scripts in one batch, in order, and waits for their replies: a result and an error for each.
+func (s *session) runAll(ctx context.Context, scripts ...shell.Script) ([]shell.Result, []error) {
+	results, errs := make([]shell.Result, len(scripts)), make([]error, len(scripts))
+	all, err := s.ask(ctx, scripts)
+	for i := range scripts {
+		if errs[i] = err; err == nil {
+			results[i], errs[i] = s.await(ctx, all[i])
+		}
+	}
+	return results, errs
+}
+
+// ask puts scripts into the queue, next to each other.
+func (s *session) ask(ctx context.Context, scripts []shell.Script) ([]*request, error) {
 	if ctx.Err() != nil {
-		return shell.Result{}, s.link.conn.cancelled(ctx, fmt.Sprintf("before %q was sent", script.Name))
+		return nil, s.link.conn.cancelled(ctx, fmt.Sprintf("before %q was sent", scripts[0].Name))
 	}
-	text, err := shell.Encode(s.nonce, script)
-	if err != nil {
-		return shell.Result{}, fmt.Errorf("script %s: %w", script.Name, err)
+	var all []*request
+	for _, script := range scripts {
+		if _, err := shell.Encode(s.nonce, script); err != nil {
+			return nil, fmt.Errorf("script %s: %w", script.Name, err)
+		}
+		all = append(all, &request{ctx: ctx, script: script, done: make(chan struct{})})
 	}
-	r := &request{ctx: ctx, name: script.Name, text: text, done: make(chan struct{})}
 	s.mu.Lock()
 	if s.over {
 		s.mu.Unlock()
-		return shell.Result{}, errNotSent
+		return nil, errNotSent
 	}
-	s.queue = append(s.queue, r)
+	s.queue = append(s.queue, all...)
 	s.mu.Unlock()
 	s.wake()
+	return all, nil
+}
 
+// await waits for the reply to r as long as ctx lives.
+func (s *session) await(ctx context.Context, r *request) (shell.Result, error) {
 	select {
 	case <-r.done:
 		return r.res, r.err
 	case <-ctx.Done():
 	}
 	if s.withdraw(r) {
-		return shell.Result{}, s.link.conn.cancelled(ctx, fmt.Sprintf("before %q was sent", r.name))
+		return shell.Result{}, s.link.conn.cancelled(ctx, fmt.Sprintf("before %q was sent", r.script.Name))
 	}
 	select {
 	case <-r.done:
 		return r.res, r.err
 	default:
-		return shell.Result{}, s.link.conn.lost(r.name, context.Cause(ctx))
+		return shell.Result{}, s.link.conn.lost(r.script.Name, context.Cause(ctx))
 	}
 }
 
@@ -111,20 +166,22 @@ func (s *session) send() {
 			return
 		case <-s.kick:
 		}
+		runtime.Gosched() // whoever the last replies woke may have more to send, which then leaves in this batch
 		s.mu.Lock()
 		if s.over || len(s.flight) > 0 || len(s.queue) == 0 {
 			s.mu.Unlock()
 			continue
 		}
-		batch := s.queue
+		batch := merged(s.queue)
 		s.queue, s.flight = nil, batch
 		s.mu.Unlock()
 
 		var text strings.Builder
 		names := make([]string, len(batch))
 		for i, r := range batch {
-			text.WriteString(r.text)
-			names[i] = r.name
+			encoded, _ := shell.Encode(s.nonce, r.script) // ask has seen that it can be
+			text.WriteString(encoded)
+			names[i] = r.script.Name
 		}
 		c := s.link.conn
 		c.pool.log(batch[0].ctx, "batch for the host's shell",
@@ -143,7 +200,12 @@ func (s *session) send() {
 func (s *session) unsend() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queue, s.flight = append(s.flight, s.queue...), nil
+	var batch []*request
+	for _, r := range s.flight {
+		batch = append(append(batch, r), r.also...)
+		r.also = nil
+	}
+	s.queue, s.flight = append(batch, s.queue...), nil
 }
 
 // receive reads replies until the shell's output ends.
@@ -176,7 +238,7 @@ func (s *session) took(b []byte) error {
 	for len(s.flight) > 0 {
 		if !bytes.Contains(s.out[max(0, s.scanned-len(end)):], end) {
 			if s.scanned = len(s.out); s.scanned > maxReply {
-				return fmt.Errorf("the reply to %q is longer than %d MiB", s.flight[0].name, maxReply>>20)
+				return fmt.Errorf("the reply to %q is longer than %d MiB", s.flight[0].script.Name, maxReply>>20)
 			}
 			return nil
 		}
@@ -189,8 +251,7 @@ func (s *session) took(b []byte) error {
 		}
 		r := s.flight[0]
 		s.flight, s.out, s.scanned = s.flight[1:], s.out[n:], 0
-		r.res = res
-		close(r.done)
+		r.answer(res, nil)
 	}
 	s.out = nil
 	s.wake()
@@ -212,12 +273,10 @@ func (s *session) finish() {
 	defer s.mu.Unlock()
 	s.over = true
 	for _, r := range s.flight {
-		r.err = s.link.conn.lost(r.name, context.Cause(s.link.ctx))
-		close(r.done)
+		r.answer(shell.Result{}, s.link.conn.lost(r.script.Name, context.Cause(s.link.ctx)))
 	}
 	for _, r := range s.queue {
-		r.err = errNotSent
-		close(r.done)
+		r.answer(shell.Result{}, errNotSent)
 	}
 	s.flight, s.queue = nil, nil
 }

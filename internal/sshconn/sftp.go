@@ -27,8 +27,11 @@ var errNoSFTP = errors.New("no SFTP on the host")
 // sftpServers are the places that sftpServerScript looks at. What a host prints becomes a command only if it is one of them.
 var sftpServers = []string{"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server", "/usr/libexec/sftp-server"}
 
-// sftp returns the client, or errNoSFTP, or ctx's error.
+// sftp returns the client, or errNoSFTP where there is none or it is not asked for, or ctx's error.
 func (l *link) sftp(ctx context.Context) (*sftp.Client, error) {
+	if !l.conn.pool.config.SFTP {
+		return nil, errNoSFTP
+	}
 	l.files.once.Do(func() {
 		if !l.spawn(func() {
 			defer close(l.files.opened)

@@ -169,7 +169,7 @@ func (s *sshd) settings() Settings {
 // pool returns a pool with one host, "web1", and closes it at the end of the test.
 func pool(t *testing.T, web1 Settings, change ...func(*Pool)) *Pool {
 	t.Helper()
-	p := NewPool(Config{Hosts: map[string]Settings{"web1": web1}})
+	p := NewPool(Config{Hosts: map[string]Settings{"web1": web1}, SFTP: true})
 	for _, c := range change {
 		c(p)
 	}

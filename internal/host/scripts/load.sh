@@ -1,4 +1,7 @@
-# Loads a module: arguments are its name and then parameters as name=value.
+# Loads a module: standard input has its name and then parameters as name=value, a line each.
 rec modprobe
-modprobe "$@" || rec failed
-:
+(
+	set --
+	while IFS= read -r word; do set -- "$@" "$word"; done
+	modprobe "$@"
+) || rec failed

@@ -1,0 +1,104 @@
+package sshconn
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/hosttest"
+	"github.com/host-provider/terraform-provider-host/internal/shell"
+)
+
+// listing prints the names of its arguments and what the file holds; two of a batch are one with the arguments of both.
+func listing(args ...string) shell.Script {
+	return shell.Script{Name: "list", Text: `echo "$@"; cat ` + dropIn, Args: args, Merge: func(a, b shell.Script) shell.Script {
+		a.Args = slices.Concat(a.Args, b.Args)
+		return a
+	}}
+}
+
+// Guards that scripts which may answer for one another run once a batch, behind all others of it, and that each asker gets the answer.
+func TestScriptsThatMergeRunOnceBehindTheOthers(t *testing.T) {
+	h := simulated(t, machineOptions{})
+	h.WriteFile(dropIn, "old\n")
+	c := conn(t, pool(t, reach(h, "root")))
+	mustEcho(t, c)
+	l, err := c.use(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.release(l)
+	start := h.Batches()
+	results, errs := l.shell.runAll(t.Context(), listing("a"), writeFileScript(dropIn, "new\n"), listing("b"), listing("c"))
+	for i, want := range []string{"a b c\nnew\n", "", "a b c\nnew\n", "a b c\nnew\n"} {
+		if got := results[i].Records[0].Body; got != want || errs[i] != nil {
+			t.Errorf("script %d printed %q, %v; not %q", i, got, errs[i], want)
+		}
+	}
+	if n := h.Batches() - start; n != 1 {
+		t.Errorf("%d batches", n)
+	}
+}
+
+// Guards that files which are written together, and what is read behind them, take one exchange by the shell, and hold whichever way they go.
+func TestWriteFilesAndThenRead(t *testing.T) {
+	const other = "/etc/modules-load.d/x.conf"
+	for _, bySFTP := range []bool{true, false} {
+		t.Run(fmt.Sprintf("SFTP %v", bySFTP), func(t *testing.T) {
+			onMachines(t, machineOptions{}, func(t *testing.T, m machine) {
+				p := NewPool(Config{Hosts: map[string]Settings{"web1": reach(m, "root")}, SFTP: bySFTP})
+				t.Cleanup(p.Close)
+				c := conn(t, p)
+				mustEcho(t, c)
+				start := c.Batches()
+				res, err := c.WriteFiles(t.Context(), []shell.File{{Path: dropIn, Content: "a = 1"}, {Path: other, Content: "x\n"}}, listing("done"))
+				if err != nil || res.Records[0].Body != "done\na = 1\n" {
+					t.Errorf("got %v, %v", res, err)
+				}
+				wantFile(t, m, dropIn, "a = 1\n")
+				wantFile(t, m, other, "x\n")
+				if n := c.Batches() - start; !bySFTP && n != 1 {
+					t.Errorf("%d batches", n)
+				}
+				if err := c.Remove(t.Context(), dropIn, other); err != nil {
+					t.Error(err)
+				}
+				if _, ok := m.ReadFile(other); ok {
+					t.Error("a removed file is there")
+				}
+			})
+		})
+	}
+}
+
+// Guards that the error is that of the file that failed, that the others are whole, and that a connection which ends in between says that they may be there.
+func TestWriteFilesThatFail(t *testing.T) {
+	h := simulated(t, machineOptions{})
+	p := NewPool(Config{Hosts: map[string]Settings{"web1": reach(h, "root")}})
+	t.Cleanup(p.Close)
+	c := conn(t, p)
+	mustEcho(t, c)
+	two := []shell.File{{Path: dropIn, Content: "a\n"}, {Path: "/etc/modules-load.d/x.conf", Content: "x\n"}}
+	undo := h.Inject(hosttest.Fault{Errno: syscall.ENOSPC, Path: "/etc/modules-load.d"})
+	var file *FileError
+	if _, err := c.WriteFiles(t.Context(), two, listing()); !errors.As(err, &file) || file.Path != two[1].Path || !strings.Contains(file.Reason, "No space") {
+		t.Errorf("got %v", err)
+	}
+	undo()
+	for _, after := range []bool{false, true} {
+		mustEcho(t, c)
+		undo := h.Inject(hosttest.Fault{CutAt: 1, After: after})
+		if _, err := c.WriteFiles(t.Context(), two, listing()); !errors.Is(err, ErrLost) {
+			t.Errorf("cut, after=%v: %v", after, err)
+		}
+		undo()
+	}
+	for _, bad := range []shell.File{{Path: "x.conf"}, {Path: dropIn, Content: "a\x00"}} {
+		if _, err := c.WriteFiles(t.Context(), []shell.File{bad}, listing()); !errors.As(err, &file) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
