@@ -213,7 +213,8 @@ func (w *writing) run(ctx context.Context) error {
 	}
 }
 
-// steps writes by the shell, or where it is asked for by SFTP, and by the shell whatever SFTP cannot: its "Failure" says too little, a server may lack fsync, and a directory may be missing.
+// steps writes by SFTP where that is asked for, and by the shell whatever SFTP cannot: its "Failure" says too little, a server may lack fsync, and a directory may be
+// missing.
 func (w *writing) steps(ctx context.Context) error {
 	l := w.link
 	err := w.bySFTP(ctx)
