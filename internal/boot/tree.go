@@ -29,15 +29,18 @@ func ParseTree(release, dep, alias, softdep, builtin string) Tree {
 	t := Tree{Release: release, Dep: map[string][]string{}, Alias: map[string][]string{}, Builtin: map[string]bool{}}
 	for line := range strings.Lines(dep) {
 		file, rest, ok := strings.Cut(strings.TrimSpace(line), ":")
-		if !ok {
+		name := moduleOf(file)
+		if !ok || name == "" {
 			continue
 		}
 		deps := []string{}
 		for f := range strings.FieldsSeq(rest) {
-			deps = append(deps, moduleOf(f))
+			if dep := moduleOf(f); dep != "" {
+				deps = append(deps, dep)
+			}
 		}
 		slices.Reverse(deps) // modules.dep names first what is loaded last
-		t.Dep[moduleOf(file)] = deps
+		t.Dep[name] = deps
 	}
 	directives, _ := kmod.ParseModprobe(release+"/modules.alias", alias)
 	for _, d := range directives {
@@ -52,10 +55,14 @@ func ParseTree(release, dep, alias, softdep, builtin string) Tree {
 	return t
 }
 
-// moduleOf is the name of the module in a file such as kernel/net/ipv6/nf-x.ko.xz.
+// moduleOf is the name of the module in a file such as kernel/net/ipv6/nf-x.ko.xz; "" where the file cannot be one.
 func moduleOf(file string) string {
 	name, _, _ := strings.Cut(path.Base(file), ".")
-	return kmod.Canonical(name)
+	name, err := kmod.ParseName(kmod.Canonical(name))
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 // tree returns the tree of this release, nil if there is none.

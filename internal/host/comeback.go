@@ -155,6 +155,11 @@ func (h *Host) units(ctx context.Context, names ...string) ([]Unit, error) {
 	if _, failed := r.Get("failed"); failed {
 		return nil, h.errorf(UnitsUnread, "systemctl did not say how the units that apply the files are ordered: %s", strings.TrimSpace(printed))
 	}
+	return parseUnits(printed), nil
+}
+
+// parseUnits reads what systemctl show prints of several units: a block of NAME=VALUE lines each, with an empty line between two.
+func parseUnits(printed string) []Unit {
 	var units []Unit
 	for block := range strings.SplitSeq(strings.TrimSpace(printed), "\n\n") {
 		var u Unit
@@ -175,7 +180,7 @@ func (h *Host) units(ctx context.Context, names ...string) ([]Unit, error) {
 		}
 		units = append(units, u)
 	}
-	return units, nil
+	return units
 }
 
 // inOrder reports whether systemd starts the unit that applies sysctls after the one that loads modules, as every prediction takes for granted.

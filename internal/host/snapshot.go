@@ -3,6 +3,7 @@ package host
 // Taking a snapshot: one script, one exchange, however many resources are read from it.
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"slices"
@@ -195,11 +196,11 @@ func (d *decoder) file(rec shell.Record) {
 	case "link":
 		d.open.Target = strings.TrimSuffix(rec.Body, "\n")
 	case "text":
-		d.open.Regular, d.open.Text = true, rec.Body
+		d.open.Regular, d.open.Text, d.open.Unread = true, rec.Body, ""
 	case "unread":
-		d.open.Unread, d.open.Text = reason(d.open.Text), ""
+		d.open.Unread, d.open.Text = whyUnread(d.open.Text), ""
 	case "broken":
-		d.open.Unread = reason(rec.Body)
+		d.open.Regular, d.open.Text, d.open.Unread = false, "", whyUnread(rec.Body)
 	case "absent":
 		d.endFile()
 		for path := range strings.Lines(rec.Body) {
@@ -264,7 +265,7 @@ func (d *decoder) value(rec shell.Record) {
 	case "value":
 		d.s.Values[d.path] = boot.Reading{Text: strings.TrimSuffix(rec.Body, "\n")}
 	case "unread-value":
-		d.s.Values[d.path] = boot.Reading{Unread: reason(r.Text)}
+		d.s.Values[d.path] = boot.Reading{Unread: whyUnread(r.Text)}
 	case "modes":
 		for line := range strings.Lines(rec.Body) {
 			mode, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " /")
@@ -321,6 +322,11 @@ func names(list []string) map[string]bool {
 		m[kmod.Canonical(n)] = true
 	}
 	return m
+}
+
+// whyUnread is the reason of a read that failed, never "", which would say that it did not.
+func whyUnread(printed string) string {
+	return cmp.Or(reason(printed), "the read failed without a word")
 }
 
 // reason is the kernel's own words in what a program printed: "cat: write error: Invalid argument" gives "Invalid argument".

@@ -120,14 +120,27 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// FuzzDecode guards that no output of a host panics, and that what is taken was there.
+// FuzzDecode guards that no output of a host panics, that what is taken was there and is the same without what follows, and that a reply gives back its records.
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte("x\n\x1e" + nonce + " + a\n1\n\x1e" + nonce + " = 0\n"))
 	f.Add([]byte("\n\x1e" + nonce + " "))
+	f.Add([]byte("a\n\n1\x1e\n"))
 	f.Fuzz(func(t *testing.T, out []byte) {
 		r, n, err := Decode(nonce, out)
 		if n < 0 || n > len(out) || err == nil && n > 0 && len(r.Records) == 0 {
 			t.Errorf("%d of %d, %+v", n, len(out), r)
+		}
+		if again, m, err := Decode(nonce, out[:n]); n > 0 && (m != n || err != nil || !reflect.DeepEqual(again, r)) {
+			t.Errorf("%+v from %d bytes, and %+v from those alone: %v", r, n, again, err)
+		}
+		if bytes.Contains(out, []byte("\x1e"+nonce+" ")) {
+			return
+		}
+		body, mark := string(out), "\n\x1e"+nonce+" "
+		reply := body + mark + "+ a\n" + body + mark + "+ b c\n" + mark + "= 3\nmore"
+		want := Result{Status: 3, Records: []Record{{"", body}, {"a", body}, {"b c", ""}}}
+		if r, n, err := Decode(nonce, []byte(reply)); n != len(reply)-len("more") || err != nil || !reflect.DeepEqual(r, want) {
+			t.Errorf("%q is %+v, %d bytes: %v", reply, r, n, err)
 		}
 	})
 }
