@@ -72,15 +72,16 @@ type Unit struct {
 
 // Comeback says what the next boot makes of the host as it is now. keys are asked for beside those that files set.
 func (h *Host) Comeback(ctx context.Context, keys []sysctl.Key) (Comeback, error) {
-	paths := make([]string, len(keys))
-	for i, k := range keys {
-		paths[i] = k.Path()
-	}
-	snap, err := h.read(ctx, paths...)
+	snap, err := h.read(ctx, pathsOf(keys)...)
 	if err != nil {
 		return Comeback{}, err
 	}
 	p := boot.Predict(snap)
+	// The script does not know every spelling of a key; where it does, this takes no exchange.
+	if snap, err = h.read(ctx, pathsOf(append(slices.Clone(keys), p.Keys()...))...); err != nil {
+		return Comeback{}, err
+	}
+	p = boot.Predict(snap)
 	keys = append(slices.Clone(keys), p.Keys()...)
 	slices.SortFunc(keys, func(a, b sysctl.Key) int { return strings.Compare(a.String(), b.String()) })
 	c := Comeback{Kernel: snap.Kernel, Init: snap.Init, Failures: p.Failures(), Holds: len(p.Failures()) == 0}
@@ -107,6 +108,14 @@ func (h *Host) Comeback(ctx context.Context, keys []sysctl.Key) (Comeback, error
 	c.Holds = c.Holds && !slices.ContainsFunc(c.Keys, func(k KeyComeback) bool { return !k.Holds }) &&
 		!slices.ContainsFunc(c.Modules, func(m ModuleComeback) bool { return !m.Holds })
 	return c, nil
+}
+
+func pathsOf(keys []sysctl.Key) []string {
+	paths := make([]string, len(keys))
+	for i, k := range keys {
+		paths[i] = k.Path()
+	}
+	return paths
 }
 
 func keyComeback(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyComeback {

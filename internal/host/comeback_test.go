@@ -107,3 +107,23 @@ func TestInitIsDetected(t *testing.T) {
 		})
 	}
 }
+
+// Guards that a key which a file sets is read, however the line spells it: else it would show as empty now.
+func TestComebackReadsEveryKeyOfTheFiles(t *testing.T) {
+	for _, line := range []string{"vm.swappiness=60", "- vm.swappiness = 60", "/vm/swappiness = 60", "vm//swappiness=60", `# c\rvm.swappiness=60`, `\000vm.swappiness=60\000x`} {
+		t.Run(line, func(t *testing.T) {
+			b := newBench(t)
+			b.Sh("printf '" + line + "\\n' >/etc/sysctl.d/a.conf")
+			c, err := b.host.Comeback(t.Context(), nil)
+			must(t, err)
+			for _, k := range c.Keys {
+				if k.Key.String() == "vm.swappiness" && (!k.Holds || text(k.Running) != "60") {
+					t.Errorf("holds %v, running %s: %s", k.Holds, text(k.Running), k.Detail)
+				}
+			}
+			if len(c.Keys) == 0 {
+				t.Error("no key is found")
+			}
+		})
+	}
+}

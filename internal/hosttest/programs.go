@@ -21,7 +21,7 @@ func init() {
 		"true":  func(*process, []string) int { return 0 },
 		"false": func(*process, []string) int { return 1 },
 		"echo":  echo, "printf": printf, "sh": sh, "dash": sh, "env": env, "id": id, "uname": uname, "sudo": sudo, "sftp-server": sftpServer,
-		"cat": cat, "sort": sortProgram, "grep": grep, "ls": ls, "stat": statProgram, "readlink": readlink,
+		"cat": cat, "sort": sortProgram, "tr": tr, "grep": grep, "ls": ls, "stat": statProgram, "readlink": readlink,
 		"rm": rm, "mv": mv, "mkdir": mkdir, "rmdir": rmdir, "ln": ln, "touch": touch, "chmod": chmod, "sync": syncProgram,
 		"modprobe": modprobe, "modinfo": modinfo, "rmmod": rmmod, "lsmod": lsmod, "sysctl": sysctl, "iptables": iptables, "dmesg": dmesg,
 		"systemctl": systemctl,
@@ -139,6 +139,30 @@ func id(p *process, args []string) int {
 	default:
 		return p.unknownFlag(strings.Join(args, " "), "id")
 	}
+	return 0
+}
+
+// tr turns each byte of one set into that of another as large; a set is made of bytes, and of \n, \r and \000.
+func tr(p *process, args []string) int {
+	escapes := strings.NewReplacer(`\n`, "\n", `\r`, "\r", `\000`, "\x00")
+	if len(args) != 2 || strings.HasPrefix(args[0], "-") || strings.ContainsAny(strings.Join(args, ""), "[") {
+		return p.unknownFlag(strings.Join(args, " "), "tr")
+	}
+	from, to := escapes.Replace(args[0]), escapes.Replace(args[1])
+	if len(from) != len(to) || strings.ContainsAny(from+to, `\-`) {
+		return p.unknownFlag(strings.Join(args, " "), "tr")
+	}
+	data, err := io.ReadAll(p.input("tr"))
+	if err != nil {
+		p.errorf("tr: read error: %s\n", strerror(err))
+		return 1
+	}
+	for i, c := range data {
+		if at := strings.IndexByte(from, c); at >= 0 {
+			data[i] = to[at]
+		}
+	}
+	p.printf("%s", data)
 	return 0
 }
 

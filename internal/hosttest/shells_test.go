@@ -94,6 +94,7 @@ E`,
 		`IFS=,; set -- a,b; echo $*; x=1,2; for i in $x; do echo "$i"; done`,
 		`printf 'a b\nc d\n' | while read -r x y; do echo "$y$x"; done`,
 		`case abc in a?c) echo one ;; esac; case 'a]' in *[]]) echo two ;; esac; case x in [!a-w]) echo three ;; esac`,
+		`printf 'a\rb\000c\n\n' | tr '\r\000' '\n\n'`,
 		`exec cat`,
 	} {
 		scripts = append(scripts, shell.Script{Name: text, Text: text, Args: []string{"first arg", "it's"}, Stdin: "k = 1\n-net/x.y=2\n\tlast line \\n"})
@@ -136,6 +137,7 @@ func TestTheProvidersScriptsRunAsUnderRealShells(t *testing.T) {
 		"/etc/sysctl.conf":                "# none\n",
 		"/etc/sysctl.d/10-a.conf":         "net.ipv4.conf.eth0/100.forwarding = 1\n-vm.swappiness=1\n# c\n; c\n\n a..b = 1\nbad\\name = 2\nvm/swappiness = 3",
 		"/etc/sysctl.d/not-a-conf":        "x\n",
+		"/etc/sysctl.d/20-cr.conf":        "vm.a = 1\rvm.b=2\x00\x01.c = 3\n - vm.d\n=5\n#vm.e=1\n -\t-vm.f = 1\n\tvm.g\t=1",
 		"/usr/lib/sysctl.d/20.conf":       "net.ipv4.conf.*.rp_filter = 1\nkernel.nope=1\n",
 		"/etc/modules-load.d/x.conf":      "nf_conntrack\n",
 		"/run/modprobe.d/y.conf":          "options x y=\"1 2\"\n",

@@ -41,7 +41,7 @@ func FuzzLists(f *testing.F) {
 				t.Errorf("%q gives the module %q, which reads back as %q", text, name, again)
 			}
 		}
-		same := func(a, b string) bool { return SameParameter(a, b) }
+		same := SameParameter
 		if !same(text, text) || same(text, module) != same(module, text) || same(text, module) && same(module, comment) && !same(text, comment) {
 			t.Errorf("%q, %q and %q are not the same in every order", text, module, comment)
 		}

@@ -54,17 +54,11 @@ for word in $(cat /proc/cmdline 2>/dev/null); do
 		;;
 	esac
 done
-cr=$(printf '\r')
-for f in /etc/modules /etc/modules-load.d/*.conf /run/modules-load.d/*.conf /usr/local/lib/modules-load.d/*.conf /usr/lib/modules-load.d/*.conf /lib/modules-load.d/*.conf; do
+names="$names $(for f in /etc/modules /etc/modules-load.d/*.conf /run/modules-load.d/*.conf /usr/local/lib/modules-load.d/*.conf /usr/lib/modules-load.d/*.conf /lib/modules-load.d/*.conf; do
 	[ -f "$f" ] || continue
-	while read -r name || [ -n "$name" ]; do
-		name=${name%"$cr"}
-		case $name in
-		'' | *[!A-Za-z0-9_-]*) ;;
-		*) names="$names $name" ;;
-		esac
-	done <"$f"
-done
+	tr '\r\000' '\n\n' <"$f"
+	echo
+done | grep -E '^[[:blank:]]*[A-Za-z0-9_-]+[[:blank:]]*$' | sort -u)"
 any=$1
 shift
 for name in $names; do

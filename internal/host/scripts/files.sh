@@ -30,27 +30,28 @@ for f in /etc/sysctl.conf /etc/modules /run/credentials/@system/sysctl.extra; do
 done
 keys=$(for f in /run/credentials/@system/sysctl.extra /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf; do
 	[ -f "$f" ] || continue
-	while IFS=' 	=' read -r key _ || [ -n "$key" ]; do
-		key=${key#-}
-		case $key in
-		'' | '#'* | ';'* | /* | *..*) continue ;;
-		esac
-		path=
-		case ${key%%/*} in
-		*.*)
-			while :; do
-				case $key in
-				*[./]*) ;;
-				*) break ;;
-				esac
-				word=${key%%[./]*}
-				if [ "${key%%.*}" = "$word" ]; then path=$path$word/; else path=$path$word.; fi
-				key=${key#*[./]}
-			done
-			;;
-		esac
-		printf '/proc/sys/%s\n' "$path$key"
-	done <"$f"
+	tr '\r\000' '\n\n' <"$f"
+	echo
+done | grep -E '^[[:blank:]]*(-|[^[:blank:]#;=/].*=)' | sort -u | while IFS=' 	=' read -r key _; do
+	key=${key#-}
+	case $key in
+	'' | '#'* | ';'* | /* | *..*) continue ;;
+	esac
+	path=
+	case ${key%%/*} in
+	*.*)
+		while :; do
+			case $key in
+			*[./]*) ;;
+			*) break ;;
+			esac
+			word=${key%%[./]*}
+			if [ "${key%%.*}" = "$word" ]; then path=$path$word/; else path=$path$word.; fi
+			key=${key#*[./]}
+		done
+		;;
+	esac
+	printf '/proc/sys/%s\n' "$path$key"
 done | sort -u)
 keys=$(printf '%s\n' $keys | sort -u)
 rec absent
