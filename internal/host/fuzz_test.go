@@ -38,7 +38,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 			{Head: "file", Body: dir + "3.conf"}, {Head: "text", Body: "cat: " + dir + "3.conf: Permission denied\n"}, {Head: "unread"},
 			{Head: "file", Body: dir + "4.conf"}, {Head: "broken", Body: "cat: " + dir + "4.conf: Too many levels of symbolic links\n"},
 			{Head: "absent", Body: "/proc/sys/vm/none\n"},
-			{Head: "path", Body: key}, {Head: "value", Body: value + "\n"}, {Head: "mode", Body: "-rw-r--r-- 1 root root 0 " + key},
+			{Head: "path", Body: key}, {Head: "value", Body: value + "\n"}, {Head: "modes", Body: "-rw-r--r-- 1 root root 0 " + key + "\n"},
 			{Head: "values", Body: grepped("/proc/sys/vm/y", value)},
 		}
 		want := []confdir.File{
@@ -100,13 +100,13 @@ func wordsHold(t *testing.T, text, name, value string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Sysctl{Key: k, Value: "1", FileName: "x.conf"}
-	if got := originalIn(confdir.File{Text: text}, s); got != nil && !strings.HasPrefix(text, "# "+s.mark()+"\n") {
-		t.Errorf("%q, which is not ours, remembers %q", text, *got)
+	s := (&Sysctl{Key: k, Value: "1", FileName: "x.conf"}).alone()
+	if got := s.originalsIn(confdir.File{Text: text}); len(got) > 0 && !strings.HasPrefix(text, "# "+s.mark()) {
+		t.Errorf("%q, which is not ours, remembers %q", text, got)
 	}
 	value = strings.NewReplacer("\n", " ", "\r", " ", "\x00", " ").Replace(value)
-	ours := confdir.File{Text: sysctl.Format(k, "1", s.mark(), before+value)}
-	if got := originalIn(ours, s); got == nil || *got != value {
+	ours := confdir.File{Text: s.dropIn(map[sysctl.Key]string{k: value})}
+	if got, ok := s.originalsIn(ours)[k]; !ok || got != value {
 		t.Errorf("%q does not remember %q", ours.Text, value)
 	}
 }
