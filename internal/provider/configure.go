@@ -4,12 +4,14 @@ package provider
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -20,8 +22,8 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
 )
 
-// connectionModel is what connectionAttributes describe.
-type connectionModel struct {
+// loginModel is what loginAttributes describe.
+type loginModel struct {
 	User                 types.String `tfsdk:"user"`
 	Port                 types.Int64  `tfsdk:"port"`
 	PrivateKey           types.String `tfsdk:"private_key"`
@@ -30,8 +32,20 @@ type connectionModel struct {
 	Agent                types.Bool   `tfsdk:"agent"`
 	HostKey              types.String `tfsdk:"host_key"`
 	KnownHostsFiles      types.List   `tfsdk:"known_hosts_files"`
-	Sudo                 types.Bool   `tfsdk:"sudo"`
-	SudoPassword         types.String `tfsdk:"sudo_password"`
+}
+
+// connectionModel is what connectionAttributes describe.
+type connectionModel struct {
+	loginModel
+	Sudo         types.Bool   `tfsdk:"sudo"`
+	SudoPassword types.String `tfsdk:"sudo_password"`
+	Bastion      types.Object `tfsdk:"bastion"`
+}
+
+// bastionModel is a jump host.
+type bastionModel struct {
+	loginModel
+	Host types.String `tfsdk:"host"`
 }
 
 // hostModel is an entry of hosts.
@@ -74,9 +88,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 		Hosts:          map[string]sshconn.Settings{},
 		Log:            func(ctx context.Context, msg string, fields map[string]any) { tflog.Debug(ctx, msg, fields) },
 	}
-	var files []string
-	config.Defaults, files = m.settings(ctx)
-	config.Defaults.KnownHosts = files
+	config.Defaults = m.settings(ctx, &resp.Diagnostics)
 	hosts := map[string]types.Object{}
 	if !m.Hosts.IsUnknown() {
 		resp.Diagnostics.Append(m.Hosts.ElementsAs(ctx, &hosts, false)...)
@@ -101,11 +113,8 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 				"A name in hosts may not hold a slash: import ids have the form HOST/KEY. Rename the entry "+name+".")
 		}
 		c.unknownHosts[name] = e.unknown() || e.Address.IsUnknown()
-		s, files := e.settings(ctx)
-		s.KnownHosts, s.Address = files, e.Address.ValueString()
-		if s.Address == "" {
-			s.Address = name
-		}
+		s := e.settings(ctx, &resp.Diagnostics)
+		s.Address = e.Address.ValueString()
 		config.Hosts[name] = s
 	}
 	if resp.Diagnostics.HasError() {
@@ -119,19 +128,31 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	resp.ResourceData, resp.DataSourceData = c, c
 }
 
-func (m connectionModel) unknown() bool {
+func (m loginModel) unknown() bool {
 	return m.User.IsUnknown() || m.Port.IsUnknown() || m.PrivateKey.IsUnknown() || m.PrivateKeyPassphrase.IsUnknown() || m.Password.IsUnknown() ||
-		m.Agent.IsUnknown() || m.HostKey.IsUnknown() || unknownList(m.KnownHostsFiles) || m.Sudo.IsUnknown() || m.SudoPassword.IsUnknown()
+		m.Agent.IsUnknown() || m.HostKey.IsUnknown() || unknownList(m.KnownHostsFiles)
+}
+
+func (m connectionModel) unknown() bool {
+	return m.loginModel.unknown() || m.Sudo.IsUnknown() || m.SudoPassword.IsUnknown() || m.Bastion.IsUnknown() ||
+		slices.ContainsFunc(slices.Collect(maps.Values(m.Bastion.Attributes())), unknownValue)
 }
 
 // unknownList reports whether a list or an element of it is unknown.
 func unknownList(l types.List) bool {
-	return l.IsUnknown() || slices.ContainsFunc(l.Elements(), func(e attr.Value) bool { return e.IsUnknown() })
+	return l.IsUnknown() || slices.ContainsFunc(l.Elements(), unknownValue)
 }
 
-// settings gives the settings and the known_hosts files of m.
-func (m connectionModel) settings(ctx context.Context) (sshconn.Settings, []string) {
-	s := sshconn.Settings{
+// unknownValue reports whether a value, or an element of a list, is unknown.
+func unknownValue(v attr.Value) bool {
+	if l, ok := v.(types.List); ok {
+		return unknownList(l)
+	}
+	return v.IsUnknown()
+}
+
+func (m loginModel) settings(ctx context.Context) sshconn.Settings {
+	return sshconn.Settings{
 		User:                 m.User.ValueString(),
 		Port:                 int(m.Port.ValueInt64()),
 		PrivateKey:           m.PrivateKey.ValueString(),
@@ -139,16 +160,34 @@ func (m connectionModel) settings(ctx context.Context) (sshconn.Settings, []stri
 		Password:             m.Password.ValueString(),
 		HostKey:              m.HostKey.ValueString(),
 		Agent:                m.Agent.ValueBoolPointer(),
-		Sudo:                 m.Sudo.ValueBoolPointer(),
-		SudoPassword:         m.SudoPassword.ValueString(),
+		KnownHosts:           fileList(ctx, m.KnownHostsFiles),
+	}
+}
+
+func (m connectionModel) settings(ctx context.Context, diags *diag.Diagnostics) sshconn.Settings {
+	s := m.loginModel.settings(ctx)
+	s.Sudo, s.SudoPassword = m.Sudo.ValueBoolPointer(), m.SudoPassword.ValueString()
+	if m.Bastion.IsNull() || m.Bastion.IsUnknown() {
+		return s
+	}
+	var b bastionModel
+	diags.Append(m.Bastion.As(ctx, &b, basetypes.ObjectAsOptions{})...)
+	s.Bastion = &sshconn.Bastion{Host: b.Host.ValueString(), Settings: b.loginModel.settings(ctx)}
+	return s
+}
+
+// fileList are the paths in a list; nil where there is no list.
+func fileList(ctx context.Context, l types.List) []string {
+	if l.IsNull() || l.IsUnknown() {
+		return nil
 	}
 	var files []types.String
-	m.KnownHostsFiles.ElementsAs(ctx, &files, true)
-	var paths []string
+	l.ElementsAs(ctx, &files, true)
+	paths := []string{}
 	for _, f := range files {
 		paths = append(paths, filepath.Clean(f.ValueString()))
 	}
-	return s, paths
+	return paths
 }
 
 func duration(s types.String) time.Duration {

@@ -79,6 +79,32 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 
 // connectionAttributes are those that the provider block and each entry of hosts share; named as in Terraform's connection block where that has them.
 func connectionAttributes() map[string]schema.Attribute {
+	attributes := loginAttributes()
+	bastion := loginAttributes()
+	bastion["host"] = schema.StringAttribute{
+		Required:            true,
+		Validators:          hostValidators(),
+		MarkdownDescription: "The jump host: a name in `hosts` or `[user@]address[:port]`; `none` for no jump host where the provider block has one.",
+	}
+	attributes["bastion"] = schema.SingleNestedAttribute{
+		Optional:   true,
+		Attributes: bastion,
+		MarkdownDescription: "Jump host to go through, itself reached through its own where its entry of `hosts` has one. What is not set here is as in that entry, and then as above, the host key apart: " +
+			"each jump host is checked on its own. All hosts behind a jump host share one connection to it.",
+	}
+	attributes["sudo"] = schema.BoolAttribute{
+		Optional:            true,
+		MarkdownDescription: "Whether to become root through sudo: without a password unless `sudo_password` is set. Default `false`.",
+	}
+	attributes["sudo_password"] = schema.StringAttribute{
+		Optional: true, Sensitive: true,
+		MarkdownDescription: "Password for sudo, handed over on its standard input.",
+	}
+	return attributes
+}
+
+// loginAttributes are those that a jump host has too.
+func loginAttributes() map[string]schema.Attribute {
 	return map[string]schema.Attribute{
 		"user":        schema.StringAttribute{Optional: true, MarkdownDescription: "User to log in as. Default `root`."},
 		"port":        schema.Int64Attribute{Optional: true, Validators: portValidators(), MarkdownDescription: "SSH port. Default `22`."},
@@ -92,9 +118,6 @@ func connectionAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "The host's public key, as in `ssh-ed25519 AAAA...`. Default: what the known_hosts files say. An unknown host is always refused."},
 		"known_hosts_files": schema.ListAttribute{Optional: true, ElementType: types.StringType,
 			MarkdownDescription: "Files of known host keys. Default `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`."},
-		"sudo": schema.BoolAttribute{Optional: true,
-			MarkdownDescription: "Whether to become root through sudo: without a password unless `sudo_password` is set. Default `false`."},
-		"sudo_password": schema.StringAttribute{Optional: true, Sensitive: true, MarkdownDescription: "Password for sudo, handed over on its standard input."},
 	}
 }
 

@@ -17,7 +17,11 @@ type Conn struct {
 	host     string
 	settings Settings
 	addr     string
-	batches  atomic.Int64
+	// via is the jump host that the way goes through; nil for a host that is dialled directly.
+	via *Conn
+	// hop says that this is a jump host: connections go through it, and no shell is started, which many jump hosts do not allow.
+	hop     bool
+	batches atomic.Int64
 
 	mu      sync.Mutex
 	live    *link
@@ -167,6 +171,9 @@ func (c *Conn) forget(l *link) {
 		c.live = nil
 	}
 }
+
+// String names the host for a message.
+func (c *Conn) String() string { return c.host + " (" + c.addr + ")" }
 
 func (c *Conn) fault(kind Kind, why, next string, err error) *Error {
 	return &Error{Kind: kind, Host: c.host, Addr: c.addr, Why: why, Next: next, Err: err}

@@ -5,35 +5,101 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// connect makes one try: TCP, handshake, login, and the shell. The context is for logs alone.
+// redials is how often a refused or dropped dial is tried again; a host that refuses for good is not asked as often as one that drops by chance.
+const (
+	redialsRefused = 2
+	redialsDropped = 8
+)
+
+// redial is 0.2, 0.4, 0.8, 1.6 s, and from then on 2, each a quarter more or less: those who were dropped together do not come back together.
+func redial(try int) time.Duration {
+	d := min(200*time.Millisecond<<min(try, 4), 2*time.Second)
+	return d*3/4 + rand.N(d/2)
+}
+
+// connect makes a connection: the way through the jump hosts, TCP, handshake, login, and the shell. A dial that is refused or dropped, as by sshd's MaxStartups, is
+// tried again within the same connect timeout. The context is for logs alone.
 func (c *Conn) connect(log context.Context) (*link, error) {
+	for try, left := 0, c.pool.config.ConnectTimeout; ; try++ {
+		took, l, err := c.attempt(log, left)
+		var e *Error
+		if err == nil || !errors.As(err, &e) || try >= e.redials {
+			return l, err
+		}
+		pause := c.pool.pace.redial(try)
+		if left -= took + pause; left <= 0 {
+			return nil, err
+		}
+		c.pool.log(log, "SSH dial tried again", map[string]any{"host": c.host, "address": c.addr, "try": try + 1, "why": e.Why})
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-c.pool.ctx.Done():
+			timer.Stop()
+			return nil, ErrClosed
+		}
+	}
+}
+
+// attempt makes one try that may take so long, the time apart that it waits for others, and says how long it took.
+func (c *Conn) attempt(log context.Context, limit time.Duration) (took time.Duration, l *link, err error) {
 	login, err := c.login()
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	keys, err := c.hostKeys()
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	giveBack, err := c.pool.slot(c.addr)
+	via, leave, err := c.pass()
 	if err != nil {
-		return nil, err
+		return 0, nil, err
+	}
+	defer func() {
+		if err != nil {
+			leave() // a link does so at its end
+		}
+	}()
+	giveBack, err := c.pool.slot(c.pool.ctx, c.slotName())
+	if err != nil {
+		return 0, nil, ErrClosed
 	}
 	defer giveBack()
-	ctx, cancel := context.WithTimeout(c.pool.ctx, c.pool.config.ConnectTimeout)
-	defer cancel()
 
-	tcp, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.addr)
-	if err != nil {
-		return nil, c.unreachable(ctx, "", err)
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(c.pool.ctx, limit)
+	defer cancel()
+	tcp, err := c.dialThrough(ctx, via)
+	if took = time.Since(began); err != nil {
+		return took, nil, c.unreachable(ctx, "", err)
 	}
+	passed, err := c.passage()
+	if err != nil {
+		_ = tcp.Close()
+		return took, nil, err
+	}
+	began = time.Now()
+	ctx, cancel = context.WithTimeout(c.pool.ctx, limit-took)
+	defer cancel()
+	client, err := c.handshake(ctx, tcp, login, keys)
+	passed()
+	if err == nil {
+		l, err = c.open(ctx, log, client, leave)
+	}
+	return took + time.Since(began), l, err
+}
+
+// handshake makes an SSH connection of tcp, and logs in. On an error tcp is closed.
+func (c *Conn) handshake(ctx context.Context, tcp net.Conn, login *login, keys *hostKeys) (*ssh.Client, error) {
 	// x/crypto/ssh knows no context: closing the connection frees whatever waits.
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -45,7 +111,6 @@ func (c *Conn) connect(log context.Context) (*link, error) {
 			<-closed
 		}
 	}()
-
 	methods, agentDone := login.methods(ctx)
 	defer agentDone()
 	var banner string
@@ -62,9 +127,22 @@ func (c *Conn) connect(log context.Context) (*link, error) {
 	if err != nil {
 		return nil, c.handshakeFailed(ctx, keys, login, banner, err)
 	}
-	l, err := c.newLink(log, ssh.NewClient(conn, chans, reqs))
+	return ssh.NewClient(conn, chans, reqs), nil
+}
+
+// open makes a link of client: with its shell, unless the host is a jump host. The link calls leave at its end.
+func (c *Conn) open(ctx, log context.Context, client *ssh.Client, leave func()) (*link, error) {
+	l, err := c.newLink(log, client, leave)
 	if err != nil {
 		return nil, err
+	}
+	fields := map[string]any{"host": c.host, "address": c.addr, "user": c.settings.User}
+	if c.via != nil {
+		fields["through"] = c.via.String()
+	}
+	if c.hop {
+		c.pool.log(log, "SSH connection to a jump host made", fields)
+		return l, nil
 	}
 	if err := l.openShell(ctx); err != nil {
 		l.end(err)
@@ -74,7 +152,8 @@ func (c *Conn) connect(log context.Context) (*link, error) {
 		}
 		return nil, c.unreachable(ctx, "while the shell was started", context.Cause(l.ctx))
 	}
-	c.pool.log(log, "SSH connection made", map[string]any{"host": c.host, "address": c.addr, "user": c.settings.User, "sudo": c.settings.sudo()})
+	fields["sudo"] = c.settings.sudo()
+	c.pool.log(log, "SSH connection made", fields)
 	return l, nil
 }
 
@@ -107,11 +186,15 @@ func (c *Conn) handshakeFailed(ctx context.Context, keys *hostKeys, login *login
 // unreachable says why there is no connection; stage is "" for TCP itself.
 func (c *Conn) unreachable(ctx context.Context, stage string, err error) error {
 	var dns *net.DNSError
+	var forward *ssh.OpenChannelError
 	host, port, _ := net.SplitHostPort(c.addr)
 	why, next := err.Error(), "Check that the host is up and that an SSH server listens there"
+	redials, final := 0, false
 	switch {
 	case c.pool.ctx.Err() != nil:
 		return ErrClosed
+	case errors.As(err, &forward):
+		why, next, redials, final = c.notForwarded(forward)
 	case timedOut(ctx.Err()) || timedOut(err):
 		if why = "there was no answer within " + c.pool.config.ConnectTimeout.String(); stage != "" {
 			why += " " + stage
@@ -120,12 +203,15 @@ func (c *Conn) unreachable(ctx context.Context, stage string, err error) error {
 	case errors.As(err, &dns):
 		why, next = fmt.Sprintf("the name %s does not resolve (%s)", host, dns.Err), "Check the address and the resolver of this machine"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		why = "nobody listens on port " + port + " (connection refused)"
+		why, redials = "nobody listens on port "+port+" (connection refused)", redialsRefused
 	case cut(err):
+		redials = redialsDropped
 		why = "the connection was cut " + stage
 		next = "Check that an SSH server listens there and that it does not limit or ban this machine (MaxStartups, PerSourcePenalties, fail2ban)"
 	}
-	return c.fault(Unreachable, why, next, err)
+	e := c.fault(Unreachable, why, next, err)
+	e.redials, e.final = redials, final
+	return e
 }
 
 // cut reports whether err is what the end of a connection looks like.

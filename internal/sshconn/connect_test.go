@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -87,12 +88,12 @@ func TestAllWaitersGetTheErrorOfADial(t *testing.T) {
 	})
 	close(release)
 	all.Wait()
-	if len(tries) != 1 {
-		t.Errorf("%d tries for ten waiters, want 1", len(tries))
+	if len(tries) != 1+redialsDropped {
+		t.Errorf("%d tries for ten waiters, want %d", len(tries), 1+redialsDropped)
 	}
 	fails(t, c, Unreachable) // and the next call dials anew
-	if len(tries) != 2 {
-		t.Errorf("%d tries, want 2", len(tries))
+	if len(tries) != 2*(1+redialsDropped) {
+		t.Errorf("%d tries, want %d", len(tries), 2*(1+redialsDropped))
 	}
 }
 
@@ -219,6 +220,67 @@ func TestWait(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// sshd drops connections by chance or to the last one, when many come at once: each gets in all the same.
+func TestDroppedConnectionsAreDialledAgain(t *testing.T) {
+	s := startSSHD(t, "MaxStartups 3:50:5", "MaxSessions 2")
+	w := startWire(t, s.addr)
+	const hosts = 12
+	set := s.settings()
+	p := pool(t, set, func(p *Pool) {
+		for i := range hosts {
+			p.config.Hosts[string(rune('a'+i))] = set
+		}
+		p.pace.redial = func(int) time.Duration { return 50 * time.Millisecond }
+	})
+	// Six that say nothing keep the server full, until it has dropped somebody.
+	var idlers []net.Conn
+	for range 6 {
+		c, err := net.Dial("tcp", w.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		idlers = append(idlers, c)
+	}
+	s.await("drop connection")
+	var all sync.WaitGroup
+	for i := range hosts {
+		c, err := p.Conn(string(rune('a' + i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			mustEcho(t, c)
+			if err := c.WriteFile(t.Context(), filepath.Join(s.dir, c.host+".conf"), "x\n"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	dropped := s.count("drop connection")
+	until(t, "one of ours is dropped", func() bool { return s.count("drop connection") > dropped })
+	for _, c := range idlers {
+		c.Close()
+	}
+	all.Wait()
+	if n := s.count("Accepted publickey"); n != hosts {
+		t.Errorf("%d logins, want %d", n, hosts)
+	}
+}
+
+// A server that refuses, as one that is just being started again, is asked again; for how long is the dial's own affair.
+func TestRefusedDialIsTriedAgain(t *testing.T) {
+	s := startSSHD(t)
+	s.stop()
+	p := pool(t, s.settings(), func(p *Pool) {
+		p.pace.redial = func(try int) time.Duration {
+			if try == 0 {
+				s.start()
+			}
+			return time.Millisecond
+		}
+	})
+	mustEcho(t, conn(t, p))
 }
 
 func TestBackoffGrowsAndStaysPolite(t *testing.T) {

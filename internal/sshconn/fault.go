@@ -53,6 +53,8 @@ type Error struct {
 	Err error
 	// final marks an Unreachable that trying again does not mend.
 	final bool
+	// redials is how often the same try to connect may dial again after it.
+	redials int
 }
 
 // Summary is the same for all errors of a kind, so that they can be grouped.

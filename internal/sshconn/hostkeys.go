@@ -155,3 +155,14 @@ func fingerprint(key ssh.PublicKey) string {
 	plain := plainKey(key)
 	return plain.Type() + " " + ssh.FingerprintSHA256(plain)
 }
+
+// hostKeyForm is what to do about a malformed host_key.
+const hostKeyForm = "Give it as the host's /etc/ssh/ssh_host_ed25519_key.pub has it: ssh-ed25519 AAAA..."
+
+func parseHostKey(line string) (ssh.PublicKey, error) {
+	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(line))
+	if err == nil && len(rest) > 0 {
+		err = errors.New("more than one line")
+	}
+	return key, err
+}

@@ -19,6 +19,8 @@ type link struct {
 	// ctx is done when the link is over; its cause says why.
 	ctx context.Context
 	end context.CancelCauseFunc
+	// leave ends the use of the jump host that the link goes through.
+	leave func()
 	// log is for logs alone.
 	log  context.Context
 	work sync.WaitGroup
@@ -42,9 +44,9 @@ var (
 	errShellEnd = errors.New("the host's shell ended")
 )
 
-// newLink takes over client. It fails only when the pool is closed.
-func (c *Conn) newLink(log context.Context, client *ssh.Client) (*link, error) {
-	l := &link{conn: c, client: client, log: log, over: make(chan struct{}), users: 1}
+// newLink takes over client, and calls leave when it is over. It fails only when the pool is closed.
+func (c *Conn) newLink(log context.Context, client *ssh.Client, leave func()) (*link, error) {
+	l := &link{conn: c, client: client, leave: leave, log: log, over: make(chan struct{}), users: 1}
 	l.files.opened = make(chan struct{})
 	l.ctx, l.end = context.WithCancelCause(c.pool.ctx)
 	l.work.Go(func() {
@@ -73,6 +75,7 @@ func (l *link) supervise() {
 	if l.files.client != nil {
 		_ = l.files.client.Close()
 	}
+	l.leave()
 	l.conn.pool.log(l.log, "SSH connection closed", map[string]any{"host": l.conn.host, "address": l.conn.addr, "why": context.Cause(l.ctx).Error()})
 	close(l.over)
 }

@@ -13,8 +13,11 @@ const (
 	defaultTimeout        = 5 * time.Minute
 	defaultIdleTimeout    = 60 * time.Second
 
-	// handshakesAtOnce keeps below the default MaxStartups of sshd (10, from which it drops connections by chance) when a fleet hides behind one address.
+	// handshakesAtOnce keeps below the default MaxStartups of sshd (10, from which it drops connections by chance) when a fleet hides behind one address, and spares a
+	// jump host.
 	handshakesAtOnce = 4
+	// passageHold is how long a handshake counts among those through one jump host: one that takes longer waits for its own host, and holds up no other.
+	passageHold = 3 * time.Second
 	// keepaliveEvery and keepaliveMisses: a network that goes dark is noticed after three unanswered questions.
 	keepaliveEvery  = 15 * time.Second
 	keepaliveMisses = 3
@@ -26,7 +29,9 @@ const (
 type pace struct {
 	keepalive   time.Duration
 	refusalHold time.Duration
-	backoff     func(try int) time.Duration
+	passageHold time.Duration
+	// backoff is the pause of Conn.Wait, redial the one within a single try to connect.
+	backoff, redial func(try int) time.Duration
 }
 
 // Pool holds the connections of a process. It is safe for concurrent use.
@@ -41,8 +46,10 @@ type Pool struct {
 	closed bool
 	owned  sync.WaitGroup
 	conns  map[string]*Conn
-	slots  map[string]chan struct{}
-	keys   map[keyText]func() parsedKey
+	// hops are the connections to jump hosts, one for all the hosts behind it, by what they are made with.
+	hops  map[string]*Conn
+	slots map[string]chan struct{}
+	keys  map[keyText]func() parsedKey
 }
 
 // NewPool returns a pool without any connection. Close ends it.
@@ -61,8 +68,9 @@ func NewPool(c Config) *Pool {
 	}
 	p := &Pool{
 		config: c,
-		pace:   pace{keepalive: keepaliveEvery, refusalHold: refusalHold, backoff: backoff},
+		pace:   pace{keepalive: keepaliveEvery, refusalHold: refusalHold, passageHold: passageHold, backoff: backoff, redial: redial},
 		conns:  map[string]*Conn{},
+		hops:   map[string]*Conn{},
 		slots:  map[string]chan struct{}{},
 		keys:   map[keyText]func() parsedKey{},
 	}
@@ -81,13 +89,34 @@ func (p *Pool) Conn(host string) (*Conn, error) {
 	if c, ok := p.conns[host]; ok {
 		return c, nil
 	}
-	s, err := p.config.resolve(host)
+	r, err := p.config.resolve(host)
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{pool: p, host: host, settings: s, addr: s.target(), writing: map[string]chan struct{}{}}
+	c := p.newConn(r)
 	p.conns[host] = c
 	return c, nil
+}
+
+// newConn needs p.mu.
+func (p *Pool) newConn(r *route) *Conn {
+	c := &Conn{pool: p, host: r.name, settings: r.Settings, addr: r.target(), writing: map[string]chan struct{}{}}
+	if r.via != nil {
+		c.via = p.hop(r.via)
+	}
+	return c
+}
+
+// hop returns the connection to a jump host; it needs p.mu. Those who pass the same host in the same way share it.
+func (p *Pool) hop(r *route) *Conn {
+	key := r.key()
+	c, ok := p.hops[key]
+	if !ok {
+		c = p.newConn(r)
+		c.hop = true
+		p.hops[key] = c
+	}
+	return c
 }
 
 // Close ends all connections and waits for every goroutine of the pool.
@@ -110,20 +139,20 @@ func (p *Pool) own(f func()) bool {
 	return true
 }
 
-// slot waits for one of the handshakes that addr may have at once; the caller gives it back.
-func (p *Pool) slot(addr string) (giveBack func(), err error) {
+// slot waits for one of the handshakes that may be under way at one place; the caller gives it back. The error is ctx's.
+func (p *Pool) slot(ctx context.Context, place string) (giveBack func(), err error) {
 	p.mu.Lock()
-	s, ok := p.slots[addr]
+	s, ok := p.slots[place]
 	if !ok {
 		s = make(chan struct{}, handshakesAtOnce)
-		p.slots[addr] = s
+		p.slots[place] = s
 	}
 	p.mu.Unlock()
 	select {
 	case s <- struct{}{}:
 		return func() { <-s }, nil
-	case <-p.ctx.Done():
-		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 

@@ -2,21 +2,15 @@ package sshconn
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-
-	"golang.org/x/crypto/ssh"
 )
 
-// Settings is how one host is reached. In Config the zero fields of a hosts entry take the defaults'.
+// Settings is how one host is reached. A zero field leaves it to the next source: see Config.
 type Settings struct {
 	// Address is a name or an IP address without a port; in a hosts entry, empty means the entry's own name.
 	Address string
@@ -38,9 +32,21 @@ type Settings struct {
 	Sudo *bool
 	// SudoPassword is the user's password for sudo, where sudo asks for one.
 	SudoPassword string
+	// Bastion is the jump host that the host is reached through; nil: none.
+	Bastion *Bastion
 }
 
-// Config is what a Pool knows of all hosts.
+// Bastion is a jump host: a host by its name, and how it differs from what is known of that host. Its own Address, Bastion and root settings mean nothing.
+type Bastion struct {
+	// Host is what Pool.Conn takes, or NoBastion.
+	Host string
+	Settings
+}
+
+// NoBastion is the Host of a Bastion for a host that is dialled directly although the defaults name a jump host.
+const NoBastion = "none"
+
+// Config is what a Pool knows of all hosts. What is said nearest to a host counts: the user and port of [user@]address[:port], the entry in Hosts, Defaults.
 type Config struct {
 	// Defaults hold for every host; its Address means nothing.
 	Defaults Settings
@@ -85,114 +91,10 @@ func (s Settings) withDefaults(d Settings) Settings {
 	if s.KnownHosts == nil {
 		s.KnownHosts = d.KnownHosts
 	}
+	if s.Bastion == nil {
+		s.Bastion = d.Bastion
+	}
 	return s
-}
-
-// resolve finds how host is reached: a name in Hosts, or [user@]address[:port].
-func (c Config) resolve(host string) (Settings, error) {
-	malformed := func(why, next string) error {
-		return &Error{Kind: Misconfigured, Host: strconv.Quote(host), Why: why, Next: next}
-	}
-	s, named := c.Hosts[host]
-	switch {
-	case !named:
-		var err error
-		if s, err = parseTarget(host); err != nil {
-			return s, malformed(err.Error(), "A host is a name in the provider's hosts, or [user@]address[:port], with an IPv6 address in brackets where a port follows")
-		}
-	case s.Address == "":
-		s.Address = host
-	}
-	s = s.withDefaults(c.Defaults)
-	if s.Port == 0 {
-		s.Port = 22
-	}
-	if s.User == "" {
-		s.User = "root"
-	}
-	s.Address = strings.TrimSuffix(strings.TrimPrefix(s.Address, "["), "]")
-	if err := checkAddress(s.Address); err != nil {
-		return s, malformed(err.Error(), "An address is a host name or an IP address, without user or port")
-	}
-	if s.Port < 1 || s.Port > 65535 {
-		return s, malformed(fmt.Sprintf("%d is no TCP port", s.Port), "A port is a number from 1 to 65535")
-	}
-	if strings.ContainsAny(s.SudoPassword, "\r\n\x00") {
-		return s, malformed("its sudo_password holds a line break, after which it would be a command", "Where it comes from a file, use chomp(file(...))")
-	}
-	if s.HostKey != "" {
-		if _, err := parseHostKey(s.HostKey); err != nil {
-			return s, malformed("its host_key is not a public key ("+err.Error()+")", hostKeyForm)
-		}
-	}
-	return s, nil
-}
-
-// hostKeyForm is what to do about a malformed host_key.
-const hostKeyForm = "Give it as the host's /etc/ssh/ssh_host_ed25519_key.pub has it: ssh-ed25519 AAAA..."
-
-func parseHostKey(line string) (ssh.PublicKey, error) {
-	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(line))
-	if err == nil && len(rest) > 0 {
-		err = errors.New("more than one line")
-	}
-	return key, err
-}
-
-// parseTarget reads [user@]address[:port].
-func parseTarget(host string) (Settings, error) {
-	var s Settings
-	rest := host
-	if i := strings.LastIndexByte(host, '@'); i >= 0 {
-		if s.User, rest = host[:i], host[i+1:]; s.User == "" {
-			return s, errors.New("nothing stands before the @")
-		}
-		if strings.ContainsFunc(s.User, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
-			return s, errors.New("the user holds white space")
-		}
-	}
-	if _, err := netip.ParseAddr(rest); err == nil {
-		s.Address = rest
-		return s, nil
-	}
-	bracketed := strings.HasPrefix(rest, "[")
-	switch {
-	case bracketed && strings.HasSuffix(rest, "]"):
-		s.Address = rest[1 : len(rest)-1]
-	case strings.Contains(rest, ":"):
-		address, port, err := net.SplitHostPort(rest)
-		if err != nil {
-			return s, errors.New("address and port cannot be told apart")
-		}
-		n, err := strconv.Atoi(port)
-		if err != nil || n < 1 || n > 65535 {
-			return s, fmt.Errorf("%q is no TCP port", port)
-		}
-		s.Address, s.Port = address, n
-	default:
-		s.Address = rest
-	}
-	if bracketed {
-		if _, err := netip.ParseAddr(s.Address); err != nil {
-			return s, errors.New("the brackets hold no IP address")
-		}
-	}
-	return s, checkAddress(s.Address)
-}
-
-func checkAddress(a string) error {
-	if a == "" {
-		return errors.New("the address is empty")
-	}
-	if _, err := netip.ParseAddr(a); err == nil {
-		return nil
-	}
-	if strings.ContainsFunc(a, func(r rune) bool {
-		return unicode.IsSpace(r) || !unicode.IsPrint(r) || strings.ContainsRune(`/\@:[]'"`+"`", r)
-	}) {
-		return errors.New("the address holds a character that no host name has")
-	}
-	return nil
 }
 
 // target is the address to dial.

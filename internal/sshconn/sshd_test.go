@@ -170,6 +170,7 @@ func (s *sshd) settings() Settings {
 func pool(t *testing.T, web1 Settings, change ...func(*Pool)) *Pool {
 	t.Helper()
 	p := NewPool(Config{Hosts: map[string]Settings{"web1": web1}, SFTP: true})
+	p.pace.redial = func(int) time.Duration { return time.Millisecond }
 	for _, c := range change {
 		c(p)
 	}

@@ -1,0 +1,296 @@
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+)
+
+// knowing makes a server that knows another address by a name that nobody else does, has a host key of its own, and lets user in with a key of its own.
+func knowing(t *testing.T, name string, lines ...string) (s *sshd, host, user any) {
+	t.Helper()
+	host, user = newKey(), newKey()
+	hosts := filepath.Join(t.TempDir(), "hosts")
+	write(t, hosts, "127.0.0.1 localhost "+name+"\n")
+	s = startSSHD(t, append(lines, "#mount --bind "+hosts+" /etc/hosts", "HostKey "+hostKeyFile(t, t.TempDir(), host))...)
+	keys := filepath.Join(s.dir, "authorized_keys")
+	write(t, keys, publicLine(user))
+	for name, mode := range map[string]os.FileMode{keys: 0o644, hosts: 0o644, filepath.Dir(s.dir): 0o755} { // sshd reads them as the user
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s, host, user
+}
+
+func port(s *sshd) int {
+	_, p, _ := strings.Cut(s.addr, ":")
+	n, _ := strconv.Atoi(p)
+	return n
+}
+
+// Each of three jump hosts has its own user, key and host key, gives no shell, and alone knows the name of the next: the chain is walked, and each is checked.
+func TestChainOfThreeJumpHosts(t *testing.T) {
+	target, targetKey, targetUser := knowing(t, "none.internal")
+	third, thirdKey, thirdUser := knowing(t, "target.internal", "ForceCommand /bin/false")
+	second, secondKey, secondUser := knowing(t, "third.internal")
+	first, firstKey, firstUser := knowing(t, "second.internal", "PermitTTY no")
+	no := false
+	known := func(host string, s *sshd, key any) string {
+		return knownhosts.Line([]string{fmt.Sprintf("%s:%d", host, port(s))}, public(key)) + "\n"
+	}
+	right := []string{known("target.internal", target, targetKey), known("third.internal", third, thirdKey), known("second.internal", second, secondKey),
+		known("127.0.0.1", first, firstKey)}
+	config := func(t *testing.T, lines []string) Config {
+		file := filepath.Join(t.TempDir(), "known_hosts")
+		write(t, file, strings.Join(lines, ""))
+		key := func(k any) string { return privatePEM(k) }
+		return Config{Defaults: Settings{KnownHosts: []string{file}, Agent: &no}, Hosts: map[string]Settings{
+			"web1":   {Address: "target.internal", Port: port(target), PrivateKey: key(targetUser), Bastion: &Bastion{Host: "third"}},
+			"third":  {Address: "third.internal", Port: port(third), PrivateKey: key(thirdUser), Bastion: &Bastion{Host: "second", Settings: Settings{PrivateKey: key(secondUser)}}},
+			"second": {Address: "second.internal", Port: port(second), User: "nobody", Bastion: &Bastion{Host: "first"}},
+			"first":  {Address: "127.0.0.1", Port: port(first), PrivateKey: key(firstUser)},
+		}}
+	}
+	p := NewPool(config(t, right))
+	t.Cleanup(p.Close)
+	mustEcho(t, conn(t, p))
+	for _, s := range []*sshd{target, third, second, first} {
+		if n := s.count("Accepted publickey"); n != 1 {
+			t.Errorf("%d logins, want 1:\n%s", n, s.log())
+		}
+	}
+	if second.count("Accepted publickey for nobody") != 1 {
+		t.Error("the second jump host was not passed as its own user")
+	}
+	for i, name := range []string{"web1", "third", "second", "first"} {
+		t.Run("changed key of "+name, func(t *testing.T) {
+			lines := append([]string{}, right...)
+			lines[i] = strings.Replace(lines[i], strings.Fields(lines[i])[2], strings.Fields(publicLine(otherKey))[1], 1)
+			p := NewPool(config(t, lines))
+			t.Cleanup(p.Close)
+			words := []string{fmt.Sprintf("known_hosts:%d", i+1), ssh.FingerprintSHA256(public(otherKey))}
+			if name != "web1" {
+				words = append(words, "its jump host "+name+" (")
+			}
+			fails(t, conn(t, p), HostKeyChanged, words...)
+		})
+	}
+}
+
+// behind are settings that reach target through bastion.
+func behind(bastion, target Settings) Settings {
+	target.Bastion = &Bastion{Host: "bastion", Settings: Settings{}}
+	target.Bastion.Settings = bastion
+	target.Bastion.Host = bastion.target()
+	return target
+}
+
+// However many hosts are behind a jump host, it sees one connection, and the hosts at one address no more handshakes at a time than sshd likes.
+func TestManyHostsBehindOneJumpHostShareItsConnection(t *testing.T) {
+	bastion := startSSHD(t)
+	target := startSSHD(t, "MaxStartups "+strconv.Itoa(handshakesAtOnce+1))
+	const hosts = 20
+	set := behind(bastion.settings(), target.settings())
+	p := pool(t, set, func(p *Pool) {
+		for i := range hosts {
+			p.config.Hosts[string(rune('a'+i))] = set
+		}
+	})
+	var all sync.WaitGroup
+	for i := range hosts {
+		c, err := p.Conn(string(rune('a' + i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() { mustEcho(t, c) })
+	}
+	all.Wait()
+	if b, n, drops := bastion.count("Accepted publickey"), target.count("Accepted publickey"), target.count("drop connection"); b != 1 || n != hosts || drops != 0 {
+		t.Errorf("%d logins at the jump host, want 1; %d at the target, want %d; %d drops, want none", b, n, hosts, drops)
+	}
+}
+
+func TestJumpHostThatIsNotPassed(t *testing.T) {
+	bastion, target := startSSHD(t), startSSHD(t)
+	closed := startSSHD(t, "AllowTcpForwarding no")
+	elsewhere := startSSHD(t, "PermitOpen 192.0.2.1:22")
+	nobody := target.settings()
+	nobody.Port = 1
+	stranger := bastion.settings()
+	stranger.PrivateKey = privatePEM(otherKey)
+	gone := bastion.settings()
+	gone.Port = 1
+	name := target.settings()
+	name.Address = "no-such-host.invalid"
+	for _, tc := range []struct {
+		name            string
+		bastion, target Settings
+		kind            Kind
+		words           []string
+	}{
+		{"nobody listens behind it", bastion.settings(), nobody, Unreachable, []string{"On web1 (127.0.0.1:1)", "its jump host 127.0.0.1:", "refused"}},
+		{"name that it does not resolve", bastion.settings(), name, Unreachable, []string{"does not reach it"}},
+		{"forwarding is forbidden", closed.settings(), target.settings(), Unreachable, []string{"does not let connections through", "AllowTcpForwarding"}},
+		{"forwarding goes elsewhere only", elsewhere.settings(), target.settings(), Unreachable, []string{"does not let connections through", "PermitOpen"}},
+		{"login refused", stranger, target.settings(), AuthRefused, []string{"its jump host", "does not let user root in"}},
+		{"nobody listens there", gone, target.settings(), Unreachable, []string{"its jump host 127.0.0.1:1 (127.0.0.1:1) cannot be passed", "nobody listens"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			fails(t, conn(t, pool(t, behind(tc.bastion, tc.target))), tc.kind, tc.words...)
+		})
+	}
+	t.Run("waiting does not help where forwarding is forbidden", func(t *testing.T) {
+		c := conn(t, pool(t, behind(closed.settings(), target.settings())))
+		wantError(t, c.settings, c.Wait(t.Context()), Unreachable, "AllowTcpForwarding")
+	})
+}
+
+// The connection to the jump host lasts as long as anything goes through it, and no longer than that; lost, both are made anew.
+func TestJumpHostIsHeldOpenAndDialledAgain(t *testing.T) {
+	bastion, target := startSSHD(t), startSSHD(t)
+	p := pool(t, behind(bastion.settings(), target.settings()))
+	p.config.IdleTimeout = time.Hour
+	c := conn(t, p)
+	mustEcho(t, c)
+	c.via.mu.Lock()
+	hop := c.via.live
+	users := hop.users
+	c.via.mu.Unlock()
+	if users != 1 {
+		t.Errorf("%d uses of the jump host while the host is connected, want 1", users)
+	}
+	bastion.stop()
+	<-hop.over
+	bastion.start()
+	mustEcho(t, c)
+	c.mu.Lock()
+	l := c.live
+	c.mu.Unlock()
+	l.end(errIdle)
+	<-l.over
+	c.via.mu.Lock()
+	defer c.via.mu.Unlock()
+	if c.via.live.users != 0 {
+		t.Errorf("%d uses of the jump host when nothing goes through it", c.via.live.users)
+	}
+}
+
+func TestStalledHostsBehindAJumpHostHoldUpNobody(t *testing.T) {
+	bastion, target := startSSHD(t), startSSHD(t)
+	p := pool(t, behind(bastion.settings(), target.settings()), func(p *Pool) {
+		p.pace.passageHold = time.Millisecond
+		p.config.ConnectTimeout = time.Hour
+		for i := range 2 * handshakesAtOnce {
+			p.config.Hosts[string(rune('a'+i))] = behind(bastion.settings(), listen(t, stall))
+		}
+	})
+	ended := make(chan error, 2*handshakesAtOnce)
+	for i := range 2 * handshakesAtOnce {
+		c, err := p.Conn(string(rune('a' + i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, err := c.Run(context.Background(), echo("x"))
+			ended <- err
+		}()
+	}
+	mustEcho(t, conn(t, p))
+	if len(ended) != 0 {
+		t.Errorf("a stalled host answered: %v", <-ended)
+	}
+	p.Close()
+	for range 2 * handshakesAtOnce {
+		if err := <-ended; !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestJumpHostThatGoesDarkDuringAHandshakeIsGivenUp(t *testing.T) {
+	reached := make(chan struct{}, 1)
+	target := listen(t, func(c net.Conn) { // before the wire, whose end lets it end
+		reached <- struct{}{}
+		stall(c)
+	})
+	bastion := startSSHD(t)
+	w := startWire(t, bastion.addr)
+	set := behind(w.settings(bastion.settings()), target)
+	p := pool(t, set)
+	mustPass := func() {
+		t.Helper()
+		c := conn(t, p)
+		via, leave, err := c.pass()
+		if err != nil || via == nil {
+			t.Fatal(via, err)
+		}
+		leave()
+	}
+	mustPass()
+	p.config.ConnectTimeout = 300 * time.Millisecond
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() {
+		<-reached
+		w.dark()
+	})
+	fails(t, conn(t, p), Unreachable, "no answer within 300ms")
+}
+
+func TestWaysThroughJumpHosts(t *testing.T) {
+	yes := true
+	c := Config{
+		Defaults: Settings{User: "ops", Port: 2200, PrivateKey: "k", HostKey: publicLine(hostKey), Sudo: &yes, SudoPassword: "s", Bastion: &Bastion{Host: "jump"}},
+		Hosts: map[string]Settings{
+			"jump":   {Address: "192.0.2.1", User: "j"},
+			"direct": {Bastion: &Bastion{Host: NoBastion}},
+			"inner":  {Address: "10.0.0.1", Bastion: &Bastion{Host: "outer", Settings: Settings{User: "o", Port: 22}}},
+			"outer":  {Address: "192.0.2.2", User: "not-o", Bastion: &Bastion{Host: "me@192.0.2.3:2222", Settings: Settings{User: "not-me", HostKey: publicLine(otherKey)}}},
+			"ring":   {Bastion: &Bastion{Host: "round"}},
+			"round":  {Bastion: &Bastion{Host: "ring"}},
+			"broken": {Bastion: &Bastion{Host: "us er@x"}},
+		},
+	}
+	way := func(r *route) string {
+		var hops []string
+		for ; r != nil; r = r.via {
+			hops = append(hops, r.User+"@"+r.target())
+		}
+		return strings.Join(hops, " < ")
+	}
+	for host, want := range map[string]string{
+		"web1":   "ops@web1:2200 < j@192.0.2.1:2200",
+		"direct": "ops@direct:2200",
+		"jump":   "j@192.0.2.1:2200",
+		"inner":  "ops@10.0.0.1:2200 < o@192.0.2.2:22 < me@192.0.2.3:2222",
+	} {
+		r, err := c.resolve(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := way(r); got != want {
+			t.Errorf("%s: %s, want %s", host, got, want)
+		}
+		for hop := r.via; hop != nil; hop = hop.via {
+			if hop.Sudo != nil || hop.SudoPassword != "" || hop.HostKey == publicLine(hostKey) || hop.PrivateKey != "k" {
+				t.Errorf("%s: the jump host %s takes %+v", host, hop.name, hop.Settings)
+			}
+		}
+	}
+	_, err := c.resolve("ring")
+	wantError(t, Settings{}, err, Misconfigured, "ring through round through ring")
+	_, err = c.resolve("broken")
+	wantError(t, Settings{}, err, Misconfigured, "white space")
+}
