@@ -2,13 +2,13 @@ package sshconn
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
-	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -19,22 +19,18 @@ const signersAtMost = 5
 
 // login is what one try to log in has at hand, and what became of it.
 type login struct {
-	conn  *Conn
-	key   ssh.Signer
-	agent string
+	conn *Conn
+	// keys are offered first, and usual, those in the usual places, last. agentOnly are keys that are named, of which only the agent has the private half.
+	keys, usual []ssh.Signer
+	agentOnly   []ssh.PublicKey
+	certs       []*ssh.Certificate
+	agent       string
 
-	// tried are the ways that were tried, and notes what else a user must know when none worked.
-	tried, notes []string
+	// tried are the ways that were tried, offered and passed what the host last named and accepted, and notes what else a user must know when none worked.
+	tried, offered, passed, notes []string
 }
 
-type keyText struct{ key, passphrase string }
-
-type parsedKey struct {
-	signer ssh.Signer
-	err    error
-}
-
-// login reads the keys. It does no I/O.
+// login reads the keys.
 func (c *Conn) login() (*login, error) {
 	s := c.settings
 	l := &login{conn: c}
@@ -44,8 +40,12 @@ func (c *Conn) login() (*login, error) {
 			why, next := explainKey(s, k.err)
 			return nil, c.fault(KeyUnusable, why, next, nil)
 		}
-		l.key = k.signer
+		l.keys = append(l.keys, k.signer)
 	}
+	if why, next := l.addCertificate(s.Certificate); why != "" {
+		return nil, c.fault(KeyUnusable, why, next, nil)
+	}
+	l.readIdentities(c.route.sshAdds)
 	if s.Agent == nil || *s.Agent {
 		l.agent = os.Getenv("SSH_AUTH_SOCK")
 	}
@@ -55,63 +55,89 @@ func (c *Conn) login() (*login, error) {
 	return l, nil
 }
 
-// parse reads a private key once for all hosts: the key derivation of an encrypted one takes a good part of a second.
-func (p *Pool) parse(k keyText) parsedKey {
-	p.mu.Lock()
-	f, ok := p.keys[k]
-	if !ok {
-		f = sync.OnceValue(func() parsedKey {
-			signer, err := ssh.ParsePrivateKey([]byte(k.key))
-			var encrypted *ssh.PassphraseMissingError
-			if errors.As(err, &encrypted) && k.passphrase != "" {
-				signer, err = ssh.ParsePrivateKeyWithPassphrase([]byte(k.key), []byte(k.passphrase))
-			}
-			return parsedKey{signer, err}
-		})
-		p.keys[k] = f
+// addCertificate reads the certificate that the settings have.
+func (l *login) addCertificate(text string) (why, next string) {
+	if text == "" {
+		return "", ""
 	}
-	p.mu.Unlock()
-	return f()
+	cert, err := parseCertificate(text)
+	if err != nil {
+		return "certificate cannot be used (" + err.Error() + ")", "Give the text of the file that ssh-keygen -s made: file(\"~/.ssh/id_ed25519-cert.pub\")"
+	}
+	if len(l.keys) > 0 && !sameKey(l.keys[0].PublicKey(), cert.Key) {
+		return "certificate is for the key " + fingerprint(cert.Key) + ", and private_key is " + fingerprint(l.keys[0].PublicKey()), "Give the certificate that was made for private_key"
+	}
+	l.certify(cert, "certificate")
+	return "", ""
 }
 
-// explainKey says why a private key cannot be used. It quotes nothing of the key.
-func explainKey(s Settings, err error) (why, next string) {
-	var encrypted *ssh.PassphraseMissingError
-	key := strings.TrimSpace(s.PrivateKey)
+// certify takes a certificate that is in force.
+func (l *login) certify(cert *ssh.Certificate, from string) {
+	now := uint64(time.Now().Unix()) //nolint:gosec // after 1970
 	switch {
-	case errors.As(err, &encrypted):
-		return "private_key is encrypted and no passphrase is set", "Set private_key_passphrase, or add the key to an agent"
-	case errors.Is(err, x509.IncorrectPasswordError):
-		return "private_key_passphrase does not decrypt private_key", "Correct the passphrase"
-	case strings.HasPrefix(key, "PuTTY-User-Key-File"):
-		return "private_key is in PuTTY's own form", "Convert it: puttygen KEY.ppk -O private-openssh-new -o KEY"
-	case strings.HasPrefix(key, "ssh-"), strings.HasPrefix(key, "ecdsa-"), strings.HasPrefix(key, "sk-"):
-		return "private_key is a public key", "Give the private one, the file without .pub"
-	case !strings.Contains(key, "BEGIN"):
-		return "private_key is not the text of a private key", "Give the key itself, not its path: file(\"~/.ssh/id_ed25519\")"
+	case cert.ValidBefore != ssh.CertTimeInfinity && now >= cert.ValidBefore:
+		l.notes = append(l.notes, fmt.Sprintf("%s expired at %s", from, time.Unix(int64(cert.ValidBefore), 0).UTC().Format(time.RFC3339))) //nolint:gosec // shown only
+	case now < cert.ValidAfter:
+		l.notes = append(l.notes, fmt.Sprintf("%s is not valid before %s", from, time.Unix(int64(cert.ValidAfter), 0).UTC().Format(time.RFC3339))) //nolint:gosec // shown only
 	default:
-		return "private_key cannot be read (" + strings.TrimPrefix(err.Error(), "ssh: ") + ")", "Give an unchanged private key in OpenSSH's or PEM form"
+		l.certs = append(l.certs, cert)
 	}
+}
+
+// signers are the keys to offer, in order: those that are named, the agent's, those in the usual places; each after its certificates.
+func (l *login) signers(agentKeys []ssh.Signer) []ssh.Signer {
+	var named, others []ssh.Signer
+	for _, s := range agentKeys {
+		wanted := slices.ContainsFunc(l.agentOnly, func(k ssh.PublicKey) bool { return sameKey(k, s.PublicKey()) })
+		switch {
+		case wanted:
+			named = append(named, s)
+		case !l.conn.route.IdentitiesOnly:
+			others = append(others, s)
+		}
+	}
+	for _, k := range l.agentOnly {
+		if !slices.ContainsFunc(named, func(s ssh.Signer) bool { return sameKey(k, s.PublicKey()) }) {
+			l.notes = append(l.notes, "the private half of "+fingerprint(k)+" is encrypted or not there, and the agent does not have it")
+		}
+	}
+	var offer []ssh.Signer
+	have := map[string]bool{}
+	add := func(s ssh.Signer) {
+		if id := string(s.PublicKey().Marshal()); !have[id] {
+			have[id] = true
+			offer = append(offer, s)
+		}
+	}
+	for _, s := range slices.Concat(l.keys, named, others, l.usual) {
+		for _, cert := range l.certs {
+			if !sameKey(cert.Key, s.PublicKey()) {
+				continue
+			}
+			if certified, err := ssh.NewCertSigner(cert, s); err == nil {
+				add(certified)
+			}
+		}
+		add(s)
+	}
+	if len(offer) > signersAtMost {
+		l.notes = append(l.notes, fmt.Sprintf("only the first %d of %d keys were offered", signersAtMost, len(offer)))
+		offer = offer[:signersAtMost]
+	}
+	return offer
 }
 
 // methods are all ways to log in, for one connection: newer sshd locks out a source that fails often. Done ends the conversation with the agent.
 func (l *login) methods(ctx context.Context) (methods []ssh.AuthMethod, done func()) {
 	done = func() {}
-	signers, hangUp := l.agentSigners(ctx)
+	agentKeys, hangUp := l.agentSigners(ctx)
 	if hangUp != nil {
 		done = hangUp
 	}
-	if l.key != nil {
-		signers = append([]ssh.Signer{l.key}, signers...)
-	}
-	if len(signers) > signersAtMost {
-		l.notes = append(l.notes, fmt.Sprintf("only the first %d of %d keys were offered", signersAtMost, len(signers)))
-		signers = signers[:signersAtMost]
-	}
-	if len(signers) > 0 {
+	if signers := l.signers(agentKeys); len(signers) > 0 {
 		methods = append(methods, ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
 			for _, s := range signers {
-				l.tried = append(l.tried, "key "+ssh.FingerprintSHA256(s.PublicKey()))
+				l.tried = append(l.tried, describe(s.PublicKey()))
 			}
 			return signers, nil
 		}))
@@ -128,13 +154,32 @@ func (l *login) methods(ctx context.Context) (methods []ssh.AuthMethod, done fun
 				}
 				l.tried = append(l.tried, "keyboard-interactive")
 				if len(questions) > 1 || echos[0] {
-					l.notes = append(l.notes, "the host also asks "+excerpt(strings.Join(questions, " ")))
+					l.notes = append(l.notes, "the host also asks "+excerpt(strings.Join(questions, " "), l.conn.secrets()...))
 					return nil, errors.New("a question that is not for a password")
 				}
 				return []string{password}, nil
 			}))
 	}
 	return methods, done
+}
+
+// listen notes what the host offers; it is an ssh.ClientAuthCallback that leaves the choice to the library.
+func (l *login) listen(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
+	l.offered, l.passed = c.AllowedMethods, c.PartialSuccessMethods
+	return nil, nil
+}
+
+// describe names a key or certificate that was offered.
+func describe(key ssh.PublicKey) string {
+	cert, ok := concrete(key).(*ssh.Certificate)
+	if !ok {
+		return "key " + ssh.FingerprintSHA256(key)
+	}
+	text := fmt.Sprintf("certificate %q of key %s", cert.KeyId, ssh.FingerprintSHA256(cert.Key))
+	if len(cert.ValidPrincipals) > 0 {
+		text += " for " + strings.Join(cert.ValidPrincipals, ", ")
+	}
+	return text
 }
 
 // agentSigners asks the agent for its keys. An agent that does not answer is a note, not a failure: another way may work.
@@ -168,19 +213,27 @@ func (l *login) agentSigners(ctx context.Context) (signers []ssh.Signer, hangUp 
 	return signers, hangUp
 }
 
-// refused says what was tried in vain.
+// refused says what was tried in vain, and what the host offered.
 func (l *login) refused(banner string, err error) error {
 	c := l.conn
 	why := "the host does not let user " + c.settings.User + " in"
 	next := "Check the user and its authorized_keys, and the sshd log of the host"
+	empty := len(l.tried) == 0 && c.settings.Password == "" && len(l.keys)+len(l.usual)+len(l.agentOnly) == 0
 	switch {
 	case len(l.tried) > 0:
 		why += "; tried: " + strings.Join(l.tried, ", ")
-	case l.key == nil && c.settings.Password == "" && len(l.notes) == 0:
+	case empty && len(l.notes) == 0:
 		why += "; no key, agent or password is there to try"
 		next = "Set private_key or password, or start an agent"
 	default:
 		why += "; none of the ways at hand is one that the host offers"
+	}
+	if len(l.passed) > 0 {
+		why += "; it accepted " + strings.Join(l.passed, ", ") + " and wants more"
+		next = "Set what is missing, where that is a password; a second factor that somebody has to type cannot be given here"
+	}
+	if len(l.offered) > 0 {
+		why += "; it offers: " + strings.Join(l.offered, ", ")
 	}
 	if len(l.notes) > 0 {
 		why += " (" + strings.Join(l.notes, "; ") + ")"

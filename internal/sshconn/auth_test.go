@@ -1,6 +1,7 @@
 package sshconn
 
 import (
+	"crypto/rand"
 	"errors"
 	"net"
 	"os"
@@ -9,9 +10,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
 // startAgent serves an agent with these keys at SSH_AUTH_SOCK.
@@ -19,7 +23,11 @@ func startAgent(t *testing.T, keys ...any) {
 	t.Helper()
 	ring := agent.NewKeyring()
 	for _, k := range keys {
-		if err := ring.Add(agent.AddedKey{PrivateKey: k}); err != nil {
+		added, ok := k.(agent.AddedKey)
+		if !ok {
+			added.PrivateKey = k
+		}
+		if err := ring.Add(added); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -110,7 +118,7 @@ func TestLogin(t *testing.T) {
 		{"PuTTY key", func(_ *testing.T, s *Settings) { s.PrivateKey = "PuTTY-User-Key-File-3: ssh-ed25519\n" }, KeyUnusable, []string{"puttygen"}},
 		{"broken key", func(_ *testing.T, s *Settings) { s.PrivateKey = s.PrivateKey[:120] + s.PrivateKey[130:] }, KeyUnusable, []string{"cannot be read"}},
 		{"wrong key", func(_ *testing.T, s *Settings) { s.PrivateKey = privatePEM(otherKey) },
-			AuthRefused, []string{"user root", ssh.FingerprintSHA256(public(otherKey)), "127.0.0.1"}},
+			AuthRefused, []string{"user root", "it offers: publickey", ssh.FingerprintSHA256(public(otherKey)), "127.0.0.1"}},
 		{"unknown user", func(_ *testing.T, s *Settings) { s.User = "nobody-here" }, AuthRefused, []string{"user nobody-here"}},
 		{"nothing to log in with", func(_ *testing.T, s *Settings) { s.PrivateKey = "" }, AuthRefused, []string{"no key, agent or password"}},
 		{"password that the host does not ask for", func(_ *testing.T, s *Settings) { s.PrivateKey, s.Password = "", "hunter22" },
@@ -159,6 +167,102 @@ func TestLogin(t *testing.T) {
 			fails(t, c, tc.kind, tc.words...)
 		})
 	}
+}
+
+// A user's certificate counts for its own key, from the settings, from a file or in the agent; what is wrong with it is said.
+func TestUserCertificate(t *testing.T) {
+	authority, err := ssh.NewSignerFromKey(otherKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certify := func(key any, kind uint32, principal string, until time.Time) *ssh.Certificate {
+		cert := &ssh.Certificate{Key: public(key), CertType: kind, KeyId: "ops@example", ValidPrincipals: []string{principal}, ValidBefore: uint64(until.Unix())}
+		if err := cert.SignCert(rand.Reader, authority); err != nil {
+			t.Fatal(err)
+		}
+		return cert
+	}
+	text := func(c *ssh.Certificate) string { return string(ssh.MarshalAuthorizedKey(c)) }
+	always := time.Unix(1<<40, 0)
+	good := certify(ecdsaKey, ssh.UserCert, "root", always)
+	ca := filepath.Join(t.TempDir(), "ca.pub")
+	write(t, ca, publicLine(otherKey))
+	s := startSSHD(t, "TrustedUserCAKeys "+ca)
+	on := true
+	for _, tc := range []struct {
+		name   string
+		change func(*testing.T, *Settings)
+		kind   Kind
+		words  []string
+	}{
+		{"in the settings", func(_ *testing.T, s *Settings) { s.Certificate = text(good) }, 0, nil},
+		{"in the settings, of a key in the agent", func(t *testing.T, s *Settings) {
+			startAgent(t, newKey(), ecdsaKey)
+			s.PrivateKey, s.Certificate, s.Agent = "", text(good), &on
+		}, 0, nil},
+		{"in the agent", func(t *testing.T, s *Settings) {
+			startAgent(t, agent.AddedKey{PrivateKey: ecdsaKey, Certificate: good})
+			s.PrivateKey, s.Agent = "", &on
+		}, 0, nil},
+		{"none", func(*testing.T, *Settings) {}, AuthRefused, []string{"key " + ssh.FingerprintSHA256(public(ecdsaKey)), "it offers: publickey"}},
+		{"for another user", func(_ *testing.T, s *Settings) { s.Certificate = text(certify(ecdsaKey, ssh.UserCert, "ops", always)) },
+			AuthRefused, []string{`certificate "ops@example" of key ` + ssh.FingerprintSHA256(public(ecdsaKey)) + " for ops"}},
+		{"expired", func(_ *testing.T, s *Settings) {
+			s.Certificate = text(certify(ecdsaKey, ssh.UserCert, "root", time.Unix(1000, 0)))
+		},
+			AuthRefused, []string{"certificate expired at 1970-01-01T00:16:40Z"}},
+		{"of another key", func(_ *testing.T, s *Settings) { s.Certificate = text(certify(rsaKey, ssh.UserCert, "root", always)) },
+			KeyUnusable, []string{"certificate is for the key " + fingerprint(public(rsaKey)), "private_key is " + fingerprint(public(ecdsaKey))}},
+		{"of a host", func(_ *testing.T, s *Settings) { s.Certificate = text(certify(ecdsaKey, ssh.HostCert, "root", always)) }, KeyUnusable, []string{"a host's certificate"}},
+		{"a public key", func(_ *testing.T, s *Settings) { s.Certificate = publicLine(ecdsaKey) }, KeyUnusable, []string{"without a signature"}},
+		{"a path", func(_ *testing.T, s *Settings) { s.Certificate = "~/.ssh/x-cert.pub" }, KeyUnusable, []string{"not the text of a certificate", "file("}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			set := s.settings()
+			set.PrivateKey = privatePEM(ecdsaKey)
+			tc.change(t, &set)
+			c := conn(t, pool(t, set))
+			if tc.kind == 0 {
+				mustEcho(t, c)
+				return
+			}
+			fails(t, c, tc.kind, tc.words...)
+		})
+	}
+	t.Run("in files", func(t *testing.T) {
+		for name, files := range map[string]map[string]string{
+			"CertificateFile": {"web": privatePEM(ecdsaKey), "my-cert": text(good), "config": "IdentityFile ~/.ssh/web\nCertificateFile ~/.ssh/my-cert\n"},
+			"beside the key":  {"web": privatePEM(ecdsaKey), "web-cert.pub": text(good), "config": "IdentityFile ~/.ssh/web\n"},
+		} {
+			home(t, files)
+			set := s.settings()
+			set.PrivateKey = ""
+			p := NewPool(Config{Hosts: map[string]Settings{"web1": set}, SSHConfig: []string{"~/.ssh/config"}})
+			t.Cleanup(p.Close)
+			if _, err := conn(t, p).Run(t.Context(), echo("x")); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
+// A host that wants two proofs gets both from one login, and one that wants what nobody has is named.
+func TestSecondFactor(t *testing.T) {
+	if err := realAvailable(); err != nil {
+		t.Skipf("NOT TESTED: %v", err)
+	}
+	h, err := sshdtest.Start(sshdtest.Options{
+		Users:      []sshdtest.User{{Name: "ops", Password: "ops-secret", AuthorizedKeys: []string{strings.TrimSpace(publicLine(userKey))}}},
+		SSHDConfig: "AuthenticationMethods publickey,password",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	set := reach(h, "ops")
+	fails(t, conn(t, pool(t, set)), AuthRefused, "it accepted publickey and wants more", "it offers: password")
+	set.Password = "ops-secret"
+	mustEcho(t, conn(t, pool(t, set)))
 }
 
 func TestRefusedLoginIsNotTriedAgainAtOnce(t *testing.T) {

@@ -276,7 +276,7 @@ func TestWaysThroughJumpHosts(t *testing.T) {
 		"jump":   "j@192.0.2.1:2200",
 		"inner":  "ops@10.0.0.1:2200 < o@192.0.2.2:22 < me@192.0.2.3:2222",
 	} {
-		r, err := c.resolve(host)
+		r, err := resolver{Config: c}.resolve(host)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -289,8 +289,8 @@ func TestWaysThroughJumpHosts(t *testing.T) {
 			}
 		}
 	}
-	_, err := c.resolve("ring")
+	_, err := resolver{Config: c}.resolve("ring")
 	wantError(t, Settings{}, err, Misconfigured, "ring through round through ring")
-	_, err = c.resolve("broken")
+	_, err = resolver{Config: c}.resolve("broken")
 	wantError(t, Settings{}, err, Misconfigured, "white space")
 }

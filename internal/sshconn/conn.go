@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,7 @@ type Conn struct {
 	pool     *Pool
 	host     string
 	settings Settings
+	route    *route
 	addr     string
 	// via is the jump host that the way goes through; nil for a host that is dialled directly.
 	via *Conn
@@ -170,6 +172,24 @@ func (c *Conn) forget(l *link) {
 	if c.live == l {
 		c.live = nil
 	}
+}
+
+// connectTimeout limits one try to connect.
+func (c *Conn) connectTimeout() time.Duration {
+	for _, d := range []time.Duration{c.pool.config.ConnectTimeout, c.route.ConnectTimeout} {
+		if d != 0 {
+			return d
+		}
+	}
+	return defaultConnectTimeout
+}
+
+// knownAs is the address that host keys are looked up by, "host:port".
+func (c *Conn) knownAs() string {
+	if alias := c.route.HostKeyAlias; alias != "" {
+		return net.JoinHostPort(alias, "22")
+	}
+	return c.addr
 }
 
 // String names the host for a message.

@@ -29,7 +29,7 @@ func redial(try int) time.Duration {
 // connect makes a connection: the way through the jump hosts, TCP, handshake, login, and the shell. A dial that is refused or dropped, as by sshd's MaxStartups, is
 // tried again within the same connect timeout. The context is for logs alone.
 func (c *Conn) connect(log context.Context) (*link, error) {
-	for try, left := 0, c.pool.config.ConnectTimeout; ; try++ {
+	for try, left := 0, c.connectTimeout(); ; try++ {
 		took, l, err := c.attempt(log, left)
 		var e *Error
 		if err == nil || !errors.As(err, &e) || try >= e.redials {
@@ -114,9 +114,10 @@ func (c *Conn) handshake(ctx context.Context, tcp net.Conn, login *login, keys *
 	methods, agentDone := login.methods(ctx)
 	defer agentDone()
 	var banner string
-	conn, chans, reqs, err := ssh.NewClientConn(tcp, c.addr, &ssh.ClientConfig{
+	conn, chans, reqs, err := ssh.NewClientConn(tcp, c.knownAs(), &ssh.ClientConfig{
 		User:              c.settings.User,
 		Auth:              methods,
+		AuthCallback:      login.listen,
 		HostKeyCallback:   keys.check,
 		HostKeyAlgorithms: keys.algorithms,
 		BannerCallback: func(text string) error {
@@ -196,7 +197,7 @@ func (c *Conn) unreachable(ctx context.Context, stage string, err error) error {
 	case errors.As(err, &forward):
 		why, next, redials, final = c.notForwarded(forward)
 	case timedOut(ctx.Err()) || timedOut(err):
-		if why = "there was no answer within " + c.pool.config.ConnectTimeout.String(); stage != "" {
+		if why = "there was no answer within " + c.connectTimeout().String(); stage != "" {
 			why += " " + stage
 		}
 		next = "Check that the host is up and that no firewall drops the packets, or raise connect_timeout"

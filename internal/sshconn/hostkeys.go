@@ -11,6 +11,7 @@ import (
 
 	skeema "github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
@@ -55,7 +56,7 @@ func (c *Conn) hostKeys() (*hostKeys, error) {
 	// What the files have comes first. The rest follows, so that the key of an unknown or changed host can be named, but no certificates: without an authority in
 	// the files they prove nothing, and would hide the plain key.
 	supported := ssh.SupportedAlgorithms().HostKeys
-	for _, a := range k.known.db.HostKeyAlgorithms(c.addr) {
+	for _, a := range k.known.db.HostKeyAlgorithms(c.knownAs()) {
 		if slices.Contains(supported, a) {
 			k.algorithms = append(k.algorithms, a)
 		}
@@ -144,8 +145,19 @@ func (c *Conn) noAlgorithm(k *hostKeys, err *ssh.AlgorithmNegotiationError) erro
 
 // plainKey is the key itself, also of a certificate.
 func plainKey(key ssh.PublicKey) ssh.PublicKey {
-	if cert, ok := key.(*ssh.Certificate); ok {
+	if cert, ok := concrete(key).(*ssh.Certificate); ok {
 		return cert.Key
+	}
+	return key
+}
+
+// concrete is a key that an agent names as the library's own type.
+func concrete(key ssh.PublicKey) ssh.PublicKey {
+	if _, ok := key.(*agent.Key); !ok {
+		return key
+	}
+	if parsed, err := ssh.ParsePublicKey(key.Marshal()); err == nil {
+		return parsed
 	}
 	return key
 }

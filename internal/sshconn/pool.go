@@ -50,13 +50,12 @@ type Pool struct {
 	hops  map[string]*Conn
 	slots map[string]chan struct{}
 	keys  map[keyText]func() parsedKey
+	// ssh reads ssh_config once.
+	ssh func() (*sshConfig, error)
 }
 
 // NewPool returns a pool without any connection. Close ends it.
 func NewPool(c Config) *Pool {
-	if c.ConnectTimeout == 0 {
-		c.ConnectTimeout = defaultConnectTimeout
-	}
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
@@ -74,12 +73,13 @@ func NewPool(c Config) *Pool {
 		slots:  map[string]chan struct{}{},
 		keys:   map[keyText]func() parsedKey{},
 	}
+	p.ssh = sync.OnceValues(func() (*sshConfig, error) { return readSSHConfig(c.SSHConfig) })
 	p.ctx, p.end = context.WithCancelCause(context.Background())
 	return p
 }
 
-// Conn returns the connection to host, which is a name in Hosts or [user@]address[:port], an IPv6 address in brackets or bare. It does no I/O; the same host is the
-// same Conn. The error is an *Error of kind Misconfigured, or ErrClosed.
+// Conn returns the connection to host, which is a name in Hosts, an alias in ssh_config, or [user@]address[:port], an IPv6 address in brackets or bare. It reads
+// ssh_config, and connects to nothing; the same host is the same Conn. The error is an *Error of kind Misconfigured, or ErrClosed.
 func (p *Pool) Conn(host string) (*Conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,7 +89,11 @@ func (p *Pool) Conn(host string) (*Conn, error) {
 	if c, ok := p.conns[host]; ok {
 		return c, nil
 	}
-	r, err := p.config.resolve(host)
+	config, err := p.ssh()
+	if err != nil {
+		return nil, &Error{Kind: Misconfigured, Host: host, Why: "ssh_config cannot be used: " + err.Error(), Next: sshConfigNext}
+	}
+	r, err := resolver{p.config, config}.resolve(host)
 	if err != nil {
 		return nil, err
 	}
@@ -98,9 +102,12 @@ func (p *Pool) Conn(host string) (*Conn, error) {
 	return c, nil
 }
 
+// sshConfigNext is what to do about files that cannot be used.
+const sshConfigNext = "Take out what is not understood, or name other files in ssh_config_files; [] does without any"
+
 // newConn needs p.mu.
 func (p *Pool) newConn(r *route) *Conn {
-	c := &Conn{pool: p, host: r.name, settings: r.Settings, addr: r.target(), writing: map[string]chan struct{}{}}
+	c := &Conn{pool: p, host: r.name, settings: r.Settings, route: r, addr: r.target(), writing: map[string]chan struct{}{}}
 	if r.via != nil {
 		c.via = p.hop(r.via)
 	}

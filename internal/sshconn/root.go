@@ -131,7 +131,7 @@ func (c *Conn) noRoot(p *process, err error) error {
 func (c *Conn) noShell(p *process, err error) error {
 	why := "the login as " + c.settings.User + " works, but " + shellCommand + " ended without an answer"
 	if errors.Is(err, context.DeadlineExceeded) {
-		why = "the login as " + c.settings.User + " works, but " + shellCommand + " gave no answer within " + c.pool.config.ConnectTimeout.String()
+		why = "the login as " + c.settings.User + " works, but " + shellCommand + " gave no answer within " + c.connectTimeout().String()
 	}
 	if quoted := excerpt(p.said(), c.secrets()...); quoted != "" {
 		why += ", only: " + quoted

@@ -3,6 +3,7 @@ package sshconn
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
@@ -102,7 +103,7 @@ func TestPasswordDoesNotReachAForcedCommandThatQuotesThePrompt(t *testing.T) {
 	set := reach(h, "ops")
 	set.Sudo, set.SudoPassword = &on, "ops-secret"
 	p := pool(t, set)
-	p.config.ConnectTimeout /= 10
+	p.config.ConnectTimeout = 1500 * time.Millisecond
 	fails(t, conn(t, p), NoShell, "not allowed")
 	if heard, _ := h.ReadFile("/tmp/heard"); strings.Contains(heard, "secret") {
 		t.Error("the password was sent to a command that did not ask for it")

@@ -4,9 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/user"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // route is how a host is reached, once every source had its say. It is a value that nothing changes.
@@ -14,13 +17,30 @@ type route struct {
 	// name is the host as whoever asked for it names it.
 	name string
 	Settings
+	sshAdds
 	// via is the jump host that is passed last; nil for a host that is dialled directly.
 	via *route
 }
 
+// sshAdds is what ssh_config adds to the settings of a host.
+type sshAdds struct {
+	// Identities and Certificates are paths of keys and certificates; Usual says that those in their usual places count, since no key is named anywhere.
+	Identities, Certificates []string
+	Usual                    bool
+	// IdentitiesOnly keeps the agent's other keys back.
+	IdentitiesOnly bool
+	// HostKeyAlias is the name to look for in known_hosts, where it is not the address.
+	HostKeyAlias string
+	// ConnectTimeout is the one for this host, where the pool has none.
+	ConnectTimeout time.Duration
+}
+
 // key is the same for routes that lead to the same host in the same way. No secret can be read from it.
 func (r *route) key() string {
-	text, err := json.Marshal(r.Settings)
+	text, err := json.Marshal(struct {
+		Settings
+		SSH sshAdds
+	}{r.Settings, r.sshAdds})
 	if err != nil {
 		panic(err) // strings, numbers and lists of them
 	}
@@ -31,62 +51,165 @@ func (r *route) key() string {
 	return key
 }
 
-// resolve finds how host is reached: a name in Hosts, or [user@]address[:port]. It does no I/O. The error is an *Error of kind Misconfigured.
-func (c Config) resolve(host string) (*route, error) { return c.walk(host, nil, nil) }
+// resolver knows all there is to know of how hosts are reached. It does no I/O.
+type resolver struct {
+	Config
+	// ssh is what the files in SSHConfig say; nil where there are none.
+	ssh *sshConfig
+}
+
+// resolve finds how host is reached: a name in Hosts, an alias of ssh_config, or [user@]address[:port]. What is said nearest to the host counts: in its name, in its
+// entry of Hosts, in Defaults, in ssh_config, in Environment. The error is an *Error of kind Misconfigured.
+func (c resolver) resolve(host string) (*route, error) { return c.walk(host, nil, nil) }
 
 // walk resolves one host and its jump hosts. own is what is said of a jump host where it is named, nil for the host itself; behind are the hosts that it leads to.
-func (c Config) walk(host string, own *Settings, behind []string) (*route, error) {
+func (c resolver) walk(host string, own *Settings, behind []string) (*route, error) {
 	malformed := func(why, next string) error {
 		return &Error{Kind: Misconfigured, Host: strconv.Quote(host), Why: why, Next: next}
 	}
 	if slices.Contains(behind, host) {
 		return nil, malformed("it is a jump host on the way to itself: "+strings.Join(append(behind, host), " through "),
-			"Set bastion = { host = \""+NoBastion+"\" } in the entry of hosts for the host that is dialled directly")
+			"Set bastion = { host = \""+NoBastion+"\" } in the entry of hosts for the host that is dialled directly, or ProxyJump none in ssh_config")
 	}
-	said, named := c.Hosts[host]
-	if !named {
-		var err error
-		if said, err = parseTarget(host); err != nil {
-			return nil, malformed(err.Error(), "A host is a name in the provider's hosts, or [user@]address[:port], with an IPv6 address in brackets where a port follows")
-		}
-	} else if said.Address == "" {
-		said.Address = host
+	said, err := c.said(host, own)
+	if err != nil {
+		return nil, malformed(err.Error(), "A host is a name in the provider's hosts, an alias in ssh_config, or [user@]address[:port], with an IPv6 address in brackets where a port follows")
 	}
-	defaults := c.Defaults
-	if own != nil {
-		if named {
-			said = own.withDefaults(said)
-			said.Address, said.Bastion = c.Hosts[host].Address, c.Hosts[host].Bastion
-		} else {
-			said = said.withDefaults(*own)
-			said.Bastion = nil
-		}
-		if said.Address == "" {
-			said.Address = host
-		}
-		// What holds for the hosts behind it is no way to recognise or pass the jump host itself.
-		defaults.HostKey, defaults.Bastion, defaults.Sudo, defaults.SudoPassword = "", nil, nil, ""
-		said.Sudo, said.SudoPassword = nil, ""
+	alias := strings.TrimSuffix(strings.TrimPrefix(said.Address, "["), "]")
+	config, err := c.ssh.host(alias)
+	if err != nil {
+		return nil, malformed(err.Error(), "Correct that line, or set ssh_config_files = [] to do without ssh_config")
 	}
-	r := &route{name: host, Settings: said.withDefaults(defaults)}
+	r := &route{name: host, Settings: c.merge(said, config, own != nil)}
 	if r.Port == 0 {
 		r.Port = 22
 	}
 	if r.User == "" {
 		r.User = "root"
 	}
-	r.Address = strings.TrimSuffix(strings.TrimPrefix(r.Address, "["), "]")
+	if r.Address = alias; config.hostName != "" {
+		r.Address, err = expandTokens(config.hostName, map[byte]string{'%': "%", 'h': alias})
+	}
+	if err == nil {
+		err = r.expand(config, alias)
+	}
+	if err != nil {
+		return nil, malformed("in what ssh_config says of it, "+err.Error(), "Write it out, or set ssh_config_files = [] to do without ssh_config")
+	}
+	r.Usual = len(c.SSHConfig) > 0 && r.PrivateKey == "" && len(config.identities) == 0
 	if why, next := r.malformed(); why != "" {
 		return nil, malformed(why, next)
 	}
 	bastion := r.Bastion
 	r.Bastion = nil
+	switch {
+	case bastion == nil && config.proxyCommand != "":
+		return nil, malformed(config.proxyCommand+" sets a ProxyCommand for it, and no command is run here to reach a host",
+			"Name the jump host: ProxyJump in ssh_config, or bastion; or set bastion = { host = \""+NoBastion+"\" }")
+	case bastion == nil:
+		bastion = jumps(config.proxyJump)
+	}
 	if bastion == nil || bastion.Host == NoBastion || bastion.Host == host {
 		return r, nil
 	}
-	var err error
 	r.via, err = c.walk(bastion.Host, &bastion.Settings, append(behind, host))
 	return r, err
+}
+
+// said is what is said of host itself: where it is named, and in its entry of Hosts.
+func (c resolver) said(host string, own *Settings) (Settings, error) {
+	entry, named := c.Hosts[host]
+	if named {
+		if entry.Address == "" {
+			entry.Address = host
+		}
+	} else {
+		var err error
+		if entry, err = parseTarget(host); err != nil {
+			return entry, err
+		}
+	}
+	if own == nil {
+		return entry, nil
+	}
+	s := *own
+	if s.Address = entry.Address; !named { // the user and port in the name are nearer than those beside it
+		s = entry.withDefaults(*own)
+	}
+	s = s.withDefaults(entry)
+	s.Sudo, s.SudoPassword = nil, ""
+	return s, nil
+}
+
+// merge fills what is not said of a host. A jump host takes what ssh_config says of it before the defaults, which are for the hosts behind it, and none of what
+// would recognise or pass one of those.
+func (c resolver) merge(said Settings, config sshHost, hop bool) Settings {
+	ssh := Settings{User: config.user, Port: config.port, KnownHosts: config.known}
+	defaults, environment := c.Defaults, c.Environment
+	if !hop {
+		return said.withDefaults(defaults).withDefaults(ssh).withDefaults(environment)
+	}
+	for _, d := range []*Settings{&defaults, &environment} {
+		d.HostKey, d.Bastion, d.Sudo, d.SudoPassword = "", nil, nil, ""
+	}
+	return said.withDefaults(ssh).withDefaults(defaults).withDefaults(environment)
+}
+
+// expand fills the files that ssh_config names.
+func (r *route) expand(config sshHost, alias string) error {
+	home, _ := os.UserHomeDir()
+	name, _ := os.Hostname()
+	me := ""
+	if u, err := user.Current(); err == nil {
+		me = u.Username
+	}
+	short, _, _ := strings.Cut(name, ".")
+	tokens := map[byte]string{'%': "%", 'd': home, 'h': r.Address, 'i': strconv.Itoa(os.Getuid()), 'k': first(config.hostKeyAlias, r.Address), 'L': short, 'l': name,
+		'n': alias, 'p': strconv.Itoa(r.Port), 'r': r.User, 'u': me}
+	r.sshAdds = sshAdds{IdentitiesOnly: config.identitiesOnly, HostKeyAlias: config.hostKeyAlias, ConnectTimeout: config.connectTimeout}
+	fromConfig := slices.Equal(r.KnownHosts, config.known)
+	for _, list := range []struct {
+		to   *[]string
+		from []string
+	}{{&r.Identities, config.identities}, {&r.Certificates, config.certificates}, {&r.KnownHosts, config.known}} {
+		if list.to == &r.KnownHosts && (!fromConfig || len(list.from) == 0) {
+			continue // set elsewhere
+		}
+		*list.to = []string{}
+		for _, value := range list.from {
+			if strings.EqualFold(value, "none") {
+				continue
+			}
+			path, err := expandTokens(value, tokens)
+			if err != nil {
+				return fmt.Errorf("%s: %w", value, err)
+			}
+			*list.to = append(*list.to, path)
+		}
+		if list.to == &r.KnownHosts {
+			*list.to = append(*list.to, systemKnownHosts)
+		}
+	}
+	return nil
+}
+
+// jumps makes a chain of ProxyJump's value: the hosts are passed in the order they stand in.
+func jumps(proxyJump string) *Bastion {
+	var b *Bastion
+	if strings.EqualFold(proxyJump, NoBastion) || proxyJump == "" {
+		return nil
+	}
+	for hop := range strings.SplitSeq(proxyJump, ",") {
+		b = &Bastion{Host: strings.TrimPrefix(strings.TrimSpace(hop), "ssh://"), Settings: Settings{Bastion: b}}
+	}
+	return b
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
 }
 
 // malformed says what is wrong with complete settings, and what to do about it.

@@ -3,10 +3,7 @@ package sshconn
 import (
 	"context"
 	"net"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -20,6 +17,8 @@ type Settings struct {
 	User string
 	// PrivateKey is a private key's text, in a form that ssh.ParsePrivateKey reads, and PrivateKeyPassphrase what it is encrypted with.
 	PrivateKey, PrivateKeyPassphrase string
+	// Certificate is an OpenSSH certificate for the private key, or for a key of the agent: the text of a file such as id_ed25519-cert.pub.
+	Certificate string
 	// Password logs in where no key is accepted.
 	Password string
 	// Agent says whether the agent at SSH_AUTH_SOCK is asked for keys; nil: where that variable is set.
@@ -46,13 +45,19 @@ type Bastion struct {
 // NoBastion is the Host of a Bastion for a host that is dialled directly although the defaults name a jump host.
 const NoBastion = "none"
 
-// Config is what a Pool knows of all hosts. What is said nearest to a host counts: the user and port of [user@]address[:port], the entry in Hosts, Defaults.
+// Config is what a Pool knows of all hosts. What is said nearest to a host counts: the user and port of [user@]address[:port], the entry in Hosts, Defaults, ssh_config,
+// Environment. For a jump host, ssh_config counts before Defaults.
 type Config struct {
 	// Defaults hold for every host; its Address means nothing.
 	Defaults Settings
+	// Environment holds for every host of which nothing else says it.
+	Environment Settings
+	// SSHConfig are files in the form of ssh_config(5), the first of which wins, a missing one is no error. With any, the keys in their usual places (~/.ssh/id_ed25519
+	// and so on) are tried where no key is named. They are read when the first host is asked for.
+	SSHConfig []string
 	// Hosts are the hosts that have a name here.
 	Hosts map[string]Settings
-	// ConnectTimeout limits one try to connect: TCP, handshake, login and the start of the shell; 15 s when zero.
+	// ConnectTimeout limits one try to connect: TCP, handshake, login and the start of the shell; when zero, ssh_config's for the host, else 15 s.
 	ConnectTimeout time.Duration
 	// Timeout limits Conn.Wait; 5 min when zero.
 	Timeout time.Duration
@@ -66,12 +71,6 @@ type Config struct {
 
 // withDefaults returns s with its zero fields taken from d.
 func (s Settings) withDefaults(d Settings) Settings {
-	first := func(a, b string) string {
-		if a != "" {
-			return a
-		}
-		return b
-	}
 	if s.Port == 0 {
 		s.Port = d.Port
 	}
@@ -79,6 +78,7 @@ func (s Settings) withDefaults(d Settings) Settings {
 	if s.PrivateKey == "" {
 		s.PrivateKey, s.PrivateKeyPassphrase = d.PrivateKey, first(s.PrivateKeyPassphrase, d.PrivateKeyPassphrase)
 	}
+	s.Certificate = first(s.Certificate, d.Certificate)
 	s.Password = first(s.Password, d.Password)
 	s.HostKey = first(s.HostKey, d.HostKey)
 	s.SudoPassword = first(s.SudoPassword, d.SudoPassword)
@@ -103,22 +103,17 @@ func (s Settings) target() string { return net.JoinHostPort(s.Address, strconv.I
 // sudo reports whether commands run under sudo.
 func (s Settings) sudo() bool { return s.Sudo != nil && *s.Sudo && s.User != "root" }
 
+const systemKnownHosts = "/etc/ssh/ssh_known_hosts"
+
 // knownHostsFiles are the files to look for the host's key in.
 func (s Settings) knownHostsFiles() []string {
 	files := s.KnownHosts
 	if files == nil {
-		files = []string{"~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts"}
+		files = []string{"~/.ssh/known_hosts", systemKnownHosts}
 	}
 	out := make([]string, 0, len(files))
 	for _, f := range files {
-		if rest, ok := strings.CutPrefix(f, "~/"); ok {
-			home, err := os.UserHomeDir()
-			if err != nil {
-				continue
-			}
-			f = filepath.Join(home, rest)
-		}
-		out = append(out, f)
+		out = append(out, expandHome(f))
 	}
 	return out
 }

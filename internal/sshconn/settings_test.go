@@ -93,7 +93,7 @@ func TestHostEntryTakesTheDefaultsForWhatItLeavesOut(t *testing.T) {
 }
 
 func TestPlainDefaults(t *testing.T) {
-	s, err := Config{}.resolve("web1")
+	s, err := resolver{}.resolve("web1")
 	if err != nil || s.User != "root" || s.Port != 22 || s.sudo() {
 		t.Errorf("got %+v, %v", s, err)
 	}

@@ -36,7 +36,7 @@ func (l *link) sftp(ctx context.Context) (*sftp.Client, error) {
 		if !l.spawn(func() {
 			defer close(l.files.opened)
 			c := l.conn
-			ctx, cancel := context.WithTimeout(l.ctx, c.pool.config.ConnectTimeout)
+			ctx, cancel := context.WithTimeout(l.ctx, c.connectTimeout())
 			defer cancel()
 			var err error
 			if l.files.client, err = l.openSFTP(ctx); err != nil {
