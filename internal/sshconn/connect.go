@@ -29,11 +29,21 @@ func redial(try int) time.Duration {
 // connect makes a connection: the way through the jump hosts, TCP, handshake, login, and the shell. A dial that is refused or dropped, as by sshd's MaxStartups, is
 // tried again within the same connect timeout. The context is for logs alone.
 func (c *Conn) connect(log context.Context) (*link, error) {
+	var otherKeys []string
+	var other error
 	for try, left := 0, c.connectTimeout(); ; try++ {
-		took, l, err := c.attempt(log, left)
+		took, l, err := c.attempt(log, left, otherKeys)
 		var e *Error
-		if err == nil || !errors.As(err, &e) || try >= e.redials {
+		switch {
+		case err == nil || !errors.As(err, &e):
 			return l, err
+		case e.otherKey != "":
+			otherKeys, other, left = append(otherKeys, e.otherKey), err, left-took
+			continue
+		case other != nil && e.Kind == HostKeyChanged:
+			return nil, other // the host has no further key
+		case try-len(otherKeys) >= e.redials:
+			return nil, err
 		}
 		pause := c.pool.pace.redial(try)
 		if left -= took + pause; left <= 0 {
@@ -50,13 +60,14 @@ func (c *Conn) connect(log context.Context) (*link, error) {
 	}
 }
 
-// attempt makes one try that may take so long, the time apart that it waits for others, and says how long it took.
-func (c *Conn) attempt(log context.Context, limit time.Duration) (took time.Duration, l *link, err error) {
+// attempt makes one try that may take so long, the time apart that it waits for others, and says how long it took. Host keys of the types in
+// without are not asked for.
+func (c *Conn) attempt(log context.Context, limit time.Duration, without []string) (took time.Duration, l *link, err error) {
 	login, err := c.login()
 	if err != nil {
 		return 0, nil, err
 	}
-	keys, err := c.hostKeys()
+	keys, err := c.hostKeys(without)
 	if err != nil {
 		return 0, nil, err
 	}

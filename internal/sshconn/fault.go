@@ -55,6 +55,8 @@ type Error struct {
 	final bool
 	// redials is how often the same try to connect may dial again after it.
 	redials int
+	// otherKey is the type of a host key that is not the pinned fingerprint's; the host may have a key of another type that is.
+	otherKey string
 }
 
 // Summary is the same for all errors of a kind, so that they can be grouped.

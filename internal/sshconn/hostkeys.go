@@ -15,11 +15,11 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// hostKeys decides on the key that one host shows: the pinned one, or what the known_hosts files say.
+// hostKeys decides on the key that one host shows: by the pinned one, or by what the known_hosts files say.
 type hostKeys struct {
-	conn   *Conn
-	pinned ssh.PublicKey
-	known  *knownHosts
+	conn  *Conn
+	pin   *pin
+	known *knownHosts
 	// algorithms are those to ask the host for. Left to the library's own order, a known host may show a key of another type, which would look changed.
 	algorithms []string
 
@@ -35,18 +35,16 @@ func (k *hostKeys) outcome() (accepted bool, fault error) {
 	return k.accepted, k.fault
 }
 
-// hostKeys reads the known_hosts files, unless the host's key is pinned.
-func (c *Conn) hostKeys() (*hostKeys, error) {
+// hostKeys reads the known_hosts files, unless the host's key is pinned. The host is not asked for a key of the types in without.
+func (c *Conn) hostKeys(without []string) (*hostKeys, error) {
 	k := &hostKeys{conn: c}
-	if pin := c.settings.HostKey; pin != "" {
+	supported := ssh.SupportedAlgorithms().HostKeys
+	if text := c.settings.HostKey; text != "" {
 		var err error
-		if k.pinned, err = parseHostKey(pin); err != nil {
+		if k.pin, err = parsePin(text); err != nil {
 			return nil, c.fault(Misconfigured, "host_key is not a public key ("+err.Error()+")", hostKeyForm, err)
 		}
-		k.algorithms = []string{k.pinned.Type()}
-		if k.pinned.Type() == ssh.KeyAlgoRSA {
-			k.algorithms = []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
-		}
+		k.algorithms = slices.DeleteFunc(k.pin.algorithms(supported), func(a string) bool { return slices.Contains(without, keyType(a)) })
 		return k, nil
 	}
 	var err error
@@ -55,7 +53,6 @@ func (c *Conn) hostKeys() (*hostKeys, error) {
 	}
 	// What the files have comes first. The rest follows, so that the key of an unknown or changed host can be named, but no certificates: without an authority in
 	// the files they prove nothing, and would hide the plain key.
-	supported := ssh.SupportedAlgorithms().HostKeys
 	for _, a := range k.known.db.HostKeyAlgorithms(c.knownAs()) {
 		if slices.Contains(supported, a) {
 			k.algorithms = append(k.algorithms, a)
@@ -69,19 +66,40 @@ func (c *Conn) hostKeys() (*hostKeys, error) {
 	return k, nil
 }
 
+// keyType is the type of key that an algorithm wants.
+func keyType(algorithm string) string {
+	if algorithm == ssh.KeyAlgoRSASHA512 || algorithm == ssh.KeyAlgoRSASHA256 {
+		return ssh.KeyAlgoRSA
+	}
+	return algorithm
+}
+
 // check is the ssh.HostKeyCallback.
 func (k *hostKeys) check(addr string, remote net.Addr, key ssh.PublicKey) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.pinned != nil {
-		if !bytes.Equal(k.pinned.Marshal(), key.Marshal()) {
-			k.fault = k.changed(key, "host_key is "+fingerprint(k.pinned))
-		}
-	} else if err := k.known.db.HostKeyCallback()(addr, remote, key); err != nil {
-		k.fault = k.explain(addr, key, err)
-	}
+	k.fault = k.judge(addr, remote, key)
 	k.accepted = k.fault == nil
 	return k.fault
+}
+
+func (k *hostKeys) judge(addr string, remote net.Addr, key ssh.PublicKey) error {
+	if k.pin != nil {
+		if err := k.pin.check(addr, remote, key); err != nil {
+			return k.pinFault(key, err)
+		}
+		return nil
+	}
+	checking := k.conn.settings.HostKeyChecking
+	err := k.known.db.HostKeyCallback()(addr, remote, key)
+	if err == nil || checking == Insecure {
+		return nil
+	}
+	var mismatch *knownhosts.KeyError
+	if checking == AcceptNew && errors.As(err, &mismatch) && len(k.plainLines(addr, mismatch.Want)) == 0 {
+		return k.record(addr, remote, key)
+	}
+	return k.explain(addr, key, err)
 }
 
 // explain tells apart why the known_hosts files do not vouch for key.
@@ -116,7 +134,7 @@ func (k *hostKeys) plainLines(addr string, want []knownhosts.KnownKey) (lines []
 	return lines
 }
 
-func (k *hostKeys) changed(key ssh.PublicKey, want string) error {
+func (k *hostKeys) changed(key ssh.PublicKey, want string) *Error {
 	return k.conn.fault(HostKeyChanged, fmt.Sprintf("the host shows %s, but %s", fingerprint(key), want),
 		"Somebody may be listening in. If the host was rebuilt, compare the fingerprint at the host itself and then correct what is known of it", nil)
 }
@@ -134,9 +152,13 @@ func (k *hostKeys) unknown(addr string, key ssh.PublicKey, why string, err error
 
 // noAlgorithm is the fault for a host that shares no algorithm with us; trying again does not mend it.
 func (c *Conn) noAlgorithm(k *hostKeys, err *ssh.AlgorithmNegotiationError) error {
-	if k.pinned != nil && err.What == "host key" {
-		return c.fault(HostKeyChanged, fmt.Sprintf("host_key is %s, and the host has no key of that type, only %s",
-			fingerprint(k.pinned), strings.Join(err.RequestedAlgorithms, ", ")), "If the host was rebuilt, compare the fingerprint at the host itself and correct host_key", err)
+	if k.pin != nil && err.What == "host key" {
+		has := "no key of that type"
+		if k.pin.authority != nil {
+			has = "no certificate"
+		}
+		return c.fault(HostKeyChanged, fmt.Sprintf("host_key is %s, and the host has %s, only %s", k.pin, has, strings.Join(err.RequestedAlgorithms, ", ")),
+			"If the host was rebuilt, compare the fingerprint at the host itself and correct host_key", err)
 	}
 	e := c.fault(Unreachable, "there is no SSH algorithm in common: "+strings.TrimPrefix(err.Error(), "ssh: no common algorithm for "), "Update the host's SSH server", err)
 	e.final = true
@@ -166,15 +188,4 @@ func concrete(key ssh.PublicKey) ssh.PublicKey {
 func fingerprint(key ssh.PublicKey) string {
 	plain := plainKey(key)
 	return plain.Type() + " " + ssh.FingerprintSHA256(plain)
-}
-
-// hostKeyForm is what to do about a malformed host_key.
-const hostKeyForm = "Give it as the host's /etc/ssh/ssh_host_ed25519_key.pub has it: ssh-ed25519 AAAA..."
-
-func parseHostKey(line string) (ssh.PublicKey, error) {
-	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(line))
-	if err == nil && len(rest) > 0 {
-		err = errors.New("more than one line")
-	}
-	return key, err
 }

@@ -3,9 +3,11 @@ package sshconn
 import (
 	"crypto/rand"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,6 +49,12 @@ func TestHostKey(t *testing.T) {
 		{name: "pinned RSA", pinned: publicLine(rsaKey)},
 		{name: "pinned another", pinned: publicLine(otherKey), known: line(hostKey),
 			kind: HostKeyChanged, words: []string{"host_key is ssh-ed25519 " + ssh.FingerprintSHA256(public(otherKey)), ssh.FingerprintSHA256(public(hostKey))}},
+		{name: "pinned fingerprint", pinned: ssh.FingerprintSHA256(public(hostKey)), known: line(otherKey)},
+		{name: "pinned fingerprint of its other key", pinned: ssh.FingerprintSHA256(public(rsaKey))},
+		{name: "pinned fingerprint of neither key", pinned: ssh.FingerprintSHA256(public(otherKey)), known: line(hostKey),
+			kind: HostKeyChanged, words: []string{"host_key is " + ssh.FingerprintSHA256(public(otherKey))}},
+		{name: "pinned authority, and it has no certificate", pinned: "@cert-authority " + publicLine(otherKey),
+			kind: HostKeyChanged, words: []string{"the authority ssh-ed25519 " + ssh.FingerprintSHA256(public(otherKey)), "no certificate"}},
 		{name: "pinned a type that the host lacks", pinned: publicLine(ecdsaKey), kind: HostKeyChanged, words: []string{"no key of that type", "ssh-ed25519"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -105,13 +113,98 @@ func TestHostCertificate(t *testing.T) {
 			set := s.settings()
 			set.HostKey, set.KnownHosts = "", []string{file}
 			c := conn(t, pool(t, set))
+			pinned := set
+			pinned.HostKey = "@cert-authority " + tc.authority
 			if tc.kind == 0 {
 				mustEcho(t, c)
+				mustEcho(t, conn(t, pool(t, pinned)))
 				return
 			}
 			fails(t, c, tc.kind, tc.words...)
+			fails(t, conn(t, pool(t, pinned)), tc.kind, append(tc.words, "host_key is the authority")...)
 		})
 	}
+}
+
+// accept_new records the first key of a host, once, however many meet it at the same time, and holds to it from then on.
+func TestAcceptNew(t *testing.T) {
+	s := startSSHD(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "new", "known_hosts")
+	set := s.settings()
+	set.HostKey, set.HostKeyChecking, set.KnownHosts = "", AcceptNew, []string{file, filepath.Join(dir, "other")}
+	var all sync.WaitGroup
+	for range 8 {
+		p := pool(t, set) // each as a process of its own
+		all.Go(func() { mustEcho(t, conn(t, p)) })
+	}
+	all.Wait()
+	want := knownhosts.Line([]string{s.addr}, public(hostKey)) + "\n"
+	if got, err := os.ReadFile(file); string(got) != want {
+		t.Errorf("recorded %q, %v, want %q", got, err, want)
+	}
+	strict := set
+	strict.HostKeyChecking = Strict
+	mustEcho(t, conn(t, pool(t, strict)))
+
+	write(t, file, "# no newline at the end")
+	mustEcho(t, conn(t, pool(t, set)))
+	if got, _ := os.ReadFile(file); string(got) != "# no newline at the end\n"+want {
+		t.Errorf("recorded %q", got)
+	}
+	for name, tc := range map[string]struct {
+		text string
+		kind Kind
+	}{
+		"changed":                     {knownhosts.Line([]string{s.addr}, public(otherKey)) + "\n", HostKeyChanged},
+		"changed, by a hashed name":   {knownhosts.Line([]string{knownhosts.HashHostname(knownhosts.Normalize(s.addr))}, public(otherKey)) + "\n", HostKeyChanged},
+		"changed to another type":     {knownhosts.Line([]string{s.addr}, public(rsaKey)) + "\n", HostKeyChanged},
+		"revoked":                     {"@revoked * " + publicLine(hostKey), HostKeyRevoked},
+		"changed, in the second file": {"", HostKeyChanged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			write(t, file, tc.text)
+			if tc.text == "" {
+				write(t, filepath.Join(dir, "other"), knownhosts.Line([]string{s.addr}, public(otherKey))+"\n")
+			}
+			fails(t, conn(t, pool(t, set)), tc.kind)
+			if got, _ := os.ReadFile(file); string(got) != tc.text {
+				t.Errorf("the file holds %q", got)
+			}
+		})
+	}
+	t.Run("nowhere to record it", func(t *testing.T) {
+		set := set
+		set.KnownHosts = []string{}
+		fails(t, conn(t, pool(t, set)), Misconfigured, "known_hosts_files")
+		set.KnownHosts = []string{"/dev/full/known_hosts"}
+		fails(t, conn(t, pool(t, set)), HostKeyUnknown, "could not be recorded")
+	})
+}
+
+// What was recorded meanwhile by somebody else counts, also where it is another key.
+func TestAcceptNewLooksAgainUnderItsLock(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "known_hosts")
+	p := pool(t, Settings{Address: "192.0.2.1", KnownHosts: []string{file}, HostKeyChecking: AcceptNew})
+	k, err := conn(t, p).hostKeys(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, knownhosts.Line([]string{"192.0.2.1:22"}, public(otherKey))+"\n")
+	remote := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 22}
+	wantError(t, Settings{}, k.check("192.0.2.1:22", remote, public(hostKey)), HostKeyChanged, file+":1")
+	if err := k.check("192.0.2.1:22", remote, public(otherKey)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInsecureAcceptsEveryKey(t *testing.T) {
+	s := startSSHD(t)
+	set := s.settings()
+	set.HostKey, set.HostKeyChecking, set.KnownHosts = "", Insecure, []string{}
+	mustEcho(t, conn(t, pool(t, set)))
+	set.HostKey = publicLine(otherKey) // what is pinned is checked all the same
+	fails(t, conn(t, pool(t, set)), HostKeyChanged)
 }
 
 // The copies without bad lines are of use only while they are read.

@@ -224,7 +224,7 @@ func (s Settings) malformed() (why, next string) {
 		return "its sudo_password holds a line break, after which it would be a command", "Where it comes from a file, use chomp(file(...))"
 	}
 	if s.HostKey != "" {
-		if _, err := parseHostKey(s.HostKey); err != nil {
+		if _, err := parsePin(s.HostKey); err != nil {
 			return "its host_key is not a public key (" + err.Error() + ")", hostKeyForm
 		}
 	}

@@ -23,8 +23,11 @@ type Settings struct {
 	Password string
 	// Agent says whether the agent at SSH_AUTH_SOCK is asked for keys; nil: where that variable is set.
 	Agent *bool
-	// HostKey is the one key the host may show, "TYPE BASE64"; empty: the known_hosts files say.
+	// HostKey is the one key the host may show, "TYPE BASE64", its fingerprint, "SHA256:BASE64", or the authority whose certificates count, "@cert-authority TYPE
+	// BASE64"; empty: the known_hosts files say.
 	HostKey string
+	// HostKeyChecking says what becomes of a key that no known_hosts file has; Strict when empty.
+	HostKeyChecking HostKeyChecking
 	// KnownHosts are files in the form of known_hosts, a missing one is no error; nil: ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts.
 	KnownHosts []string
 	// Sudo says whether everything runs under sudo; it means nothing where root logs in.
@@ -34,6 +37,19 @@ type Settings struct {
 	// Bastion is the jump host that the host is reached through; nil: none.
 	Bastion *Bastion
 }
+
+// HostKeyChecking is what becomes of a host key that is not pinned.
+type HostKeyChecking string
+
+// The ways to check host keys.
+const (
+	// Strict refuses a key that no known_hosts file has.
+	Strict HostKeyChecking = "strict"
+	// AcceptNew records the first key of a host in the first known_hosts file, and refuses any other from then on.
+	AcceptNew HostKeyChecking = "accept_new"
+	// Insecure accepts every key: whoever is in between reads and changes everything.
+	Insecure HostKeyChecking = "insecure"
+)
 
 // Bastion is a jump host: a host by its name, and how it differs from what is known of that host. Its own Address, Bastion and root settings mean nothing.
 type Bastion struct {
@@ -81,6 +97,7 @@ func (s Settings) withDefaults(d Settings) Settings {
 	s.Certificate = first(s.Certificate, d.Certificate)
 	s.Password = first(s.Password, d.Password)
 	s.HostKey = first(s.HostKey, d.HostKey)
+	s.HostKeyChecking = HostKeyChecking(first(string(s.HostKeyChecking), string(d.HostKeyChecking)))
 	s.SudoPassword = first(s.SudoPassword, d.SudoPassword)
 	if s.Agent == nil {
 		s.Agent = d.Agent

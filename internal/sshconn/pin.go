@@ -1,0 +1,110 @@
+package sshconn
+
+// The host key that the settings name: one key, its fingerprint, or the authority whose certificates count.
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// pin is what host_key says; one of its fields is set.
+type pin struct {
+	key, authority ssh.PublicKey
+	fingerprint    string
+}
+
+// hostKeyForm is what to do about a malformed host_key.
+const hostKeyForm = "Give it as the host's /etc/ssh/ssh_host_ed25519_key.pub has it: ssh-ed25519 AAAA...; or as ssh-keygen -l prints it: SHA256:...; " +
+	"or give an authority: @cert-authority ssh-ed25519 AAAA..."
+
+// parsePin reads host_key.
+func parsePin(text string) (*pin, error) {
+	text = strings.TrimSpace(text)
+	if sum, ok := strings.CutPrefix(text, "SHA256:"); ok {
+		if raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(sum, "=")); err != nil || len(raw) != 32 {
+			return nil, errors.New("it is no SHA256 fingerprint")
+		}
+		return &pin{fingerprint: strings.TrimRight(text, "=")}, nil
+	}
+	line, authority := strings.CutPrefix(text, "@cert-authority ")
+	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(line))
+	if err == nil && len(rest) > 0 {
+		err = errors.New("more than one line")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if authority {
+		return &pin{authority: key}, nil
+	}
+	return &pin{key: key}, nil
+}
+
+// algorithms are those to ask the host for, among those supported.
+func (p *pin) algorithms(supported []string) (ask []string) {
+	switch {
+	case p.key != nil && p.key.Type() == ssh.KeyAlgoRSA:
+		return []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
+	case p.key != nil:
+		return []string{p.key.Type()}
+	}
+	for _, a := range supported {
+		if strings.Contains(a, "-cert-") == (p.authority != nil) {
+			ask = append(ask, a)
+		}
+	}
+	return ask
+}
+
+func (p *pin) String() string {
+	switch {
+	case p.key != nil:
+		return fingerprint(p.key)
+	case p.authority != nil:
+		return "the authority " + fingerprint(p.authority)
+	default:
+		return p.fingerprint
+	}
+}
+
+// check is nil where key is the one, or the authority vouches for it.
+func (p *pin) check(addr string, remote net.Addr, key ssh.PublicKey) error {
+	same := func(a ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), key.Marshal()) }
+	switch {
+	case p.key != nil && same(p.key), p.fingerprint != "" && ssh.FingerprintSHA256(plainKey(key)) == p.fingerprint:
+		return nil
+	case p.authority == nil:
+		return errOtherKey
+	}
+	checker := &ssh.CertChecker{
+		IsHostAuthority: func(authority ssh.PublicKey, _ string) bool {
+			return bytes.Equal(authority.Marshal(), p.authority.Marshal())
+		},
+		HostKeyFallback: func(string, net.Addr, ssh.PublicKey) error { return errOtherKey },
+	}
+	return checker.CheckHostKey(addr, remote, key)
+}
+
+// errOtherKey says that the host's key is another than the pinned one.
+var errOtherKey = errors.New("another host key")
+
+// pinFault says why the pinned key does not fit.
+func (k *hostKeys) pinFault(key ssh.PublicKey, err error) *Error {
+	switch {
+	case k.pin.authority != nil && !errors.Is(err, errOtherKey):
+		return k.conn.fault(HostKeyUnknown, fmt.Sprintf("the certificate that the host shows for %s does not count (%s), and host_key is %s",
+			fingerprint(key), strings.TrimPrefix(err.Error(), "ssh: "), k.pin), "Have the host's key certified by that authority for the name or address that is dialled", err)
+	case k.pin.fingerprint != "":
+		e := k.changed(key, "host_key is "+k.pin.String())
+		e.otherKey = key.Type()
+		return e
+	default:
+		return k.changed(key, "host_key is "+k.pin.String())
+	}
+}
