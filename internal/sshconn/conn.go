@@ -142,7 +142,7 @@ func (c *Conn) dial(d *dialing) {
 	c.refused = nil
 	if err == nil {
 		l.users, l.idleSince, c.live = d.waiters, time.Now(), l
-	} else if e := (*Error)(nil); errors.As(err, &e) && (e.Kind == AuthRefused || e.Kind == SudoRefused) {
+	} else if e := (*Error)(nil); errors.As(err, &e) && (e.Kind == AuthRefused || e.Kind == SudoRefused || e.Kind == DoasRefused) {
 		c.refused, c.refusedAt = err, time.Now()
 	}
 	close(d.done)

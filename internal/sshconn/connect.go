@@ -164,7 +164,7 @@ func (c *Conn) open(ctx, log context.Context, client *ssh.Client, leave func()) 
 		}
 		return nil, c.unreachable(ctx, "while the shell was started", context.Cause(l.ctx))
 	}
-	fields["sudo"] = c.settings.sudo()
+	fields["root by"] = c.settings.root()
 	c.pool.log(log, "SSH connection made", fields)
 	return l, nil
 }

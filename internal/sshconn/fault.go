@@ -30,6 +30,8 @@ const (
 	HostKeyRevoked
 	// SudoRefused: sudo did not give a root shell.
 	SudoRefused
+	// DoasRefused: doas did not.
+	DoasRefused
 	// NoShell: the login works, and no POSIX shell answers.
 	NoShell
 	// Lost: the connection or the caller's context ended after a request was sent and before its reply came, so that its outcome is unknown.
@@ -78,6 +80,8 @@ func (e *Error) Summary() string {
 		return "SSH host key is revoked"
 	case SudoRefused:
 		return "sudo refused"
+	case DoasRefused:
+		return "doas refused"
 	case NoShell:
 		return "no POSIX shell on the host"
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -20,15 +21,17 @@ var (
 // shellCommand is the one shell that a session runs in.
 const shellCommand = "/bin/sh -s"
 
-// command starts a fixed command, as root where sudo is on, and returns when it runs.
+// command starts a fixed command, as root where sudo or doas is on, and returns when it runs.
 //
 // Sudo reads a password from standard input only when it asks. A line sent without being asked for would reach the command, so that a wrapper prints a mark when it
 // is past sudo, and the password leaves only when the prompt, a nonce, ends what sudo said.
 func (l *link) command(ctx context.Context, command string) (*process, error) {
 	s := l.conn.settings
 	switch {
-	case !s.sudo():
+	case s.root() == "":
 		return l.start(func(chn *ssh.Session) error { return chn.Start(command) })
+	case s.root() == "doas":
+		return l.start(func(chn *ssh.Session) error { return chn.Start("env LC_ALL=C doas -n -- " + command) })
 	case s.SudoPassword == "":
 		return l.start(func(chn *ssh.Session) error { return chn.Start("env LC_ALL=C sudo -n -- " + command) })
 	}
@@ -88,24 +91,49 @@ func (l *link) startFailed(ctx context.Context, p *process, err error) error {
 	case over != nil:
 		return over
 	}
-	if l.conn.settings.sudo() {
+	switch l.conn.settings.root() {
+	case "sudo":
 		return l.conn.noRoot(p, err)
+	case "doas":
+		return l.conn.noRootByDoas(p, err)
+	default:
+		return l.conn.noShell(p, err)
 	}
-	return l.conn.noShell(p, err)
+}
+
+// saysAny returns a test whether said has one of some phrases.
+func saysAny(said string) func(phrases ...string) bool {
+	return func(phrases ...string) bool {
+		return slices.ContainsFunc(phrases, func(phrase string) bool { return strings.Contains(said, phrase) })
+	}
+}
+
+// noRootByDoas says why doas did not give a root shell.
+func (c *Conn) noRootByDoas(p *process, err error) error {
+	user, has := c.settings.User, saysAny(p.complained.String())
+	const next = "Add the line 'permit nopass %s as root' to /etc/doas.conf, or log in as root"
+	refused := func(why, next string) error { return c.fault(DoasRefused, why, next, err) }
+	switch {
+	case has("Authentication required", "Authorization required", "a tty is required"):
+		return refused("doas wants a password for user "+user+", and takes none without a terminal", fmt.Sprintf(next, user))
+	case has("Operation not permitted"):
+		return refused("doas.conf does not permit user "+user+" to run /bin/sh as root", fmt.Sprintf(next, user))
+	case has("doas is not enabled"):
+		return refused("doas is not enabled, since there is no /etc/doas.conf", fmt.Sprintf(next, user))
+	case has("doas: command not found", "doas: not found", "doas': No such file", "doas’: No such file", "doas: No such file", "Unknown command: doas"):
+		return refused("there is no doas on the host", "Install doas, set sudo = true instead, or log in as root")
+	case has("doas: "):
+		return refused("it said: "+excerpt(p.said(), c.secrets()...), fmt.Sprintf(next, user))
+	default:
+		return c.noShell(p, err)
+	}
 }
 
 // noRoot says why sudo did not give a root shell.
 func (c *Conn) noRoot(p *process, err error) error {
 	said, user := p.complained.String(), c.settings.User
 	refused := func(why, next string) error { return c.fault(SudoRefused, why, next, err) }
-	has := func(phrases ...string) bool {
-		for _, ph := range phrases {
-			if strings.Contains(said, ph) {
-				return true
-			}
-		}
-		return false
-	}
+	has := saysAny(said)
 	const next = "Log in as root, or as a user whom sudoers allows to run everything"
 	quoted := excerpt(p.said(), c.secrets()...)
 	switch {

@@ -91,6 +91,41 @@ func TestHostWithoutSudo(t *testing.T) {
 	}
 }
 
+// doas gives root without a password or not at all, and what it says is told apart. Files go by SFTP under doas as well.
+func TestDoas(t *testing.T) {
+	h := realHost(t, machineOptions{users: accounts})
+	on := true
+	reachBy := func(user string) Settings {
+		set := reach(h, user)
+		set.Doas = &on
+		return set
+	}
+	fails(t, conn(t, pool(t, reachBy("free"))), DoasRefused, "there is no /etc/doas.conf", "permit nopass free as root")
+	h.WriteFile("/etc/doas.conf", "permit nopass free as root\npermit ops as root\n")
+	set := reachBy("free")
+	c := conn(t, pool(t, set))
+	res, err := c.Run(t.Context(), whoami)
+	if got, _ := res.Get(""); err != nil || strings.TrimSpace(got) != "0" {
+		t.Errorf("runs as user %q, %v", got, err)
+	}
+	if err := c.WriteFile(t.Context(), "/etc/sysctl.d/x.conf", "x\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := h.ReadFile("/etc/sysctl.d/x.conf"); got != "x\n" {
+		t.Errorf("wrote %q", got)
+	}
+	c.mu.Lock()
+	if c.live.files.client == nil {
+		t.Error("no SFTP under doas")
+	}
+	c.mu.Unlock()
+	fails(t, conn(t, pool(t, reachBy("ops"))), DoasRefused, "wants a password for user ops")
+	fails(t, conn(t, pool(t, reachBy("guest"))), DoasRefused, "does not permit user guest")
+	mustEcho(t, conn(t, pool(t, reachBy("root"))))
+	h.Sh("rm $(command -v doas)")
+	fails(t, conn(t, pool(t, set)), DoasRefused, "no doas on the host")
+}
+
 func TestForcedCommandIsNoShell(t *testing.T) {
 	onMachines(t, machineOptions{forceCommand: "echo go away"}, func(t *testing.T, m machine) {
 		fails(t, conn(t, pool(t, reach(m, "root"))), NoShell, "go away")

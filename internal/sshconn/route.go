@@ -137,7 +137,7 @@ func (c resolver) said(host string, own *Settings) (Settings, error) {
 		s = entry.withDefaults(*own)
 	}
 	s = s.withDefaults(entry)
-	s.Sudo, s.SudoPassword = nil, ""
+	s.Sudo, s.Doas, s.SudoPassword = nil, nil, ""
 	return s, nil
 }
 
@@ -150,7 +150,7 @@ func (c resolver) merge(said Settings, config sshHost, hop bool) Settings {
 		return said.withDefaults(defaults).withDefaults(ssh).withDefaults(environment)
 	}
 	for _, d := range []*Settings{&defaults, &environment} {
-		d.HostKey, d.Bastion, d.Sudo, d.SudoPassword = "", nil, nil, ""
+		d.HostKey, d.Bastion, d.Sudo, d.Doas, d.SudoPassword = "", nil, nil, nil, ""
 	}
 	return said.withDefaults(ssh).withDefaults(defaults).withDefaults(environment)
 }
@@ -222,6 +222,9 @@ func (s Settings) malformed() (why, next string) {
 	}
 	if strings.ContainsAny(s.SudoPassword, "\r\n\x00") {
 		return "its sudo_password holds a line break, after which it would be a command", "Where it comes from a file, use chomp(file(...))"
+	}
+	if s.Sudo != nil && s.Doas != nil && *s.Sudo && *s.Doas {
+		return "it has both sudo and doas", "Set one of the two"
 	}
 	if s.HostKey != "" {
 		if _, err := parsePin(s.HostKey); err != nil {

@@ -34,6 +34,9 @@ type Settings struct {
 	Sudo *bool
 	// SudoPassword is the user's password for sudo, where sudo asks for one.
 	SudoPassword string
+	// Doas says whether everything runs under doas, which takes no password here; it means nothing where root logs in. Sudo and Doas are one choice: a source that
+	// makes it leaves nothing to the next.
+	Doas *bool
 	// Bastion is the jump host that the host is reached through; nil: none.
 	Bastion *Bastion
 }
@@ -102,8 +105,8 @@ func (s Settings) withDefaults(d Settings) Settings {
 	if s.Agent == nil {
 		s.Agent = d.Agent
 	}
-	if s.Sudo == nil {
-		s.Sudo = d.Sudo
+	if s.Sudo == nil && s.Doas == nil {
+		s.Sudo, s.Doas = d.Sudo, d.Doas
 	}
 	if s.KnownHosts == nil {
 		s.KnownHosts = d.KnownHosts
@@ -117,8 +120,18 @@ func (s Settings) withDefaults(d Settings) Settings {
 // target is the address to dial.
 func (s Settings) target() string { return net.JoinHostPort(s.Address, strconv.Itoa(s.Port)) }
 
-// sudo reports whether commands run under sudo.
-func (s Settings) sudo() bool { return s.Sudo != nil && *s.Sudo && s.User != "root" }
+// root is the program that makes root of the user, "sudo" or "doas", and empty where everything runs as the user.
+func (s Settings) root() string {
+	switch {
+	case s.User == "root":
+		return ""
+	case s.Sudo != nil && *s.Sudo:
+		return "sudo"
+	case s.Doas != nil && *s.Doas:
+		return "doas"
+	}
+	return ""
+}
 
 const systemKnownHosts = "/etc/ssh/ssh_known_hosts"
 

@@ -10,6 +10,7 @@ import (
 )
 
 func TestHostNames(t *testing.T) {
+	yes := true
 	hosts := map[string]Settings{
 		"db1":         {Address: "10.0.0.7", Port: 2222},
 		"plain":       {},
@@ -20,6 +21,7 @@ func TestHostNames(t *testing.T) {
 		"badkey":      {HostKey: "ssh-ed25519 nonsense"},
 		"twokeys":     {HostKey: publicLine(userKey) + publicLine(otherKey)},
 		"sudoline":    {SudoPassword: "secret\n"},
+		"bothroots":   {Sudo: &yes, Doas: &yes},
 	}
 	for _, tc := range []struct{ host, addr, user, problem string }{
 		{host: "db1", addr: "10.0.0.7:2222", user: "ops"},
@@ -57,6 +59,7 @@ func TestHostNames(t *testing.T) {
 		{host: "badkey", problem: "not a public key"},
 		{host: "twokeys", problem: "more than one line"},
 		{host: "sudoline", problem: "line break"},
+		{host: "bothroots", problem: "both sudo and doas"},
 	} {
 		p := NewPool(Config{Defaults: Settings{User: "ops", Port: 2200, Address: "192.0.2.1"}, Hosts: hosts})
 		c, err := p.Conn(tc.host)
@@ -86,6 +89,9 @@ func TestHostEntryTakesTheDefaultsForWhatItLeavesOut(t *testing.T) {
 	}()) {
 		t.Errorf("all of them: %+v", got)
 	}
+	if got := (Settings{Doas: &yes}).withDefaults(defaults); got.Sudo != nil || !*got.Doas {
+		t.Errorf("doas beside the defaults' sudo: %+v", got)
+	}
 	own := Settings{Address: "a", User: "x", Port: 2, PrivateKey: "k2", Password: "w2", Agent: &no, HostKey: "h2", KnownHosts: []string{}, Sudo: &no, SudoPassword: "s2"}
 	if got := own.withDefaults(defaults); !reflect.DeepEqual(got, own) {
 		t.Errorf("none of them, not even the passphrase of another key: %+v", got)
@@ -94,7 +100,7 @@ func TestHostEntryTakesTheDefaultsForWhatItLeavesOut(t *testing.T) {
 
 func TestPlainDefaults(t *testing.T) {
 	s, err := resolver{}.resolve("web1")
-	if err != nil || s.User != "root" || s.Port != 22 || s.sudo() {
+	if err != nil || s.User != "root" || s.Port != 22 || s.root() != "" {
 		t.Errorf("got %+v, %v", s, err)
 	}
 	home, err := os.UserHomeDir()

@@ -57,11 +57,11 @@ func (l *link) sftp(ctx context.Context) (*sftp.Client, error) {
 	return l.files.client, nil
 }
 
-// openSFTP starts the subsystem, or under sudo the server's program on an exec channel.
+// openSFTP starts the subsystem, or under sudo or doas the server's program on an exec channel.
 func (l *link) openSFTP(ctx context.Context) (*sftp.Client, error) {
 	var p *process
 	var err error
-	if l.conn.settings.sudo() {
+	if l.conn.settings.root() != "" {
 		var res shell.Result
 		if res, err = l.shell.run(ctx, shell.Script{Name: "find sftp-server", Text: sftpServerScript}); err != nil {
 			return nil, err

@@ -9,7 +9,7 @@ import (
 
 // needed are the commands a host is made of and the Debian package of each.
 var needed = [][2]string{
-	{"sshd", "openssh-server"}, {"sudo", "sudo"}, {"ip", "iproute2"}, {"mount", "mount"}, {"modprobe", "kmod"}, {"busybox", "busybox"},
+	{"sshd", "openssh-server"}, {"sudo", "sudo"}, {"doas", "opendoas"}, {"ip", "iproute2"}, {"mount", "mount"}, {"modprobe", "kmod"}, {"busybox", "busybox"},
 	{"chpasswd", "passwd"}, {"nsenter", "util-linux"}, {"setpriv", "util-linux"}, {"pivot_root", "util-linux"}, {"tar", "tar"}, {"sed", "sed"},
 }
 
