@@ -28,9 +28,11 @@ type loginModel struct {
 	Port                 types.Int64  `tfsdk:"port"`
 	PrivateKey           types.String `tfsdk:"private_key"`
 	PrivateKeyPassphrase types.String `tfsdk:"private_key_passphrase"`
+	Certificate          types.String `tfsdk:"certificate"`
 	Password             types.String `tfsdk:"password"`
 	Agent                types.Bool   `tfsdk:"agent"`
 	HostKey              types.String `tfsdk:"host_key"`
+	HostKeyChecking      types.String `tfsdk:"host_key_checking"`
 	KnownHostsFiles      types.List   `tfsdk:"known_hosts_files"`
 }
 
@@ -39,6 +41,7 @@ type connectionModel struct {
 	loginModel
 	Sudo         types.Bool   `tfsdk:"sudo"`
 	SudoPassword types.String `tfsdk:"sudo_password"`
+	Doas         types.Bool   `tfsdk:"doas"`
 	Bastion      types.Object `tfsdk:"bastion"`
 }
 
@@ -60,6 +63,9 @@ type providerModel struct {
 	Host           types.String `tfsdk:"host"`
 	ConnectTimeout types.String `tfsdk:"connect_timeout"`
 	Timeout        types.String `tfsdk:"timeout"`
+	SSHConfigFiles types.List   `tfsdk:"ssh_config_files"`
+	MaxConnections types.Int64  `tfsdk:"max_connections"`
+	Unreachable    types.String `tfsdk:"unreachable"`
 	Hosts          types.Map    `tfsdk:"hosts"`
 }
 
@@ -71,6 +77,8 @@ type configured struct {
 	// unknown says that a setting which every host needs is not known yet, as when the key is made in the same apply; unknownHosts says it of single hosts.
 	unknown      bool
 	unknownHosts map[string]bool
+	// tolerated says that a refresh which failed of err is to keep the state, with a warning.
+	tolerated func(err error) bool
 }
 
 // Configure reads the provider block. It opens no connection.
@@ -80,15 +88,17 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	c := configured{host: m.Host, unknownHosts: map[string]bool{}}
-	c.unknown = m.unknown() || m.ConnectTimeout.IsUnknown() || m.Timeout.IsUnknown() || m.Hosts.IsUnknown()
-	config := sshconn.Config{
-		ConnectTimeout: duration(m.ConnectTimeout),
-		Timeout:        duration(m.Timeout),
-		Hosts:          map[string]sshconn.Settings{},
-		Log:            func(ctx context.Context, msg string, fields map[string]any) { tflog.Debug(ctx, msg, fields) },
+	env := environment{&resp.Diagnostics}
+	if m.Host.IsNull() && env.text("host") != "" {
+		m.Host = types.StringValue(env.text("host"))
 	}
-	config.Defaults = m.settings(ctx, &resp.Diagnostics)
+	c := configured{host: m.Host, unknownHosts: map[string]bool{}, tolerated: func(error) bool { return false }}
+	c.unknown = m.unknown()
+	if first(m.Unreachable.ValueString(), env.oneOf("unreachable", unreachableModes...)) == unreachableWarn {
+		c.tolerated = sshconn.NotReached
+	}
+	config := m.config(ctx, env, &resp.Diagnostics)
+	checked := []sshconn.Settings{config.Defaults, config.Environment}
 	hosts := map[string]types.Object{}
 	if !m.Hosts.IsUnknown() {
 		resp.Diagnostics.Append(m.Hosts.ElementsAs(ctx, &hosts, false)...)
@@ -116,7 +126,9 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 		s := e.settings(ctx, &resp.Diagnostics)
 		s.Address = e.Address.ValueString()
 		config.Hosts[name] = s
+		checked = append(checked, s)
 	}
+	warnInsecure(checked, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -128,13 +140,89 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	resp.ResourceData, resp.DataSourceData = c, c
 }
 
+// config is everything but the hosts.
+func (m providerModel) config(ctx context.Context, env environment, diags *diag.Diagnostics) sshconn.Config {
+	c := sshconn.Config{
+		Defaults:       m.settings(ctx, diags),
+		Environment:    env.settings(),
+		SSHConfig:      fileList(ctx, m.SSHConfigFiles),
+		ConnectTimeout: duration(m.ConnectTimeout),
+		Timeout:        duration(m.Timeout),
+		MaxConnections: int(m.MaxConnections.ValueInt64()),
+		Hosts:          map[string]sshconn.Settings{},
+		Log:            func(ctx context.Context, msg string, fields map[string]any) { tflog.Debug(ctx, msg, fields) },
+	}
+	if c.SSHConfig == nil {
+		c.SSHConfig = env.files("ssh_config_files")
+	}
+	if c.SSHConfig == nil {
+		c.SSHConfig = []string{"~/.ssh/config", "/etc/ssh/ssh_config"}
+	}
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = env.duration("connect_timeout")
+	}
+	if c.Timeout == 0 {
+		c.Timeout = env.duration("timeout")
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = env.number("max_connections", maxMaxConnections)
+	}
+	return c
+}
+
+// settings are the variables for the attributes that a host can have too.
+func (e environment) settings() sshconn.Settings {
+	s := sshconn.Settings{
+		User:                 e.text("user"),
+		Port:                 e.number("port", 65535),
+		PrivateKey:           e.text("private_key"),
+		PrivateKeyPassphrase: e.text("private_key_passphrase"),
+		Certificate:          e.text("certificate"),
+		Password:             e.text("password"),
+		Agent:                e.flag("agent"),
+		HostKey:              e.text("host_key"),
+		HostKeyChecking:      sshconn.HostKeyChecking(e.oneOf("host_key_checking", hostKeyCheckings...)),
+		KnownHosts:           e.files("known_hosts_files"),
+		Sudo:                 e.flag("sudo"),
+		SudoPassword:         e.text("sudo_password"),
+		Doas:                 e.flag("doas"),
+	}
+	if bastion := e.text("bastion"); bastion != "" {
+		s.Bastion = &sshconn.Bastion{Host: bastion}
+	}
+	return s
+}
+
+// warnInsecure warns of settings that let anybody be the host.
+func warnInsecure(settings []sshconn.Settings, diags *diag.Diagnostics) {
+	for _, s := range settings {
+		if s.HostKeyChecking == sshconn.Insecure || s.Bastion != nil && s.Bastion.HostKeyChecking == sshconn.Insecure {
+			diags.AddWarning("SSH host keys are not checked", "host_key_checking is insecure: whoever stands between this machine and a host can read and change all that passes, "+
+				"passwords included. Set host_key, or use accept_new, which records a host's first key and holds to it.")
+			return
+		}
+	}
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func (m providerModel) unknown() bool {
+	return m.connectionModel.unknown() || m.ConnectTimeout.IsUnknown() || m.Timeout.IsUnknown() || m.Hosts.IsUnknown() || unknownList(m.SSHConfigFiles) ||
+		m.MaxConnections.IsUnknown() || m.Unreachable.IsUnknown()
+}
+
 func (m loginModel) unknown() bool {
-	return m.User.IsUnknown() || m.Port.IsUnknown() || m.PrivateKey.IsUnknown() || m.PrivateKeyPassphrase.IsUnknown() || m.Password.IsUnknown() ||
-		m.Agent.IsUnknown() || m.HostKey.IsUnknown() || unknownList(m.KnownHostsFiles)
+	return m.User.IsUnknown() || m.Port.IsUnknown() || m.PrivateKey.IsUnknown() || m.PrivateKeyPassphrase.IsUnknown() || m.Certificate.IsUnknown() ||
+		m.Password.IsUnknown() || m.Agent.IsUnknown() || m.HostKey.IsUnknown() || m.HostKeyChecking.IsUnknown() || unknownList(m.KnownHostsFiles)
 }
 
 func (m connectionModel) unknown() bool {
-	return m.loginModel.unknown() || m.Sudo.IsUnknown() || m.SudoPassword.IsUnknown() || m.Bastion.IsUnknown() ||
+	return m.loginModel.unknown() || m.Sudo.IsUnknown() || m.SudoPassword.IsUnknown() || m.Doas.IsUnknown() || m.Bastion.IsUnknown() ||
 		slices.ContainsFunc(slices.Collect(maps.Values(m.Bastion.Attributes())), unknownValue)
 }
 
@@ -157,8 +245,10 @@ func (m loginModel) settings(ctx context.Context) sshconn.Settings {
 		Port:                 int(m.Port.ValueInt64()),
 		PrivateKey:           m.PrivateKey.ValueString(),
 		PrivateKeyPassphrase: m.PrivateKeyPassphrase.ValueString(),
+		Certificate:          m.Certificate.ValueString(),
 		Password:             m.Password.ValueString(),
 		HostKey:              m.HostKey.ValueString(),
+		HostKeyChecking:      sshconn.HostKeyChecking(m.HostKeyChecking.ValueString()),
 		Agent:                m.Agent.ValueBoolPointer(),
 		KnownHosts:           fileList(ctx, m.KnownHostsFiles),
 	}
@@ -166,7 +256,7 @@ func (m loginModel) settings(ctx context.Context) sshconn.Settings {
 
 func (m connectionModel) settings(ctx context.Context, diags *diag.Diagnostics) sshconn.Settings {
 	s := m.loginModel.settings(ctx)
-	s.Sudo, s.SudoPassword = m.Sudo.ValueBoolPointer(), m.SudoPassword.ValueString()
+	s.Sudo, s.SudoPassword, s.Doas = m.Sudo.ValueBoolPointer(), m.SudoPassword.ValueString(), m.Doas.ValueBoolPointer()
 	if m.Bastion.IsNull() || m.Bastion.IsUnknown() {
 		return s
 	}

@@ -4,9 +4,14 @@ package provider_test
 
 import (
 	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"golang.org/x/crypto/ssh"
 )
 
 // Guards that a resource's host is reached through the provider's jump host, whose own key and login are as its block says, and through that one alone.
@@ -27,4 +32,133 @@ func TestAccBastion(t *testing.T) {
 			return nil
 		}},
 	)
+}
+
+// Guards that a host which only ssh_config and the environment describe is reached, and that the provider block goes before both.
+func TestAccSSHConfigAndEnvironment(t *testing.T) {
+	m := simulated(t)
+	address, port, _ := net.SplitHostPort(m.Addr())
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	t.Setenv("HOST_SSH_CONFIG_FILES", file("config", fmt.Sprintf("Host web9\n HostName %s\n Port %s\n HostKeyAlias the-web\n User nobody-here\n", address, port)))
+	t.Setenv("HOST_KNOWN_HOSTS_FILES", file("known_hosts", "the-web "+m.HostKey()+"\n"))
+	t.Setenv("HOST_PRIVATE_KEY", m.PrivateKey())
+	t.Setenv("HOST_AGENT", "false")
+	t.Setenv("HOST_HOST", "web9")
+	t.Setenv("HOST_USER", "nobody-else")
+	run(t,
+		resource.TestStep{Config: "provider \"host\" {}\n" + swappiness, ExpectError: words("the host does not let user nobody-here in")},
+		resource.TestStep{Config: "provider \"host\" {\n  user = \"root\"\n}\n" + swappiness, ConfigPlanChecks: emptyAfter(),
+			Check: resource.TestCheckResourceAttr("host_sysctl.a", "host", "web9")},
+	)
+	t.Setenv("HOST_PORT", "secret-22")
+	w := newWorkspace(t, required+"provider \"host\" {}\n"+swappiness)
+	out, status := w.try("plan")
+	if status == 0 || !words("The variable HOST_PORT, which counts where nothing else sets port, is not a number from 1 to 65535.").MatchString(out) || strings.Contains(out, "secret-22") {
+		t.Errorf("plan ended with %d:\n%s", status, out)
+	}
+}
+
+// Guards unreachable = "warn": hosts that are not there keep their state with a warning, the others are read, planned and changed, and a change of a host that is
+// not there is an error of apply with the reason. Nothing is dropped from the state.
+func TestAccUnreachableHostsAreWarnedOf(t *testing.T) {
+	alive, dead, changed := simulated(t), simulated(t), simulated(t)
+	_, other := newKey(t, "")
+	known := func(key string) string { return fmt.Sprintf("%q", strings.TrimSpace(key)) }
+	config := func(mode, deadPort, changedKey, value string) string {
+		text := "provider \"host\" {\n  agent = false\n  unreachable = \"" + mode + "\"\n  timeout = \"1s\"\n  hosts = {\n"
+		for name, m := range map[string]machine{"alive": alive, "dead": dead, "changed": changed} {
+			port, key := portOf(m), known(m.HostKey())
+			if name == "dead" && deadPort != "" {
+				port = deadPort
+			}
+			if name == "changed" && changedKey != "" {
+				key = known(changedKey)
+			}
+			text += fmt.Sprintf("    %s = { address = \"127.0.0.1\", port = %s, private_key = %q, host_key = %s }\n", name, port, m.PrivateKey(), key)
+		}
+		text += "  }\n}\n"
+		for _, name := range []string{"alive", "dead", "changed"} {
+			text += fmt.Sprintf("resource \"host_sysctl\" %q {\n  host = %q\n  key = \"vm.swappiness\"\n  value = %q\n}\n", name, name, value)
+		}
+		return required + text
+	}
+	w := newWorkspace(t, config("warn", "", "", "10"))
+	w.run("apply", "-auto-approve")
+	otherKey := string(ssh.MarshalAuthorizedKey(other))
+	w.write("main.tf", config("warn", "1", otherKey, "10"))
+	setting(t, alive, "vm/swappiness", "33")
+	out := w.run("plan")
+	for _, want := range []string{"host not reached, its state is kept", "connection refused", "host_sysctl.alive will be updated", "1 to change"} {
+		if !words(want).MatchString(out) {
+			t.Errorf("the plan does not say %q:\n%s", want, out)
+		}
+	}
+	w.run("apply", "-auto-approve")
+	if got := reading(t, alive, "vm/swappiness"); got != "10" {
+		t.Errorf("vm.swappiness of the host that is there is %s", got)
+	}
+	w.write("main.tf", config("warn", "1", otherKey, "20"))
+	out, status := w.try("apply", "-auto-approve")
+	if status == 0 || !words("Error: host cannot be reached over SSH").MatchString(out) || !words("Error: SSH host key has changed").MatchString(out) {
+		t.Errorf("apply ended with %d:\n%s", status, out)
+	}
+	for m, want := range map[machine]string{alive: "20", dead: "10", changed: "10"} {
+		if got := reading(t, m, "vm/swappiness"); got != want {
+			t.Errorf("vm.swappiness is %s, not %s", got, want)
+		}
+	}
+	w.write("main.tf", config("error", "1", "", "20"))
+	if out, status := w.try("plan"); status == 0 {
+		t.Errorf("plan succeeded without a host:\n%s", out)
+	}
+	if out := w.run("state", "list"); strings.Count(out, "host_sysctl.") != 3 {
+		t.Errorf("the state has %s", out)
+	}
+	w.write("main.tf", config("error", "", "", "20"))
+	w.run("apply", "-auto-approve")
+	for _, m := range []machine{alive, dead, changed} {
+		if got := reading(t, m, "vm/swappiness"); got != "20" {
+			t.Errorf("vm.swappiness is %s at the end", got)
+		}
+	}
+}
+
+// Guards that an import of a host that is not there is an error, whatever unreachable says.
+func TestAccImportOfAnUnreachableHostFails(t *testing.T) {
+	m := simulated(t)
+	w := newWorkspace(t, required+strings.Replace(configWith(m, `unreachable = "warn"`, swappiness), "port = "+portOf(m), "port = 1", 1))
+	if out, status := w.try("import", "host_sysctl.a", "web1/vm.swappiness"); status == 0 {
+		t.Errorf("import ended with %d:\n%s", status, out)
+	}
+}
+
+// Guards that hosts whose keys nobody checks are warned of, and that their key may be recorded instead.
+func TestAccHostKeyChecking(t *testing.T) {
+	m := simulated(t)
+	file := filepath.Join(t.TempDir(), "known_hosts")
+	config := func(checking string) string {
+		return required + fmt.Sprintf("provider \"host\" {\n  host = %q\n  private_key = %q\n  agent = false\n  known_hosts_files = [%q]\n  host_key_checking = %q\n}\n",
+			m.Addr(), m.PrivateKey(), file, checking) + swappiness
+	}
+	w := newWorkspace(t, config("insecure"))
+	if out := w.run("plan"); !words("Warning: SSH host keys are not checked").MatchString(out) {
+		t.Errorf("no warning:\n%s", out)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("insecure recorded a key")
+	}
+	w.write("main.tf", config("accept_new"))
+	w.run("apply", "-auto-approve")
+	if text, err := os.ReadFile(file); err != nil || strings.Count(string(text), "\n") != 1 || !strings.Contains(string(text), m.HostKey()) {
+		t.Errorf("recorded %q, %v", text, err)
+	}
+	w.write("main.tf", config("strict"))
+	w.run("plan", "-detailed-exitcode")
 }

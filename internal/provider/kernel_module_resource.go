@@ -152,7 +152,8 @@ func (r *kernelModuleResource) Read(ctx context.Context, req resource.ReadReques
 	}
 	st, err := h.ReadModule(ctx, m.wanted(ctx))
 	if err != nil {
-		addError(&resp.Diagnostics, err)
+		r.unread(&resp.Diagnostics, err, imported)
+		resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 		return
 	}
 	if imported && !st.Loaded && st.BootSource == nil {

@@ -164,6 +164,7 @@ func sameFiles(t *testing.T, before, after map[string]string) {
 }
 
 func TestMain(m *testing.M) {
+	os.Setenv("HOST_SSH_CONFIG_FILES", "none") // what whoever runs the tests has in ~/.ssh/config is no part of them
 	status := m.Run()
 	if status == 0 {
 		if err := goleak.Find(); err != nil {

@@ -5,10 +5,13 @@ import (
 	"context"
 	"sync"
 
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
@@ -52,17 +55,31 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	attributes := connectionAttributes()
 	attributes["host"] = schema.StringAttribute{
 		Optional:            true,
-		MarkdownDescription: "Host of the resources that name none: a name in `hosts` or `[user@]address[:port]`. When it changes, those resources are replaced.",
+		MarkdownDescription: "Host of the resources that name none: a name in `hosts`, an alias in ssh_config, or `[user@]address[:port]`. When it changes, those resources are replaced.",
 	}
 	attributes["connect_timeout"] = schema.StringAttribute{
 		Optional:            true,
 		Validators:          durationValidators(),
-		MarkdownDescription: "How long one connection may take to be made, authentication included, as in `15s`. Default `15s`.",
+		MarkdownDescription: "How long one connection may take to be made, authentication included, as in `15s`. Default: ssh_config's `ConnectTimeout` for the host, else `15s`.",
 	}
 	attributes["timeout"] = schema.StringAttribute{
 		Optional:            true,
 		Validators:          durationValidators(),
 		MarkdownDescription: "How long to wait, when a resource is created, for a host that does not answer yet because it is booting, as in `5m`. Default `5m`.",
+	}
+	attributes["ssh_config_files"] = schema.ListAttribute{
+		Optional: true, ElementType: types.StringType,
+		MarkdownDescription: "Files in the form of ssh_config, the first of which wins. Default `~/.ssh/config` and `/etc/ssh/ssh_config`; `[]` does without any, and without the keys " +
+			"`~/.ssh/id_rsa`, `id_ecdsa` and `id_ed25519`, which are tried where no key is named.",
+	}
+	attributes["max_connections"] = schema.Int64Attribute{
+		Optional: true, Validators: []validator.Int64{int64validator.Between(1, maxMaxConnections)},
+		MarkdownDescription: "How many hosts may be connected at once; an idle connection ends for one that is needed. Jump hosts do not count. Default `100`.",
+	}
+	attributes["unreachable"] = schema.StringAttribute{
+		Optional: true, Validators: []validator.String{stringvalidator.OneOf(unreachableModes...)},
+		MarkdownDescription: "What a refresh makes of a host that cannot be reached: `error`; or `warn`, which keeps the state of its resources as it was, so that the other hosts can " +
+			"be planned and changed. A change of that host itself is an error in apply. Default `error`.",
 	}
 	host := connectionAttributes()
 	host["address"] = schema.StringAttribute{Optional: true, MarkdownDescription: "Address or DNS name. Default: the entry's name."}
@@ -96,6 +113,10 @@ func connectionAttributes() map[string]schema.Attribute {
 		Optional:            true,
 		MarkdownDescription: "Whether to become root through sudo: without a password unless `sudo_password` is set. Default `false`.",
 	}
+	attributes["doas"] = schema.BoolAttribute{
+		Optional:            true,
+		MarkdownDescription: "Whether to become root through doas, which has to permit it without a password (`permit nopass`). Default `false`.",
+	}
 	attributes["sudo_password"] = schema.StringAttribute{
 		Optional: true, Sensitive: true,
 		MarkdownDescription: "Password for sudo, handed over on its standard input.",
@@ -111,15 +132,33 @@ func loginAttributes() map[string]schema.Attribute {
 		"private_key": schema.StringAttribute{Optional: true, Sensitive: true, MarkdownDescription: "Private key in PEM form, as `file(\"~/.ssh/id_ed25519\")` gives it."},
 		"private_key_passphrase": schema.StringAttribute{Optional: true, Sensitive: true,
 			MarkdownDescription: "Passphrase of `private_key` where that is encrypted."},
+		"certificate": schema.StringAttribute{Optional: true,
+			MarkdownDescription: "OpenSSH certificate of `private_key`, or of a key in the agent, as `file(\"~/.ssh/id_ed25519-cert.pub\")` gives it."},
 		"password": schema.StringAttribute{Optional: true, Sensitive: true, MarkdownDescription: "Password to log in with."},
 		"agent": schema.BoolAttribute{Optional: true,
 			MarkdownDescription: "Whether to use the keys of the SSH agent at `SSH_AUTH_SOCK`. Default: where there is one. The agent is never forwarded."},
 		"host_key": schema.StringAttribute{Optional: true,
-			MarkdownDescription: "The host's public key, as in `ssh-ed25519 AAAA...`. Default: what the known_hosts files say. An unknown host is always refused."},
+			MarkdownDescription: "The host's public key, as in `ssh-ed25519 AAAA...`; or its fingerprint, as in `SHA256:...`; or the authority that certifies it, as in " +
+				"`@cert-authority ssh-ed25519 AAAA...`. Default: what the known_hosts files say."},
+		"host_key_checking": schema.StringAttribute{Optional: true, Validators: []validator.String{stringvalidator.OneOf(hostKeyCheckings...)},
+			MarkdownDescription: "What becomes of a host that no known_hosts file knows, where `host_key` is not set: `strict` refuses it; `accept_new` records its key in the first " +
+				"of `known_hosts_files` and holds to it from then on; `insecure` accepts every key, also a changed one, and warns. Default `strict`."},
 		"known_hosts_files": schema.ListAttribute{Optional: true, ElementType: types.StringType,
 			MarkdownDescription: "Files of known host keys. Default `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`."},
 	}
 }
+
+// The values of attributes that have a few.
+var (
+	hostKeyCheckings = []string{"strict", "accept_new", "insecure"}
+	unreachableModes = []string{"error", unreachableWarn}
+)
+
+const (
+	unreachableWarn = "warn"
+	// maxMaxConnections is far more than a process may have open.
+	maxMaxConnections = 100000
+)
 
 // Resources lists the resources.
 func (p *Provider) Resources(context.Context) []func() resource.Resource {

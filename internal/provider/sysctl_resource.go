@@ -163,7 +163,8 @@ func (r *sysctlResource) Read(ctx context.Context, req resource.ReadRequest, res
 	}
 	st, err := h.ReadSysctl(ctx, m.wanted())
 	if err != nil {
-		addError(&resp.Diagnostics, err)
+		r.unread(&resp.Diagnostics, err, resp.Diagnostics.HasError())
+		resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 		return
 	}
 	m.take(st)

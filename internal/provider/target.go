@@ -100,6 +100,16 @@ func planSource(p host.Promise, err error, unknown types.String, diags *diag.Dia
 	return types.StringValue(*p.Source)
 }
 
+// unread reports at refresh that a host could not be read. With unreachable = "warn" that is a warning where the host was not reached, and the state is kept; an
+// import has none to keep.
+func (t *target) unread(diags *diag.Diagnostics, err error, imported bool) {
+	if imported || !t.tolerated(err) {
+		addError(diags, err)
+		return
+	}
+	diags.AddWarning("host not reached, its state is kept", err.Error()+" What the state says of the host may be out of date. A change of it fails until it can be reached.")
+}
+
 // warnUnread says at refresh that the state was not compared with the host.
 func warnUnread(diags *diag.Diagnostics) {
 	diags.AddWarning("host not read", "The provider's settings for this host are not known before the apply, so drift on it cannot be seen now. "+

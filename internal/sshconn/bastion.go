@@ -15,16 +15,29 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// pass returns the link of the jump host, made where there is none; nil for a host that is dialled directly. Leave ends its use; a second call does nothing.
+// pass takes what a dial needs: a place among the connections, and the link of the jump host, made where there is none; via is nil for a host that is dialled
+// directly. Leave ends the use of both; a second call does nothing.
 func (c *Conn) pass() (via *link, leave func(), err error) {
+	leave = func() {}
+	if !c.hop {
+		if leave, err = c.pool.place(); err != nil {
+			return nil, nil, err
+		}
+	}
 	if c.via == nil {
-		return nil, func() {}, nil
+		return nil, leave, nil
 	}
 	via, err = c.via.use(c.pool.ctx)
+	if err == nil {
+		place := leave
+		return via, sync.OnceFunc(func() {
+			c.via.release(via)
+			place()
+		}), nil
+	}
+	leave()
 	var e *Error
 	switch {
-	case err == nil:
-		return via, sync.OnceFunc(func() { c.via.release(via) }), nil
 	case c.pool.ctx.Err() != nil:
 		return nil, nil, ErrClosed
 	case errors.As(err, &e):

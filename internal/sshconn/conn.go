@@ -130,6 +130,7 @@ func (c *Conn) release(l *link) {
 	defer c.mu.Unlock()
 	l.users--
 	l.idleSince = time.Now()
+	l.yield()
 }
 
 // dial makes the connection that d's waiters wait for.
@@ -142,6 +143,7 @@ func (c *Conn) dial(d *dialing) {
 	c.refused = nil
 	if err == nil {
 		l.users, l.idleSince, c.live = d.waiters, time.Now(), l
+		l.yield()
 	} else if e := (*Error)(nil); errors.As(err, &e) && (e.Kind == AuthRefused || e.Kind == SudoRefused || e.Kind == DoasRefused) {
 		c.refused, c.refusedAt = err, time.Now()
 	}

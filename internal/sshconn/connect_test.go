@@ -139,6 +139,78 @@ func TestAtMostFourHandshakesAtOnceToOneAddress(t *testing.T) {
 	}
 }
 
+// No more hosts are connected at once than may be; who is idle makes room, who is busy is waited for, and a jump host takes no place.
+func TestMaxConnections(t *testing.T) {
+	s, bastion := startSSHD(t), startSSHD(t)
+	const hosts, places = 12, 3
+	p := NewPool(Config{Hosts: map[string]Settings{}, MaxConnections: places})
+	t.Cleanup(p.Close)
+	var mu sync.Mutex
+	now, most := 0, 0
+	p.config.Log = func(_ context.Context, msg string, _ map[string]any) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch msg {
+		case "SSH connection made":
+			now++
+			most = max(most, now)
+		case "SSH connection closed":
+			now--
+		}
+	}
+	set := behind(bastion.settings(), s.settings())
+	var all sync.WaitGroup
+	for i := range hosts {
+		p.config.Hosts[string(rune('a'+i))] = set
+	}
+	for i := range hosts {
+		c, err := p.Conn(string(rune('a' + i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			mustEcho(t, c)
+			mustEcho(t, c)
+		})
+	}
+	all.Wait()
+	mu.Lock()
+	defer mu.Unlock()
+	// The log hears of a jump host's end only, and of that when the pool ends.
+	if most > places {
+		t.Errorf("%d connections at once, want at most %d", most, places)
+	}
+	if n := bastion.count("Accepted publickey"); n != 1 {
+		t.Errorf("%d logins at the jump host, want 1", n)
+	}
+}
+
+func TestBusyConnectionIsNotEndedForAnotherHost(t *testing.T) {
+	s := startSSHD(t)
+	p := pool(t, s.settings(), func(p *Pool) { p.config.Hosts["web2"] = s.settings() })
+	p.places.taken = make(chan struct{}, 1)
+	c := conn(t, p)
+	free := busy(t, c)
+	other, err := p.Conn("web2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan error, 1)
+	go func() {
+		_, err := other.Run(context.Background(), echo("x"))
+		got <- err
+	}()
+	until(t, "the other host waits for a place", func() bool { return p.places.waiting.Load() == 1 })
+	if len(got) > 0 {
+		t.Errorf("the other host was reached: %v", <-got)
+	}
+	free()
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	mustEcho(t, c)
+}
+
 func TestDeadHostHoldsUpNobodyElse(t *testing.T) {
 	s := startSSHD(t)
 	dead := listen(t, stall)

@@ -44,6 +44,12 @@ var ErrLost = errors.New("the reply to a request was lost: its outcome is unknow
 // ErrClosed is returned for a connection whose pool is closed.
 var ErrClosed = errors.New("the SSH connections are closed")
 
+// NotReached reports whether err says that a host was asked in vain: its settings may be right, and another time it may be reached.
+func NotReached(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind != Misconfigured && e.Kind != KeyUnusable
+}
+
 // Error is why a host could not be asked, or why the answer is missing. It never holds a secret.
 type Error struct {
 	Kind Kind

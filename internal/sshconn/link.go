@@ -39,6 +39,7 @@ type link struct {
 // Causes of a link's end.
 var (
 	errIdle     = errors.New("the connection was idle")
+	errRoom     = errors.New("another host needs its place, and max_connections are open")
 	errSilent   = errors.New("the host did not answer three keepalive requests in a row")
 	errHangup   = errors.New("the connection was cut")
 	errShellEnd = errors.New("the host's shell ended")
@@ -75,8 +76,8 @@ func (l *link) supervise() {
 	if l.files.client != nil {
 		_ = l.files.client.Close()
 	}
-	l.leave()
 	l.conn.pool.log(l.log, "SSH connection closed", map[string]any{"host": l.conn.host, "address": l.conn.addr, "why": context.Cause(l.ctx).Error()})
+	l.leave()
 	close(l.over)
 }
 

@@ -12,6 +12,8 @@ const (
 	defaultConnectTimeout = 15 * time.Second
 	defaultTimeout        = 5 * time.Minute
 	defaultIdleTimeout    = 60 * time.Second
+	// defaultMaxConnections leaves room below the 1,024 files that a process may usually open.
+	defaultMaxConnections = 100
 
 	// handshakesAtOnce keeps below the default MaxStartups of sshd (10, from which it drops connections by chance) when a fleet hides behind one address, and spares a
 	// jump host.
@@ -47,9 +49,10 @@ type Pool struct {
 	owned  sync.WaitGroup
 	conns  map[string]*Conn
 	// hops are the connections to jump hosts, one for all the hosts behind it, by what they are made with.
-	hops  map[string]*Conn
-	slots map[string]chan struct{}
-	keys  map[keyText]func() parsedKey
+	hops   map[string]*Conn
+	slots  map[string]chan struct{}
+	keys   map[keyText]func() parsedKey
+	places places
 	// ssh reads ssh_config once.
 	ssh func() (*sshConfig, error)
 }
@@ -62,6 +65,9 @@ func NewPool(c Config) *Pool {
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = defaultIdleTimeout
 	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = defaultMaxConnections
+	}
 	if c.Log == nil {
 		c.Log = func(context.Context, string, map[string]any) {}
 	}
@@ -73,6 +79,7 @@ func NewPool(c Config) *Pool {
 		slots:  map[string]chan struct{}{},
 		keys:   map[keyText]func() parsedKey{},
 	}
+	p.places.taken = make(chan struct{}, c.MaxConnections)
 	p.ssh = sync.OnceValues(func() (*sshConfig, error) { return readSSHConfig(c.SSHConfig) })
 	p.ctx, p.end = context.WithCancelCause(context.Background())
 	return p

@@ -84,6 +84,8 @@ type Config struct {
 	IdleTimeout time.Duration
 	// SFTP has files travel by SFTP where the host offers it, in place of the shell: the same guarantees, in more round trips.
 	SFTP bool
+	// MaxConnections is how many hosts may be connected at once, jump hosts apart; 100 when zero. An idle connection ends for one that is needed.
+	MaxConnections int
 	// Log, where set, is told what happens on the connections. It is never given a secret or the data of a request.
 	Log func(ctx context.Context, msg string, fields map[string]any)
 }

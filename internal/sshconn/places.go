@@ -1,0 +1,68 @@
+package sshconn
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// places are the connections that a pool may have open at once, jump hosts apart: those last as long as the hosts behind them.
+type places struct {
+	taken chan struct{}
+	// waiting are the dials that found none free. While there are any, a connection that nobody uses ends at once.
+	waiting atomic.Int64
+}
+
+// place takes a place, for which an idle connection makes room where none is free; the caller gives it back, and may do so twice.
+func (p *Pool) place() (giveBack func(), err error) {
+	free := sync.OnceFunc(func() { <-p.places.taken })
+	select {
+	case p.places.taken <- struct{}{}:
+		return free, nil
+	default:
+	}
+	p.places.waiting.Add(1)
+	defer p.places.waiting.Add(-1)
+	p.makeRoom()
+	select {
+	case p.places.taken <- struct{}{}:
+		return free, nil
+	case <-p.ctx.Done():
+		return nil, ErrClosed
+	}
+}
+
+// makeRoom ends the connection that was idle longest, if any is.
+func (p *Pool) makeRoom() {
+	p.mu.Lock()
+	conns := make([]*Conn, 0, len(p.conns))
+	for _, c := range p.conns {
+		conns = append(conns, c)
+	}
+	p.mu.Unlock()
+	var idle *link
+	var since time.Time
+	for _, c := range conns {
+		c.mu.Lock()
+		if l := c.live; l != nil && l.users == 0 && (idle == nil || l.idleSince.Before(since)) {
+			idle, since = l, l.idleSince
+		}
+		c.mu.Unlock()
+	}
+	if idle == nil {
+		return
+	}
+	idle.conn.mu.Lock()
+	defer idle.conn.mu.Unlock()
+	idle.yield()
+}
+
+// yield ends a link that nobody uses while somebody waits for its place. It needs conn.mu.
+func (l *link) yield() {
+	if c := l.conn; l.users == 0 && !c.hop && c.pool.places.waiting.Load() > 0 {
+		if c.live == l {
+			c.live = nil
+		}
+		l.end(errRoom)
+	}
+}
