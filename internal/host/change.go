@@ -18,8 +18,11 @@ import (
 //go:embed scripts/set.sh
 var setScript string
 
-// undoTime bounds the undoing of a failed change, which goes on when the caller has given up.
-const undoTime = 20 * time.Second
+// undoTime bounds the undoing of a failed change, which goes on when the caller has given up: then for less, since somebody waits for the end.
+const (
+	undoTime        = 20 * time.Second
+	undoTimeGivenUp = 5 * time.Second
+)
 
 // change is one change of a host while it is made.
 type change struct {
@@ -37,7 +40,11 @@ func (c *change) end(ctx context.Context, err error) error {
 	if err == nil || len(c.undos) == 0 {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	limit := undoTime
+	if ctx.Err() != nil {
+		limit = undoTimeGivenUp
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	failed := &undoError{cause: err}
 	for i := len(c.undos) - 1; i >= 0; i-- {
@@ -109,6 +116,12 @@ func (h *Host) put(ctx context.Context, all []write) ([]written, error) {
 		s.Stdin += w.value + "\n"
 	}
 	r, err := h.conn.Run(ctx, s)
+	if outcomeUnknown(err) && ctx.Err() == nil {
+		if results, done := h.holds(ctx, all); done {
+			return results, nil
+		}
+		r, err = h.conn.Run(ctx, s)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +148,33 @@ func (h *Host) put(ctx context.Context, all []write) ([]written, error) {
 		}
 	}
 	return results, nil
+}
+
+// outcomeUnknown reports whether err says that a request was sent and may have happened.
+func outcomeUnknown(err error) bool {
+	var e interface{ OutcomeUnknown() bool }
+	return errors.As(err, &e) && e.OutcomeUnknown()
+}
+
+// holds asks whether every file holds its value, in the kernel's white space.
+func (h *Host) holds(ctx context.Context, all []write) (results []written, do bool) {
+	s := shell.Script{Name: "values", Text: valuesScript, Repeatable: true}
+	for _, w := range all {
+		s.Args = append(s.Args, w.path)
+	}
+	r, err := h.conn.Run(ctx, s)
+	if err != nil {
+		return nil, false
+	}
+	values := decode(r).Values
+	for _, w := range all {
+		reading, ok := values[w.path]
+		if !ok || reading.Absent || reading.Unread != "" || !slices.Equal(strings.Fields(reading.Text), strings.Fields(w.value)) {
+			return nil, false
+		}
+		results = append(results, written{kept: reading.Text})
+	}
+	return results, true
 }
 
 // files makes the files of a change as they are to be, and those removed go. It returns what the host then is, with these paths: in the same exchange where nothing

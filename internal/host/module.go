@@ -108,7 +108,7 @@ func (h *Host) resolve(ctx context.Context, snap *boot.Snapshot, name string) ([
 	if snap.Has(name) || slices.ContainsFunc(snap.Trees, func(t boot.Tree) bool { return t.Release == snap.Kernel && t.Dep[self[0]] != nil }) {
 		return self, nil
 	}
-	r, err := h.conn.Run(ctx, shell.Script{Name: "resolve", Text: resolveScript, Args: []string{name}})
+	r, err := h.conn.Run(ctx, shell.Script{Name: "resolve", Text: resolveScript, Args: []string{name}, Repeatable: true})
 	if err != nil {
 		return nil, err
 	}
@@ -289,7 +289,7 @@ func (h *Host) parametersExist(ctx context.Context, snap *boot.Snapshot, m Modul
 	if len(hidden) == 0 {
 		return nil
 	}
-	r, err := h.conn.Run(ctx, shell.Script{Name: "parameters", Text: parametersScript, Args: []string{real}})
+	r, err := h.conn.Run(ctx, shell.Script{Name: "parameters", Text: parametersScript, Args: []string{real}, Repeatable: true})
 	if err != nil {
 		return err
 	}

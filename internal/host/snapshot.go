@@ -71,7 +71,7 @@ func (h *Host) extend(ctx context.Context, s *boot.Snapshot, paths []string) (*b
 	if len(missing) == 0 {
 		return s, nil
 	}
-	r, err := h.conn.Run(ctx, shell.Script{Name: "values", Text: valuesScript + allScript, Args: missing})
+	r, err := h.conn.Run(ctx, shell.Script{Name: "values", Text: valuesScript + allScript, Args: missing, Repeatable: true})
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (h *Host) snapshotScript(paths []string) shell.Script {
 	slices.Sort(paths)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := shell.Script{Name: "snapshot", Text: filesScript + bootScript + valuesScript, Merge: mergeSnapshots,
+	s := shell.Script{Name: "snapshot", Text: filesScript + bootScript + valuesScript, Repeatable: true, Merge: mergeSnapshots,
 		Args: []string{treePattern(slices.Concat(kmod.Owners(), h.modules))}}
 	s.Args = append(s.Args, slices.Compact(paths)...)
 	if h.all {

@@ -25,6 +25,8 @@ type Script struct {
 	// Merge, where set, says that this script only reads, and that one run of it may answer for all such scripts of a batch: it makes of two the one that answers for
 	// both. It runs behind the other scripts of the batch.
 	Merge func(a, b Script) Script
+	// Repeatable says that to run it twice is as to run it once, so that it is run again where its reply was lost.
+	Repeatable bool
 }
 
 // File is a file as it is to be, for a script that writes it.

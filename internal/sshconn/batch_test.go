@@ -74,7 +74,8 @@ func TestWriteFilesAndThenRead(t *testing.T) {
 	}
 }
 
-// Guards that the error is that of the file that failed, that the others are whole, and that a connection which ends in between says that they may be there.
+// Guards that the error is that of the file that failed, that the others are whole, and that a connection which ends in between makes no difference: a new one
+// finds out what is there and goes on.
 func TestWriteFilesThatFail(t *testing.T) {
 	h := simulated(t, machineOptions{})
 	p := NewPool(Config{Hosts: map[string]Settings{"web1": reach(h, "root")}})
@@ -91,10 +92,15 @@ func TestWriteFilesThatFail(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		mustEcho(t, c)
 		undo := h.Inject(hosttest.Fault{CutAt: 1, After: after})
-		if _, err := c.WriteFiles(t.Context(), two, listing()); !errors.Is(err, ErrLost) {
+		if _, err := c.WriteFiles(t.Context(), two, listing()); err != nil {
 			t.Errorf("cut, after=%v: %v", after, err)
 		}
+		wantFile(t, h, two[0].Path, two[0].Content)
+		wantFile(t, h, two[1].Path, two[1].Content)
 		undo()
+		if err := c.Remove(t.Context(), two[0].Path, two[1].Path); err != nil {
+			t.Error(err)
+		}
 	}
 	for _, bad := range []shell.File{{Path: "x.conf"}, {Path: dropIn, Content: "a\x00"}} {
 		if _, err := c.WriteFiles(t.Context(), []shell.File{bad}, listing()); !errors.As(err, &file) {

@@ -55,14 +55,25 @@ func (c *Conn) Batches() int { return int(c.batches.Load()) }
 // Run runs s in the host's shell. Requests that arrive while the shell is busy leave together when it is free, in order.
 //
 // Besides an *Error, Run returns ctx's error when ctx ended before s was sent. An error that matches ErrLost means that s was sent and its reply is missing: it may
-// have run. In every other case of an error s did not run.
+// have run. In every other case of an error s did not run. A repeatable script whose reply was lost with the connection is run once more.
 func (c *Conn) Run(ctx context.Context, s shell.Script) (shell.Result, error) {
 	var res shell.Result
-	err := c.with(ctx, func(l *link) (err error) {
-		res, err = l.shell.run(ctx, s)
-		return err
-	})
+	run := func() error {
+		return c.with(ctx, func(l *link) (err error) {
+			res, err = l.shell.run(ctx, s)
+			return err
+		})
+	}
+	err := run()
+	if s.Repeatable && c.settles(ctx, err) {
+		err = run()
+	}
 	return res, err
+}
+
+// settles reports whether err leaves an outcome open that a new connection can settle.
+func (c *Conn) settles(ctx context.Context, err error) bool {
+	return errors.Is(err, ErrLost) && ctx.Err() == nil && c.pool.ctx.Err() == nil
 }
 
 // with runs do on a live connection, and once more on a new one when the first turned out to be dead before do sent anything.

@@ -111,6 +111,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// OutcomeUnknown reports whether the request may have happened.
+func (e *Error) OutcomeUnknown() bool { return e.Kind == Lost }
+
 // Is makes every lost reply match ErrLost.
 func (e *Error) Is(target error) bool { return target == ErrLost && e.Kind == Lost }
 

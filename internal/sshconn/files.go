@@ -18,6 +18,8 @@ var (
 	saveScript string
 	//go:embed scripts/write.sh
 	writeScript string
+	//go:embed scripts/same.sh
+	sameScript string
 	//go:embed scripts/remove.sh
 	removeScript string
 	//go:embed scripts/syncdir.sh
@@ -29,17 +31,49 @@ var (
 // WriteFile puts content into the file name on the host, mode 0644, owned by root where root or sudo is used. It makes a missing directory, 0755. Content is text
 // without NUL; a last line without a newline gets one.
 //
-// Either the old file or the whole new one is there at any time, and when nil is returned the new one outlives a power cut. The error is a *FileError, or as Run's; only
-// one that matches ErrLost leaves open which of the two files is there.
+// Either the old file or the whole new one is there at any time, and when nil is returned the new one outlives a power cut. Where the connection ends so that either may
+// be there, a new one finds out, and writes again only where it is the old one. The error is a *FileError, or as Run's; only one that matches ErrLost leaves open which
+// of the two files is there.
 func (c *Conn) WriteFile(ctx context.Context, name, content string) error {
 	content, err := c.checkFile(name, content)
 	if err != nil {
 		return err
 	}
-	return c.with(ctx, func(l *link) error {
-		w := &writing{link: l, name: name, dir: path.Dir(name), base: path.Base(name), content: content, done: make(chan struct{})}
-		return w.run(ctx)
-	})
+	write := func() error {
+		return c.with(ctx, func(l *link) error {
+			w := &writing{link: l, name: name, dir: path.Dir(name), base: path.Base(name), content: content, done: make(chan struct{})}
+			return w.run(ctx)
+		})
+	}
+	if err = write(); !c.settles(ctx, err) {
+		return err
+	}
+	switch there, lookErr := c.landed(ctx, shell.File{Path: name, Content: content}); {
+	case lookErr != nil:
+		return err // still open
+	case !there:
+		return write()
+	}
+	return nil
+}
+
+// landed says, after a lost reply, whether every file holds its content, and makes sure that those which do outlive a power cut.
+func (c *Conn) landed(ctx context.Context, files ...shell.File) (bool, error) {
+	for _, f := range files {
+		dir, base := path.Dir(f.Path), path.Base(f.Path)
+		look, err := c.Run(ctx, shell.Script{Name: "look at " + f.Path, Text: sameScript, Args: []string{dir, base}, Stdin: f.Content, Repeatable: true})
+		if err != nil || look.Status != 0 {
+			return false, err
+		}
+		// What was renamed was made durable before; its name may not be yet.
+		err = c.with(ctx, func(l *link) error {
+			return l.fileScript(ctx, "write", f.Path, shell.Script{Name: "sync " + dir, Text: saveScript + syncDirScript, Args: []string{dir}})
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // WriteFiles does for each file what WriteFile does, and runs then behind the last of them: all in one exchange, unless files go by SFTP. The error is that of the first
@@ -53,30 +87,42 @@ func (c *Conn) WriteFiles(ctx context.Context, files []shell.File, then shell.Sc
 		}
 		return c.Run(ctx, then)
 	}
+	files = slices.Clone(files)
 	var scripts []shell.Script
 	var names []string
-	for _, f := range files {
-		content, err := c.checkFile(f.Path, f.Content)
-		if err != nil {
+	for i, f := range files {
+		if files[i].Content, err = c.checkFile(f.Path, f.Content); err != nil {
 			return res, err
 		}
-		scripts, names = append(scripts, writeFileScript(f.Path, content)), append(names, f.Path)
+		scripts, names = append(scripts, writeFileScript(f.Path, files[i].Content)), append(names, f.Path)
 	}
-	err = c.with(ctx, func(l *link) error {
-		release, err := c.turns(ctx, names)
-		if err != nil {
-			return err
-		}
-		defer release()
-		results, errs := l.shell.runAll(ctx, append(scripts, then)...)
-		for i, f := range files {
-			if err := l.fileError("write", f.Path, results[i], errs[i]); err != nil {
+	write := func() error {
+		return c.with(ctx, func(l *link) error {
+			release, err := c.turns(ctx, names)
+			if err != nil {
 				return err
 			}
-		}
-		res = results[len(files)]
-		return errs[len(files)]
-	})
+			defer release()
+			results, errs := l.shell.runAll(ctx, append(scripts, then)...)
+			for i, f := range files {
+				if err := l.fileError("write", f.Path, results[i], errs[i]); err != nil {
+					return err
+				}
+			}
+			res = results[len(files)]
+			return errs[len(files)]
+		})
+	}
+	if err = write(); !c.settles(ctx, err) {
+		return res, err
+	}
+	switch there, lookErr := c.landed(ctx, files...); {
+	case lookErr != nil:
+		return res, err // still open
+	case there:
+		return c.Run(ctx, then)
+	}
+	err = write()
 	return res, err
 }
 
@@ -107,20 +153,27 @@ func (c *Conn) Remove(ctx context.Context, names ...string) error {
 		}
 		scripts = append(scripts, shell.Script{Name: "remove " + name, Text: saveScript + removeScript, Args: []string{path.Dir(name), path.Base(name)}})
 	}
-	return c.with(ctx, func(l *link) error {
-		release, err := c.turns(ctx, names)
-		if err != nil {
-			return err
-		}
-		defer release()
-		results, errs := l.shell.runAll(ctx, scripts...)
-		for i, name := range names {
-			if err := l.fileError("remove", name, results[i], errs[i]); err != nil {
+	remove := func() error {
+		return c.with(ctx, func(l *link) error {
+			release, err := c.turns(ctx, names)
+			if err != nil {
 				return err
 			}
-		}
-		return nil
-	})
+			defer release()
+			results, errs := l.shell.runAll(ctx, scripts...)
+			for i, name := range names {
+				if err := l.fileError("remove", name, results[i], errs[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err := remove()
+	if c.settles(ctx, err) {
+		err = remove() // it looks before it acts
+	}
+	return err
 }
 
 func (c *Conn) checkPath(op, name string) error {

@@ -167,6 +167,22 @@ func TestRequestIsLostWhenTheConnectionEndsAfterItWasSent(t *testing.T) {
 	mustEcho(t, c)
 }
 
+// What may be run twice is run again, once, when its reply was lost.
+func TestRepeatableScriptIsRunAgain(t *testing.T) {
+	s := startSSHD(t)
+	c := conn(t, pool(t, s.settings()))
+	once := filepath.Join(t.TempDir(), "once")
+	end := shell.Script{Name: "end", Text: `[ -e "$1" ] || { : >"$1"; kill -9 "$PPID"; }; echo there`, Args: []string{once}, Repeatable: true}
+	res, err := c.Run(t.Context(), end)
+	if body, _ := res.Get(""); err != nil || strings.TrimSpace(body) != "there" {
+		t.Errorf("got %q, %v", body, err)
+	}
+	always := shell.Script{Name: "end", Text: `kill -9 "$PPID"`, Repeatable: true}
+	if _, err := c.Run(t.Context(), always); !errors.Is(err, ErrLost) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestShellThatEndsIsReplaced(t *testing.T) {
 	s := startSSHD(t)
 	c := conn(t, pool(t, s.settings()))
