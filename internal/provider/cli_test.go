@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -100,6 +101,57 @@ func TestAccModuleReferenceOrdersThePlan(t *testing.T) {
 	w.run("plan", "-destroy", "-out=destroy.plan")
 	edge(graph("destroy.plan"), "[root] host_kernel_module.conntrack (destroy)", "[root] host_sysctl.be_liberal (destroy)")
 	w.run("apply", "destroy.plan")
+}
+
+// Guards that Ctrl-C ends an apply though the host stopped answering, at its first request or in mid-change, and that the drop-in is then whole or not there.
+func TestAccInterruptEndsAnApply(t *testing.T) {
+	for _, exchanges := range []int{0, 4, 7} {
+		t.Run(fmt.Sprintf("after %d exchanges", exchanges), func(t *testing.T) {
+			m, err := hosttest.Start(hosttest.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { closeAll(t, m) }) // what waits in it ends with it
+			w := newWorkspace(t, required+config(m, swappiness))
+			w.run("plan", "-out=a.plan")
+			start := m.Exchanges()
+			ctx, interrupt := context.WithCancel(context.Background())
+			defer interrupt()
+			var out bytes.Buffer
+			ended := make(chan error, 1)
+			undo := func() {}
+			if exchanges == 0 {
+				undo = m.Inject(hosttest.Fault{Latency: time.Hour})
+			}
+			go func() {
+				_, err := w.cli.Run(ctx, w.dir, &out, "apply", "a.plan")
+				ended <- err
+			}()
+			eventually(t, "the apply is under way", func() bool { return m.Exchanges() > start+exchanges || len(ended) > 0 })
+			if exchanges > 0 {
+				undo = m.Inject(hosttest.Fault{Latency: time.Hour})
+			}
+			interrupt()
+			select {
+			case <-ended:
+			case <-time.After(time.Minute):
+				t.Fatal("the apply did not end")
+			}
+			undo()
+			if text, there := m.ReadFile("/etc/sysctl.d/90-terraform-vm.swappiness.conf"); there && !strings.Contains(text, "vm.swappiness = 10\n") {
+				t.Errorf("the drop-in holds %q\n%s", text, out.String())
+			}
+			w.run("apply", "-auto-approve")
+			for _, name := range m.List("/etc/sysctl.d") {
+				if strings.Contains(name, "terraform-tmp") {
+					t.Errorf("left: %s", name)
+				}
+			}
+			if got := reading(t, m, "vm/swappiness"); got != "10" {
+				t.Errorf("vm.swappiness is %s", got)
+			}
+		})
+	}
 }
 
 // Guards that no secret reaches the state, the plan or a log at its most talkative, also not by way of an error, and that nothing is left of a run: no

@@ -78,9 +78,11 @@ func (c *CLI) With(env ...string) *CLI {
 	return &CLI{Path: c.Path, env: append(append([]string{}, c.env...), env...)}
 }
 
-// Run runs the CLI in dir and returns its exit status; err is for a program that could not be run at all.
+// Run runs the CLI in dir and returns its exit status; err is for a program that could not be run at all. When ctx ends, the CLI is interrupted, as by Ctrl-C, and
+// waited for.
 func (c *CLI) Run(ctx context.Context, dir string, out io.Writer, args ...string) (status int, err error) {
 	cmd := exec.CommandContext(ctx, c.Path, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, c.env, out, out
 	err = cmd.Run()
 	var exit *exec.ExitError
