@@ -261,6 +261,29 @@ func simTree(t *testing.T, h *Host, dir string) (all []string) {
 }
 
 // Guards that nothing which is not simulated passes quietly: it fails, and the host says what it was.
+// A connection may end anywhere in what is sent: no shell runs a part of it, least of all with a part of its data.
+func TestAPartOfAScriptRunsNothing(t *testing.T) {
+	for name, argv := range realShells() {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "x.conf")
+			for _, stdin := range []string{"", "first = 1\nsecond = 2\n"} {
+				text, err := shell.Encode(nonce, shell.Script{Text: `cat >"$1"`, Args: []string{file}, Stdin: stdin})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for n := range len(strings.TrimSpace(text)) {
+					cmd := exec.Command(argv[0], argv[1:]...)
+					cmd.Stdin = strings.NewReader(shell.Prologue(nonce) + text[:n])
+					_ = cmd.Run() // it fails of the syntax
+					if got, err := os.ReadFile(file); err == nil {
+						t.Fatalf("of %q it wrote %q", text[:n], got)
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestWhatIsNotSimulatedIsLoud(t *testing.T) {
 	for _, c := range []struct{ script, unknown string }{
 		{"reboot", "reboot"},

@@ -72,10 +72,11 @@ func Prologue(nonce string) string {
 // Ready is the line that says a session has read its Prologue.
 func Ready(nonce string) []byte { return []byte("\n\x1e" + nonce + " ready\n") }
 
-// Encode is the text that runs s in a session with this nonce.
+// Encode is the text that runs s in a session with this nonce. A shell that is sent only a part of it, because the connection ends, runs nothing: it takes the end of
+// its input for the end of a here-document, but not for the brace that closes the whole.
 func Encode(nonce string, s Script) (string, error) {
 	var b strings.Builder
-	b.WriteString("(\nset --")
+	b.WriteString("{\n(\nset --")
 	for _, a := range s.Args {
 		if strings.IndexByte(a, 0) >= 0 {
 			return "", ErrNUL
@@ -99,7 +100,7 @@ func Encode(nonce string, s Script) (string, error) {
 		}
 		b.WriteString(nonce + "\n")
 	}
-	b.WriteString(`printf '\n\036%s = %s\n' "$N" "$?"` + "\n")
+	b.WriteString(`printf '\n\036%s = %s\n' "$N" "$?"` + "\n}\n")
 	return b.String(), nil
 }
 

@@ -40,6 +40,23 @@ func TestHostThatCannotBeReached(t *testing.T) {
 	}
 }
 
+// A real server that says its name and then nothing more is given up in time, and waited for by nobody else.
+func TestServerThatStallsAfterTheBanner(t *testing.T) {
+	s := startSSHD(t)
+	w := startWire(t, s.addr)
+	w.hushAt = len("SSH-2.0-OpenSSH")
+	p := pool(t, w.settings(s.settings()), func(p *Pool) {
+		p.config.ConnectTimeout = time.Second
+		p.config.Hosts["web2"] = s.settings()
+	})
+	fails(t, conn(t, p), Unreachable, "no answer within 1s during the SSH handshake")
+	other, err := p.Conn("web2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustEcho(t, other)
+}
+
 func TestDialOutlivesTheCallerWhoBeganIt(t *testing.T) {
 	s := startSSHD(t)
 	w := startWire(t, s.addr)

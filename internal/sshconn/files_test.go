@@ -250,3 +250,41 @@ func TestBusyBoxHost(t *testing.T) {
 	h := realHost(t, machineOptions{users: accounts, noSFTP: true, busybox: true})
 	files(t, h, conn(t, pool(t, reach(h, "root"))))
 }
+
+// A server that closes in mid-transfer leaves the old file; where it closes once, the write begins anew and comes to its end.
+func TestConnectionThatIsClosedInMidTransfer(t *testing.T) {
+	bySFTP, byShell := startSSHD(t), startSSHD(t, "Subsystem sftp /bin/false")
+	content := strings.Repeat("net.ipv4.ip_forward = 1\n", 100_000)
+	for _, sent := range []int{10_000, 300_000, len(content) - 1} {
+		for way, s := range map[string]*sshd{"SFTP": bySFTP, "shell": byShell} {
+			t.Run(fmt.Sprintf("after %d bytes by %s", sent, way), func(t *testing.T) {
+				w := startWire(t, s.addr)
+				c := conn(t, pool(t, w.settings(s.settings())))
+				file := filepath.Join(t.TempDir(), "x.conf")
+				write(t, file, "old\n")
+				w.cutAt, w.cuts = sent, 100
+				if err := c.WriteFile(t.Context(), file, content); err == nil {
+					t.Error("it was written over connections that are always cut")
+				}
+				if got, err := os.ReadFile(file); string(got) != "old\n" {
+					t.Errorf("the file holds %d bytes, %v", len(got), err)
+				}
+				w.mu.Lock()
+				w.cuts = 1
+				w.mu.Unlock()
+				if err := c.WriteFile(t.Context(), file, content); err != nil {
+					t.Error(err)
+				}
+				if got, err := os.ReadFile(file); string(got) != content {
+					t.Errorf("the file holds %d bytes, %v", len(got), err)
+				}
+				if w.cuts != 0 {
+					t.Error("nothing was cut")
+				}
+				if left, _ := filepath.Glob(filepath.Join(filepath.Dir(file), ".*")); len(left) > 0 {
+					t.Errorf("left: %v", left)
+				}
+			})
+		}
+	}
+}

@@ -13,8 +13,10 @@ type wire struct {
 	mu   sync.Mutex
 	// isDark stops everything from passing.
 	isDark chan struct{}
-	conns  []net.Conn
-	ended  chan struct{}
+	// cutAt closes a connection when the client has sent so many bytes, on so many connections; hushAt keeps back all that the server says after so many.
+	cutAt, cuts, hushAt int
+	conns               []net.Conn
+	ended               chan struct{}
 }
 
 func startWire(t *testing.T, to string) *wire {
@@ -39,8 +41,8 @@ func startWire(t *testing.T, to string) *wire {
 			w.mu.Lock()
 			w.conns = append(w.conns, near, far)
 			w.mu.Unlock()
-			all.Go(func() { w.pass(near, far) })
-			all.Go(func() { w.pass(far, near) })
+			all.Go(func() { w.pass(near, far, w.hush) })
+			all.Go(func() { w.pass(far, near, w.cut) })
 		}
 	})
 	t.Cleanup(func() {
@@ -56,11 +58,38 @@ func startWire(t *testing.T, to string) *wire {
 	return w
 }
 
-func (w *wire) pass(to, from net.Conn) {
+// hush waits where the server has said enough.
+func (w *wire) hush(said int) bool {
+	w.mu.Lock()
+	enough := w.hushAt > 0 && said > w.hushAt
+	w.mu.Unlock()
+	if enough {
+		<-w.ended
+	}
+	return enough
+}
+
+// cut says whether the client has sent enough.
+func (w *wire) cut(sent int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cutAt == 0 || sent < w.cutAt || w.cuts == 0 {
+		return false
+	}
+	w.cuts--
+	return true
+}
+
+func (w *wire) pass(to, from net.Conn, enough func(passed int) bool) {
 	defer to.Close()
 	buf := make([]byte, 64<<10)
+	passed := 0
 	for {
 		n, err := from.Read(buf)
+		if passed += n; enough(passed) {
+			from.Close()
+			return
+		}
 		select {
 		case <-w.isDark:
 			<-w.ended
