@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
 // commandLine is what the kernel command line says of sysctls and modules (kernel-parameters.txt, kernel-command-line(7), modprobe.d(5)).
@@ -15,7 +16,11 @@ type commandLine struct {
 	load []string
 	// deny are the modules of modprobe.blacklist=, which counts like a blacklist line; refuse those of module_blacklist=, which the kernel takes from nobody.
 	deny, refuse map[string]bool
+	// noModules says that sysctl.kernel.modules_disabled makes the kernel refuse all modules before init starts.
+	noModules bool
 }
+
+const noModules = "sysctl.kernel.modules_disabled on the kernel command line makes the kernel refuse every module."
 
 // kernelAliases are parameters older than sysctl.KEY= (fs/proc/proc_sysctl.c).
 var kernelAliases = map[string]string{
@@ -48,6 +53,9 @@ func parseCommandLine(text string) commandLine {
 				}
 			}
 		}
+	}
+	if k, ok := keyAt("kernel/modules_disabled"); ok {
+		c.noModules = sysctl.OneWay(k, c.sysctls["kernel/modules_disabled"])
 	}
 	return c
 }

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
@@ -70,7 +71,14 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 	if module, ok := p.owner(k); ok {
 		o.Notes = append(o.Notes, p.Module(module).Notes...)
 	}
-	if r, source, detail := p.refused(k, o.Value); r != "" {
+	if notNumbers(k, p.s.Values[k.Path()].Text, o.Value) {
+		o.Notes = slices.DeleteFunc(o.Notes, func(n Note) bool { return n.Reason == UnitFails })
+		if d.option.Ignore {
+			return fail(Unset, "", o.Source+" sets it to what is no number, which the kernel refuses.")
+		}
+		return fail(UnitFails, "", noNumber)
+	}
+	if r, source, detail := p.refused(k, d.option, o.Value); r != "" {
 		return fail(r, source, detail)
 	}
 	if r, detail := p.byAnotherInit(k, d, o); r != "" {
@@ -251,7 +259,7 @@ func VLANSpelling(k sysctl.Key) (right sysctl.Key, ok bool) {
 }
 
 // refused says why the kernel will not take a value that needs a module; no Reason if nothing speaks against it.
-func (p *Prediction) refused(k sysctl.Key, value string) (r Reason, source, detail string) {
+func (p *Prediction) refused(k sysctl.Key, own *option, value string) (r Reason, source, detail string) {
 	module, ok := kmod.ForValue(k, value)
 	if !ok {
 		return "", "", ""
@@ -275,6 +283,11 @@ func (p *Prediction) refused(k sysctl.Key, value string) (r Reason, source, deta
 	}
 	if ok, r, source, detail := p.modules[0].ready(module); !ok {
 		return r, source, needs + detail
+	}
+	last := p.sysctls.named["kernel/modules_disabled"]
+	if last != nil && last.HasValue && last.turn < own.turn && sysctl.Equal(k, last.Value, "1") && !p.modules[0].there(module) {
+		at := place(last.File, last.Line)
+		return NotLoaded, at, fmt.Sprintf("%s%s sets kernel.modules_disabled before, and the kernel then loads no more modules.", needs, at)
 	}
 	return "", "", ""
 }
@@ -320,33 +333,27 @@ func (p *Prediction) sysctlsOff(k sysctl.Key) (source, detail string) {
 	return "", ""
 }
 
-// kept is what the kernel makes of a value written to a key of integers: it takes as many as the key holds. whole is false if there are fewer.
+const noNumber = "The key holds numbers, and the line sets it to what is none, which the kernel refuses."
+
+// integers says whether k, which reads now, holds integers.
+func integers(k sysctl.Key, now string) bool {
+	return sysctl.Equal(k, "010", "8") && sysctl.Integers(now) // only of integers are these one value
+}
+
+// notNumbers says whether the kernel refuses a value because k, which reads now, holds integers.
+func notNumbers(k sysctl.Key, now, value string) bool {
+	asked := strings.Fields(value)
+	return integers(k, now) && !sysctl.Integers(strings.Join(asked[:min(len(asked), len(strings.Fields(now)))], " "))
+}
+
+// kept is what the kernel makes of a value that it takes, written to a key of integers: it takes as many as the key holds. whole is false if there are fewer.
 func (p *Prediction) kept(k sysctl.Key, value string) (kept string, whole bool) {
-	integers := sysctl.Equal(k, "010", "8") // only of integers is that one value
 	now, asked := strings.Fields(p.s.Values[k.Path()].Text), strings.Fields(value)
-	if !integers || len(now) == 0 || len(asked) == 0 || !allIntegers(now) || !allIntegers(asked[:min(len(asked), len(now))]) {
+	if !integers(k, p.s.Values[k.Path()].Text) {
 		return value, true
 	}
 	if len(asked) > len(now) {
 		return strings.Join(asked[:len(now)], " "), true
 	}
 	return value, len(asked) == len(now)
-}
-
-func allIntegers(words []string) bool {
-	for _, w := range words {
-		digits := strings.TrimPrefix(w, "-")
-		if hex, ok := strings.CutPrefix(digits, "0x"); ok {
-			digits = hex
-			if strings.Trim(digits, "0123456789abcdefABCDEF") != "" {
-				return false
-			}
-		} else if strings.Trim(digits, "0123456789") != "" {
-			return false
-		}
-		if digits == "" {
-			return false
-		}
-	}
-	return true
 }

@@ -166,10 +166,16 @@ func (p *modulePlan) maskedLoad(m string) (source, by string) {
 	return "", ""
 }
 
+// there says whether a module is in the kernel when systemd-sysctl starts.
+func (p *modulePlan) there(m string) bool { return p.builtin(m) || p.loaded[m] != "" }
+
 // ready says whether the kernel loads a module by itself when a value asks for it: modprobe then runs without heed of blacklist lines.
 func (p *modulePlan) ready(m string) (ok bool, reason Reason, source, detail string) {
-	if p.builtin(m) || p.loaded[m] != "" {
+	if p.there(m) {
 		return true, "", "", ""
+	}
+	if p.cmd.noModules {
+		return false, CommandLine, fromCommandLine, noModules
 	}
 	for _, real := range p.resolve(m) {
 		if p.cmd.refuse[real] {

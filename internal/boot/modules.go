@@ -342,6 +342,11 @@ func (b *probe) insert(m string, required, exists bool) {
 		if fails {
 			b.failed = m
 		}
+	case p.cmd.noModules:
+		p.keep(m, kept{reason: CommandLine, source: fromCommandLine, detail: noModules})
+		if required {
+			b.failed = m
+		}
 	case p.cmd.refuse[m]:
 		p.keep(m, kept{reason: DenyListed, source: fromCommandLine, detail: fmt.Sprintf("module_blacklist= on the kernel command line makes the kernel refuse %s.", m)})
 		if required {

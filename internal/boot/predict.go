@@ -88,7 +88,7 @@ func Predict(s *Snapshot) *Prediction {
 }
 
 // Failures are the lines that make systemd-sysctl.service or systemd-modules-load.service fail at boot, for certain. A value that the kernel refuses makes
-// systemd-sysctl.service fail too, but only the kernel knows it.
+// systemd-sysctl.service fail too; of those only what is no number, for a key that holds numbers, is known before.
 func (p *Prediction) Failures() []UnitFailure { return p.failures }
 
 // Keys are all keys that some file sets, or a pattern of a file matches on this host, in the order of their names. Names that are no keys are left out.

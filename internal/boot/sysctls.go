@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -187,6 +188,11 @@ func (p *sysctlPlan) findFailures(s *Snapshot) {
 			fail(o, "The line names a directory of keys, not a key.")
 		case files[existingParent(name, files)]:
 			fail(o, "The line names something below a key.")
+		default:
+			k, ok := keyAt(name)
+			if _, owned := kmod.Owner(k); ok && !owned && notNumbers(k, s.Values[k.Path()].Text, o.Value) {
+				fail(o, noNumber)
+			}
 		}
 	}
 	for _, o := range p.patterns {

@@ -142,7 +142,7 @@ func kernelsToJudge(v Setting, path string, o boot.KeyOutcome) bool {
 		_, named := kmod.ForValue(v.Key, v.Value)
 		return named
 	}
-	return within(o.Source, path) && (o.Reason == boot.Unset || o.Reason == boot.Shadowed)
+	return within(o.Source, path) && (o.Reason == boot.Unset || o.Reason == boot.Shadowed || o.Reason == boot.UnitFails)
 }
 
 // lowerFirst makes a sentence go on after "On HOST,".

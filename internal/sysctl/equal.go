@@ -117,6 +117,12 @@ type number struct {
 	magnitude uint64
 }
 
+// Integers says whether the kernel reads s as integers, one or more.
+func Integers(s string) bool {
+	numbers, ok := parseNumbers(s)
+	return ok && len(numbers) > 0
+}
+
 func parseNumbers(s string) ([]number, bool) {
 	var numbers []number
 	for _, f := range fields(s) {
