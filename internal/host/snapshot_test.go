@@ -186,7 +186,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// Guards that a host whose systemd does not load modules before it sets sysctls is not said to come back.
+// Guards that a host whose systemd does not load modules before it sets sysctls is not said to come back. (semantics 2.25)
 func TestUnitsInOrder(t *testing.T) {
 	modules := Unit{Name: "systemd-modules-load.service", LoadState: "loaded"}
 	for _, test := range []struct {

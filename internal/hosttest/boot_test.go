@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Guards what the next boot makes of the files of the three families, each line observed with systemd 252.
+// Guards what the next boot makes of the files of the three families, each line observed with systemd 252. (semantics 2.1 to 2.22, 2.26, 4.1 to 4.18)
 func TestBoot(t *testing.T) {
 	type files map[string]string
 	const (
@@ -117,7 +117,7 @@ func TestBoot(t *testing.T) {
 	}
 }
 
-// Guards the condition of systemd-sysctl's unit: in a container whose /proc/sys is read-only it does not run, and nobody may write a key.
+// Guards the condition of systemd-sysctl's unit: in a container whose /proc/sys is read-only it does not run, and nobody may write a key. (semantics 2.17, 2.25)
 func TestReadOnlyProcSys(t *testing.T) {
 	h := start(t, Options{ReadOnlyProcSys: true, Files: map[string]string{"/etc/sysctl.d/a.conf": "vm.swappiness=5\n"}})
 	out, _ := h.Sh("cat /proc/sys/vm/swappiness; echo 5 >/proc/sys/vm/swappiness; [ -w /proc/sys/vm/swappiness ] || echo no")

@@ -20,7 +20,7 @@ func writeKey(h *Host, key, value string) (words, after string) {
 	return words, strings.TrimSuffix(after, "\n")
 }
 
-// Guards the kernel's treatment of values, each line observed on Debian 12: what is refused, what is changed, what is cut short.
+// Guards the kernel's treatment of values, each line observed on Debian 12: what is refused, what is changed, what is cut short. (semantics 3)
 func TestTheKernelTreatsAValueAsLinuxDoes(t *testing.T) {
 	long := strings.Repeat("a", 200)
 	h := start(t, Options{})
@@ -84,6 +84,7 @@ func TestTheKernelTreatsAValueAsLinuxDoes(t *testing.T) {
 		{"kernel.domainname", "", "OK", ""},
 		{"kernel.watchdog_cpumask", "0", "OK", "0"},
 		{"vm.min_free_kbytes", "1", "OK", "1"},
+		{"vm.dirty_bytes", "0", "Invalid argument", "0"},
 		{"vm.overcommit_memory", "3", "Invalid argument", "0"},
 		{"vm.max_map_count", "-5", "Invalid argument", "65530"},
 		{"vm.stat_refresh", "1", "OK", ""},
@@ -115,7 +116,7 @@ func TestTheKernelTreatsAValueAsLinuxDoes(t *testing.T) {
 	}
 }
 
-// Guards what the write of one key does to others.
+// Guards what the write of one key does to others. (semantics 3, 4.13)
 func TestTheKernelChangesOtherKeysToo(t *testing.T) {
 	for _, c := range []struct{ name, do, keys, want string }{
 		{"forwarding on", "echo 1 >net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding net/ipv4/conf/default/forwarding net/ipv4/conf/eth0/forwarding " +

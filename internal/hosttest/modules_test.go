@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// Guards modprobe: words and results as of kmod 30, observed on Debian 12. Each case starts from a fresh boot.
+// Guards modprobe: words and results as of kmod 30, observed on Debian 12. Each case starts from a fresh boot. (semantics 4.1 to 4.3,
+// 4.5 to 4.8, 4.10 to 4.15, 4.17, 4.19, 4.20)
 func TestModprobe(t *testing.T) {
 	const notFound = " not found in directory /lib/modules/6.1.0-56-amd64\n"
 	for _, c := range []struct{ name, conf, script, want string }{

@@ -58,6 +58,8 @@ func TestOwner(t *testing.T) {
 		{"fs.nfs.nfs_callback_tcpport", "nfsv4"},
 		{"fs.nfs.nfs_congestion_kb", "nfs"},
 		{"sunrpc.rdma_pad_optimize", "rpcrdma"},
+		{"net.rds.ping_enable", "rds"},
+		{"net.rds.ib.flow_control", "rds_rdma"},
 		{"net.mpls.conf.eth0.input", "mpls_router"},
 		{"net.mpls.conf.eth0/100.input", "mpls_router"},
 		{"dev.parport.parport0.devices.lp.timeslice", "parport"},

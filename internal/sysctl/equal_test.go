@@ -32,6 +32,7 @@ func TestEqual(t *testing.T) {
 		{"minus nothing", "vm.swappiness", "-0", "0", true},
 		{"a plus sign is no number to the kernel", "vm.swappiness", "+21", "21", false},
 		{"nor are letters behind one", "vm.swappiness", "21abc", "21", false},
+		{"nor is a word", "vm.swappiness", "true", "1", false},
 		{"nor is 08", "vm.swappiness", "08", "8", false},
 		{"nor are the forms of other languages", "vm.swappiness", "1_0", "10", false},
 		{"64 bits", "kernel.shmmax", "0xfffffffffeffffff", "18446744073692774399", true},
@@ -119,4 +120,17 @@ func FuzzEqual(f *testing.F) {
 			t.Errorf("%s: Explain(%q, %q) = %q", k, a, b, s)
 		}
 	})
+}
+
+// TestIntegers guards which values a key of integers can take at all: what is none is refused by the kernel. (semantics 3)
+func TestIntegers(t *testing.T) {
+	tests := map[string]bool{
+		"0": true, "-1": true, "010": true, "0x10": true, "4096 131072\t6291456": true, "18446744073709551615": true,
+		"": false, " ": false, "+21": false, "21abc": false, "08": false, "true": false, "0x": false, "1,2": false, "19 # note": false, "18446744073709551616": false,
+	}
+	for value, want := range tests {
+		if got := Integers(value); got != want {
+			t.Errorf("Integers(%q) = %v", value, got)
+		}
+	}
 }

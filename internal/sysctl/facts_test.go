@@ -14,6 +14,7 @@ func TestExplain(t *testing.T) {
 		{"huge pages", "vm.nr_hugepages", "100000", "303", "There was not enough free memory in one piece for more huge pages."},
 		{"held down", "net.core.somaxconn", "70000", "65535", "The kernel holds this key down to what it allows, or what this host has."},
 		{"a power of two", "net.netfilter.nf_conntrack_buckets", "1000", "1024", "The kernel rounds this key up to a power of two."},
+		{"a power of two of another key", "net.core.rps_sock_flow_entries", "100", "128", "The kernel rounds this key up to a power of two."},
 		{"raised", "net.core.rmem_max", "100", "2304", "The kernel raises this key to the least it allows, or rounds it up."},
 		{"the field that differs", "net.ipv4.tcp_rmem", "1 2 300", "1\t2\t200", "The kernel holds this key down to what it allows, or what this host has."},
 		{"cut", "kernel.core_pattern", "aaaaa", "aaa", "The kernel cut it after 3 bytes, all the key can hold."},
