@@ -69,6 +69,20 @@ func TestAccBootDataSourceOfAWholeHost(t *testing.T) {
 	)
 }
 
+// Guards that names and values that are no text, links in a circle and files that cannot be read neither fail nor blind the audit.
+func TestAccBootDataSourceOfBadFiles(t *testing.T) {
+	m := simulated(t)
+	m.Sh(`printf '\377x' >/proc/sys/kernel/core_pattern; ln -s loop.conf /etc/sysctl.d/loop.conf; ln -s /proc/sys/net/ipv6/conf/all/stable_secret /etc/sysctl.d/70.conf`)
+	m.WriteFile("/etc/sysctl.d/60-\xfe.conf", "kernel.core_pattern = \xffx\nvm.\xfc = \xe4\n\x00\xff\nvm.swappiness = 60\n")
+	is := func(attribute, want string) resource.TestCheckFunc {
+		return resource.TestCheckResourceAttr("data.host_boot.a", attribute, want)
+	}
+	run(t, resource.TestStep{Config: config(m, "data \"host_boot\" \"a\" {\n}\n"), Check: resource.ComposeAggregateTestCheckFunc(
+		is("holds", "false"), is("keys.vm.swappiness.reason", "unread"), is("keys.vm.swappiness.boot_source", "/etc/sysctl.d/70.conf"),
+		is("keys.kernel.core_pattern.value", "\ufffdx"), is("keys.kernel.core_pattern.reason", "unread"),
+	)})
+}
+
 // Guards the example: a check that tells what a host would lose, and is quiet about one that loses nothing.
 func TestAccBootExample(t *testing.T) {
 	dir, key := home(t)
