@@ -16,6 +16,8 @@ type commandLine struct {
 	load []string
 	// deny are the modules of modprobe.blacklist=, which counts like a blacklist line; refuse those of module_blacklist=, which the kernel takes from nobody.
 	deny, refuse map[string]bool
+	// masked are the units of systemd.mask=, which do not start (kernel-command-line(7)).
+	masked []string
 	// noModules says that sysctl.kernel.modules_disabled makes the kernel refuse all modules before init starts.
 	noModules bool
 }
@@ -46,6 +48,8 @@ func parseCommandLine(text string) commandLine {
 			add(c.deny, names)
 		case kmod.Same(name, "module_blacklist") && !forInit:
 			add(c.refuse, names)
+		case name == "systemd.mask":
+			c.masked = append(c.masked, value)
 		case kmod.Same(name, "modules_load"):
 			for _, n := range names {
 				if n != "" && !slices.Contains(c.load, n) {

@@ -3,6 +3,7 @@ package boot
 // Keys that one write changes together.
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
@@ -19,6 +20,8 @@ const (
 	Zeroes Coupling = "zeroes"
 	// Copies: the other takes the same value.
 	Copies Coupling = "copies"
+	// Clears: the other reads 0 since, if the value is not 0.
+	Clears Coupling = "clears"
 )
 
 // twins are keys of which writing one sets the other.
@@ -28,16 +31,22 @@ var twins = [...]struct {
 }{
 	{"vm/dirty_bytes", "vm/dirty_ratio", Zeroes},                       // mm/page-writeback.c
 	{"vm/dirty_background_bytes", "vm/dirty_background_ratio", Zeroes}, // mm/page-writeback.c
+	{"vm/overcommit_kbytes", "vm/overcommit_ratio", Zeroes},            // mm/util.c
 	{"net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding", Copies},    // net/ipv4/devinet.c
+	{"net/nf_conntrack_max", "net/netfilter/nf_conntrack_max", Copies}, // net/netfilter/nf_conntrack_standalone.c
 }
 
 // forAll are keys whose change is made to the key of every interface too: a prefix before the interface's name, and what follows it.
 var forAll = [...]struct{ written, prefix, suffix string }{
-	{"net/ipv4/ip_forward", "net/ipv4/conf/", "/forwarding"},              // net/ipv4/devinet.c
-	{"net/ipv4/conf/all/forwarding", "net/ipv4/conf/", "/forwarding"},     // net/ipv4/devinet.c
-	{"net/ipv6/conf/all/forwarding", "net/ipv6/conf/", "/forwarding"},     // net/ipv6/addrconf.c
-	{"net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/", "/disable_ipv6"}, // net/ipv6/addrconf.c
+	{"net/ipv4/ip_forward", "net/ipv4/conf/", "/forwarding"},                                            // net/ipv4/devinet.c
+	{"net/ipv4/conf/all/forwarding", "net/ipv4/conf/", "/forwarding"},                                   // net/ipv4/devinet.c
+	{"net/ipv6/conf/all/forwarding", "net/ipv6/conf/", "/forwarding"},                                   // net/ipv6/addrconf.c
+	{"net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/", "/disable_ipv6"},                               // net/ipv6/addrconf.c
+	{"net/ipv6/conf/all/ignore_routes_with_linkdown", "net/ipv6/conf/", "/ignore_routes_with_linkdown"}, // net/ipv6/addrconf.c
 }
+
+// noRedirects is what a host that starts to forward does not do (inet_forward_change in net/ipv4/devinet.c).
+const noRedirects = "net/ipv4/conf/all/accept_redirects"
 
 // CouplingOf says what a write that changes written does to other.
 func CouplingOf(written, other sysctl.Key) Coupling {
@@ -54,6 +63,9 @@ func CouplingOf(written, other sysctl.Key) Coupling {
 			return Copies
 		}
 	}
+	if o == noRedirects && (w == "net/ipv4/ip_forward" || w == "net/ipv4/conf/all/forwarding") {
+		return Clears
+	}
 	return Apart
 }
 
@@ -65,6 +77,9 @@ func Coupled(k sysctl.Key) bool {
 			return true
 		}
 	}
+	if below == noRedirects {
+		return true
+	}
 	for _, f := range forAll {
 		if below == f.written || strings.HasPrefix(below, f.prefix) && strings.HasSuffix(below, f.suffix) {
 			return true
@@ -73,20 +88,23 @@ func Coupled(k sysctl.Key) bool {
 	return false
 }
 
-// twinOf is the key that k is a twin of.
-func twinOf(k sysctl.Key) (twin sysctl.Key, does Coupling, ok bool) {
-	below := belowProcSys(k)
+// leaders are the keys whose writes change k.
+func leaders(k sysctl.Key) []sysctl.Key {
+	var names []string
 	for _, t := range twins {
-		other := t.b
-		if below == t.b {
-			other = t.a
-		} else if below != t.a {
-			continue
-		}
-		twin, ok = keyAt(other)
-		return twin, t.does, ok
+		names = append(names, t.a, t.b)
 	}
-	return sysctl.Key{}, Apart, false
+	for _, f := range forAll {
+		names = append(names, f.written)
+	}
+	slices.Sort(names)
+	var keys []sysctl.Key
+	for _, name := range slices.Compact(names) {
+		if w, ok := keyAt(name); ok && CouplingOf(w, k) != Apart {
+			keys = append(keys, w)
+		}
+	}
+	return keys
 }
 
 func belowProcSys(k sysctl.Key) string { return strings.TrimPrefix(k.Path(), "/proc/sys/") }

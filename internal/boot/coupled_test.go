@@ -23,6 +23,11 @@ func TestCouplingOf(t *testing.T) {
 		{"net.ipv4.ip_forward", "net.ipv4.conf.eth0.mc_forwarding", Apart},
 		{"net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.lo.disable_ipv6", Copies},
 		{"net.ipv6.conf.all.forwarding", "net.ipv4.conf.lo.forwarding", Apart},
+		{"vm.overcommit_kbytes", "vm.overcommit_ratio", Zeroes},
+		{"net.nf_conntrack_max", "net.netfilter.nf_conntrack_max", Copies},
+		{"net.ipv4.conf.all.forwarding", "net.ipv4.conf.all.accept_redirects", Clears},
+		{"net.ipv4.conf.all.accept_redirects", "net.ipv4.ip_forward", Apart},
+		{"net.ipv6.conf.all.ignore_routes_with_linkdown", "net.ipv6.conf.default.ignore_routes_with_linkdown", Copies},
 		{"vm.swappiness", "vm.swappiness", Apart},
 		{"net.ipv6.conf.all.forwarding", "net.ipv6.conf.all.forwarding", Apart},
 	} {

@@ -45,12 +45,18 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 	}
 	if d.option != nil {
 		o.Value, o.Known, o.Source = d.option.Value, true, place(d.option.File, d.option.Line)
-		if twin, value, ok := p.twin(k, d.option); ok {
-			o.Shadows = append(o.Shadows, o.Source)
-			o.Value, o.Source = value, place(twin.File, twin.Line)
-		}
 	}
 	o.Notes = p.notes(k, d, o)
+	if d.option != nil {
+		by, value, ok := p.overwritten(k, d.option)
+		switch _, udev := interfaceOf(k); {
+		case ok && udev && !sysctl.Equal(k, value, o.Value):
+			o.Notes = append(o.Notes, Note{Shadowed, fmt.Sprintf("%s, which is written later, changes %s too, unless udev applies that again afterwards.", place(by.File, by.Line), k)})
+		case ok && !udev:
+			o.Shadows = append(o.Shadows, o.Source)
+			o.Value, o.Source = value, place(by.File, by.Line)
+		}
+	}
 	if d.unread != "" {
 		return fail(Unread, d.unread, d.unread+" could not be read, and it may set the key.")
 	}
@@ -175,20 +181,23 @@ func (p *Prediction) notes(k sysctl.Key, d decision, o KeyOutcome) []Note {
 	return notes
 }
 
-// twin is the line for a twin of k that is written after k's own, and what it leaves in k.
-func (p *Prediction) twin(k sysctl.Key, own *option) (o *option, value string, ok bool) {
-	twin, does, ok := twinOf(k)
-	if !ok {
-		return nil, "", false
+// overwritten is the last line for another key whose write changes k, if it is written after k's own, and what it leaves in k.
+func (p *Prediction) overwritten(k sysctl.Key, own *option) (by *option, value string, ok bool) {
+	for _, w := range leaders(k) {
+		d := p.sysctls.decide(w)
+		if d.option == nil || d.option.turn < own.turn || by != nil && d.option.turn < by.turn {
+			continue
+		}
+		off := sysctl.Equal(w, d.option.Value, "0")
+		does, mutual := CouplingOf(w, k), CouplingOf(k, w) != Apart
+		switch {
+		case does == Zeroes, does == Clears && !off:
+			by, value = d.option, "0"
+		case does == Copies && (mutual || !off): // these start as 0, and only a change is copied
+			by, value = d.option, d.option.Value
+		}
 	}
-	d := p.sysctls.decide(twin)
-	switch {
-	case d.option == nil || d.option.turn < own.turn:
-		return nil, "", false
-	case does == Zeroes:
-		return d.option, "0", true
-	}
-	return d.option, d.option.Value, true
+	return by, value, by != nil
 }
 
 // owner is the module that brings k on this host; none does if the key is there without the module.
@@ -235,13 +244,13 @@ func (p *Prediction) absent(k sysctl.Key) (r Reason, source, detail string) {
 	return KeyMissing, "", detail
 }
 
-// interfaceOf is the network interface whose key k is, if udev applies it when the interface appears (99-systemd.rules).
+// interfaceOf is the network interface whose key k is, if udev applies it when the interface appears (99-systemd.rules, which leaves out lo).
 func interfaceOf(k sysctl.Key) (name string, ok bool) {
 	parts := strings.Split(belowProcSys(k), "/")
 	if len(parts) != 5 || parts[0] != "net" || parts[1] != "ipv4" && parts[1] != "ipv6" || parts[2] != "conf" && parts[2] != "neigh" {
 		return "", false
 	}
-	return parts[3], parts[3] != "all" && parts[3] != "default"
+	return parts[3], parts[3] != "all" && parts[3] != "default" && parts[3] != "lo"
 }
 
 // VLANSpelling is the key that net.ipv4.conf.eth0.100.forwarding was meant to be.
@@ -308,7 +317,15 @@ func (p *Prediction) byAnotherInit(k sysctl.Key, d decision, o KeyOutcome) (Reas
 	if p.s.Init == "systemd" {
 		return "", ""
 	}
+	if f := p.sysctls.anyUnread(p.s); p.s.Init == "openrc" && f != "" {
+		return Unread, f + " could not be read, and OpenRC may read it last."
+	}
 	if p.s.Init == "openrc" && !d.option.IsGlob() {
+		for _, w := range leaders(k) {
+			if a, ok := p.sysctls.sequential(w); ok {
+				return InitUnknown, fmt.Sprintf("The host starts with OpenRC, whose versions read the files in different orders, and %s sets %s, which changes %s.", place(a.File, a.Line), w, k)
+			}
+		}
 		a, ok := p.sysctls.procps(k)
 		b, inTurn := p.sysctls.sequential(k)
 		if ok && inTurn && sysctl.Equal(k, a.Value, o.Value) && sysctl.Equal(k, b.Value, o.Value) {

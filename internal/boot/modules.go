@@ -71,6 +71,9 @@ func planModules(s *Snapshot, cmd commandLine, tree *Tree) *modulePlan {
 		p.asked = append(p.asked, kmod.ParseLoad(f.Path, text)...)
 	}
 	if f := s.Modules; f != nil && s.Init != "systemd" {
+		if f.Unread != "" {
+			p.unread = append(p.unread, f.Path)
+		}
 		p.asked = append(p.asked, kmod.ParseModules(f.Path, f.Text)...)
 	}
 	hidden := hidden(s.ModulesLoad)

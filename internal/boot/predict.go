@@ -74,14 +74,18 @@ type UnitFailure struct {
 // Predict says what the next boot leaves, given every file of the snapshot, as systemd-modules-load and then systemd-sysctl apply them. What else may
 // happen at a boot, such as a service that writes keys or loads modules, it does not know.
 func Predict(s *Snapshot) *Prediction {
-	p := &Prediction{s: s, cmd: parseCommandLine(s.Cmdline), sysctls: planSysctls(s)}
+	cmd := parseCommandLine(s.Cmdline)
+	s = s.withMasked(cmd.masked)
+	p := &Prediction{s: s, cmd: cmd, sysctls: planSysctls(s)}
 	trees, pending := s.candidates()
 	p.pending = pending
 	for _, t := range trees {
 		p.modules = append(p.modules, planModules(s, p.cmd, t))
 	}
-	p.failures = slices.Clone(p.sysctls.failures)
-	if len(p.modules) > 0 {
+	if s.Init == "systemd" && s.Off[sysctlUnit] == "" && !s.ProcSysReadOnly {
+		p.failures = slices.Clone(p.sysctls.failures)
+	}
+	if len(p.modules) > 0 && s.Init == "systemd" {
 		p.failures = append(p.failures, p.modules[0].failures...)
 	}
 	return p

@@ -121,7 +121,8 @@ func (s *Snapshot) WithoutFile(p string) *Snapshot {
 	return &c
 }
 
-// extraPath is where systemd puts the credential for a service to take (systemd.exec(5), CREDENTIALS).
+// extraPath is where systemd puts the credential for a service to take; where it is not there, one of the credential stores may have it (systemd.exec(5),
+// LoadCredential=).
 const extraPath = "/run/credentials/@system/sysctl.extra"
 
 // AddFile puts a file that was read into its family, or where the one file at its path belongs.
@@ -130,14 +131,32 @@ func (s *Snapshot) AddFile(f confdir.File) {
 		*family = append(*family, f)
 		return
 	}
-	switch f.Path {
-	case extraPath:
+	switch {
+	case path.Base(f.Path) == path.Base(extraPath):
 		s.Extra = &f
-	case "/etc/modules":
+	case f.Path == "/etc/modules":
 		s.Modules = &f
 	default:
 		s.SysctlConf = &f
 	}
+}
+
+// withMasked is s with units that the kernel command line masks.
+func (s *Snapshot) withMasked(units []string) *Snapshot {
+	if len(units) == 0 || s.Init != "systemd" {
+		return s
+	}
+	c := *s
+	c.Off = maps.Clone(s.Off)
+	if c.Off == nil {
+		c.Off = map[string]string{}
+	}
+	for _, u := range units {
+		if c.Off[u] == "" {
+			c.Off[u] = fromCommandLine
+		}
+	}
+	return &c
 }
 
 // family is the list that a path belongs to, by its directory's name.

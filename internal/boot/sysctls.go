@@ -65,7 +65,7 @@ func planSysctls(s *Snapshot) *sysctlPlan {
 		}
 		text, failure := untilTooLong(f, sysctlUnit)
 		assignments, bad := sysctl.ParseFile(f.Path, text)
-		counts := f.Path != extraPath // systemd-sysctl minds no bad line of the credential
+		counts := s.Extra == nil || f.Path != s.Extra.Path // systemd-sysctl minds no bad line of the credential
 		if failure != nil && counts {
 			p.failures = append(p.failures, *failure)
 		}
@@ -361,6 +361,19 @@ func inDirectories(s *Snapshot) (all []sysctl.Assignment) {
 		all = append(all, assignments...)
 	}
 	return all
+}
+
+// anyUnread is a file of any rank that could not be read; "" if there is none.
+func (p *sysctlPlan) anyUnread(s *Snapshot) string {
+	for _, f := range s.Sysctl {
+		if f.Regular && f.Unread != "" {
+			return f.Path
+		}
+	}
+	if f := s.SysctlConf; f != nil && f.Unread != "" {
+		return f.Path
+	}
+	return ""
 }
 
 // sequential is what writing every line for k in turn leaves, each file of each directory in its turn.

@@ -25,7 +25,7 @@ type Comeback struct {
 	// Keys are those that some file sets and those that were asked for, in the order of their names; Modules those that a file asks for or that own such a key.
 	Keys    []KeyComeback
 	Modules []ModuleComeback
-	// Failures are the lines that make a unit fail at boot.
+	// Failures are the lines that make a unit fail at boot, and what keeps systemd from starting the units in the order that is taken for granted.
 	Failures []boot.UnitFailure
 	// Units are systemd's units that apply the files, as systemd itself reports them; none without systemd.
 	Units []Unit
@@ -103,7 +103,9 @@ func (h *Host) Comeback(ctx context.Context, keys []sysctl.Key) (Comeback, error
 		if c.Units, err = h.units(ctx, boot.Units()...); err != nil {
 			return Comeback{}, err
 		}
-		c.Holds = c.Holds && inOrder(c.Units)
+		if fault := outOfOrder(c.Units); fault != nil {
+			c.Failures, c.Holds = append(c.Failures, *fault), false
+		}
 	}
 	c.Holds = c.Holds && !slices.ContainsFunc(c.Keys, func(k KeyComeback) bool { return !k.Holds }) &&
 		!slices.ContainsFunc(c.Modules, func(m ModuleComeback) bool { return !m.Holds })
@@ -123,6 +125,10 @@ func keyComeback(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyComeb
 	o := p.Key(k, r.Text)
 	c := KeyComeback{Key: k, Source: o.Source, Shadows: o.Shadows, Holds: o.Holds, Reason: o.Reason, Detail: o.Detail, Notes: o.Notes}
 	switch {
+	case r.Absent && (o.Reason == boot.KeyMissing || o.Reason == boot.NotInTree):
+		c.Holds, c.Reason, c.Detail = true, "", "" // there is no such key now, and there will be none
+		c.Notes = append(c.Notes, boot.Note{Reason: o.Reason, Detail: o.Detail})
+		return c
 	case sysctl.WriteOnly(k):
 		c.Holds, c.Reason, c.Detail = true, "", "" // a trigger has no value to keep
 		return c
@@ -154,15 +160,15 @@ func moduleComeback(snap *boot.Snapshot, p *boot.Prediction, name string) Module
 	return m
 }
 
-// units asks systemd itself.
+// units asks systemd itself; none when it does not answer.
 func (h *Host) units(ctx context.Context, names ...string) ([]Unit, error) {
-	r, err := h.conn.Run(ctx, shell.Script{Name: "units", Text: unitsScript, Args: names})
+	r, err := h.conn.Run(ctx, shell.Script{Name: "units", Text: unitsScript, Args: names, Repeatable: true})
 	if err != nil {
 		return nil, err
 	}
 	printed, _ := r.Get("units")
 	if _, failed := r.Get("failed"); failed {
-		return nil, h.errorf(UnitsUnread, "systemctl did not say how the units that apply the files are ordered: %s", strings.TrimSpace(printed))
+		return nil, nil
 	}
 	return parseUnits(printed), nil
 }
@@ -192,8 +198,20 @@ func parseUnits(printed string) []Unit {
 	return units
 }
 
-// inOrder reports whether systemd starts the unit that applies sysctls after the one that loads modules, as every prediction takes for granted.
-func inOrder(units []Unit) bool {
+// outOfOrder says why systemd does not start the unit that applies sysctls after the one that loads modules, as every prediction takes for granted; nil when it does.
+func outOfOrder(units []Unit) *boot.UnitFailure {
 	first, last := boot.Units()[0], boot.Units()[1]
-	return slices.ContainsFunc(units, func(u Unit) bool { return u.Name == last && u.LoadState == "loaded" && slices.Contains(u.After, first) })
+	i := slices.IndexFunc(units, func(u Unit) bool { return u.Name == last })
+	fault := &boot.UnitFailure{Unit: last}
+	switch {
+	case i < 0:
+		fault.Detail = "systemctl did not say whether systemd starts it, and after what. Log in as root or set sudo = true, and try `systemctl show " + last + "` on the host."
+	case units[i].LoadState != "loaded":
+		fault.Detail = fmt.Sprintf("systemd does not start it: it is %s. Let it start: systemctl unmask %s.", units[i].LoadState, last)
+	case !slices.Contains(units[i].After, first):
+		fault.Detail = fmt.Sprintf("systemd does not start it after %s, so keys of modules may be lost. Remove the unit file or drop-in that changes the order: systemctl cat %s.", first, last)
+	default:
+		return nil
+	}
+	return fault
 }

@@ -67,7 +67,7 @@ func TestComebackAgreesWithTheReboot(t *testing.T) {
 	}
 }
 
-// Guards that units are reported as systemd has them, and that a host whose units are in another order than every prediction takes for granted does not hold.
+// Guards that units are reported as systemd has them, with how they ended.
 func TestComebackReportsUnits(t *testing.T) {
 	b := newBench(t)
 	b.Sh("sysctl -w vm.swappiness=10; echo vm.swappiness=10 >/etc/sysctl.d/a.conf")

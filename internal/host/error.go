@@ -31,7 +31,6 @@ const (
 	OneWay            Kind = "sysctl cannot be set back"
 	KeysFight         Kind = "two sysctls set each other"
 	Dangerous         Kind = "value does harm"
-	UnitsUnread       Kind = "systemd did not answer"
 	KeyTwice          Kind = "sysctl is set by two resources"
 	NothingToImport   Kind = "nothing to import"
 	NotKept           Kind = "host does not hold what was applied"

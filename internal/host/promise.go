@@ -223,8 +223,8 @@ func (h *Host) rivals(v Setting) (fights []*Error) {
 	}
 	for _, other := range (Sysctls{Settings: coupled}).inOrder() {
 		does := boot.CouplingOf(v.Key, other.Key)
-		if does == boot.Apart {
-			does = boot.CouplingOf(other.Key, v.Key)
+		if boot.CouplingOf(other.Key, v.Key) == boot.Apart {
+			continue // what is set for all and then otherwise for one can be kept, in that order
 		}
 		switch {
 		case does == boot.Zeroes && !sysctl.Equal(v.Key, v.Value, "0") && !sysctl.Equal(other.Key, other.Value, "0"):

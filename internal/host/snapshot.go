@@ -169,6 +169,9 @@ func decode(r shell.Result) *boot.Snapshot {
 		d.value(rec)
 	}
 	d.endFile()
+	if d.settings != nil {
+		d.s.ReadOpenRC(d.services, d.settings)
+	}
 	for _, t := range d.s.Trees {
 		if t.Release == d.s.Kernel {
 			d.s.Builtin = t.Builtin
@@ -179,10 +182,13 @@ func decode(r shell.Result) *boot.Snapshot {
 
 // decoder is a snapshot that is being read, and where in the records it is.
 type decoder struct {
-	s     *boot.Snapshot
-	open  confdir.File // without a path when none is
-	path  string       // of the value being read
-	texts [4]string    // of the tree being read: its release, and its modules.dep, modules.alias and modules.softdep
+	s        *boot.Snapshot
+	open     confdir.File // without a path when none is
+	path     string       // of the value being read
+	services []string     // of OpenRC's runlevels
+	service  string       // whose settings are read
+	settings map[string]string
+	texts    [4]string // of the tree being read: its release, and its modules.dep, modules.alias and modules.softdep
 }
 
 // file takes the records of files.sh.
@@ -233,8 +239,12 @@ func (d *decoder) boot(rec shell.Record) {
 			service, by, _ := strings.Cut(strings.TrimSpace(line), " ")
 			d.s.Off[service] = by
 		}
-	case "modulesfirst":
-		d.s.ModulesFirst = true
+	case "runlevels":
+		d.services, d.settings = strings.Fields(rec.Body), map[string]string{}
+	case "service":
+		d.service = rec.Body
+	case "settings":
+		d.settings[d.service] = rec.Body
 	case "readonly":
 		d.s.ProcSysReadOnly = true
 	case "trees":

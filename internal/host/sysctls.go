@@ -369,8 +369,8 @@ func (h *Host) onlyOurs(s Sysctls, prior *Sysctls, f confdir.File) error {
 		return h.errorf(DropInForeign, "%s also sets %s, which is none of the settings and would be lost. Add it to them, move its line to another file, or choose another "+
 			"file_name.", f.Path, other)
 	}
-	return h.errorf(DropInForeign, "%s also sets %s, and a host_sysctl keeps one key in a file of its own. Move the line of %s to another file, choose another "+
-		"file_name, or import the file as a host_sysctls, which keeps many: terraform import host_sysctls.<name> '%s/%s'.", f.Path, other, s.Name, h.name, s.FileName)
+	return h.errorf(DropInForeign, "%s also sets %s, and a host_sysctl keeps one key in a file of its own. Move the line of %s to another file, or import the "+
+		"file as a host_sysctls, which keeps many: terraform import host_sysctls.<name> '%s/%s'.", f.Path, other, other, h.name, s.FileName)
 }
 
 // settable says why a key cannot be managed as it is now; nil when it can.

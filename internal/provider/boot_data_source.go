@@ -127,9 +127,9 @@ func (d *bootDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, r
 					"loaded_at_boot": flag("Whether it is there when systemd-sysctl runs."),
 					"boot_source":    computed("What loads it or keeps it out, as `path:line`."),
 				})},
-			"failures": schema.ListNestedAttribute{Computed: true, MarkdownDescription: "Lines that make a unit fail at boot. What its other lines ask for is done all the same.",
+			"failures": schema.ListNestedAttribute{Computed: true, MarkdownDescription: "Lines that make a unit fail at boot, whose other lines are done all the same, and what keeps systemd from starting its units in order.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-					"unit": computed("Unit that fails."), "source": computed("`path:line`, or the path where the file itself is at fault."), "detail": computed("What is wrong."),
+					"unit": computed("Unit that fails."), "source": computed("`path:line`, or the path where the file itself is at fault; null for the order of the units."), "detail": computed("What is wrong."),
 				}}},
 			"units": schema.ListNestedAttribute{Computed: true,
 				MarkdownDescription: "The units that apply the files, as the host's own systemd reports them; empty without systemd.",

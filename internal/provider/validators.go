@@ -46,7 +46,7 @@ func keyValidators() []validator.String {
 }
 
 func alsoKeysValidators() []validator.Set {
-	return []validator.Set{setvalidator.ValueStringsAre(keyValidators()...)}
+	return []validator.Set{setvalidator.NoNullValues(), setvalidator.ValueStringsAre(keyValidators()...)}
 }
 
 func valueValidators() []validator.String {

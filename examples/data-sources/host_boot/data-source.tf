@@ -11,7 +11,7 @@ check "web1_comes_back" {
       ["web1 does not come back as it is now:"],
       [for key, k in data.host_boot.web1.keys : "${key}: ${k.detail} ${k.remedy}" if !k.holds],
       [for name, m in data.host_boot.web1.modules : "${name}: ${m.detail} ${m.remedy}" if !m.holds],
-      [for f in data.host_boot.web1.failures : "${f.unit} fails by ${f.source}: ${f.detail}"],
+      [for f in data.host_boot.web1.failures : "${f.unit}: ${f.source != null ? "${f.source}: " : ""}${f.detail}"],
     ))
   }
 }

@@ -1,28 +1,26 @@
-# Prints what else decides at boot: the kernel command line, the init system, which of its services are off, whether /proc/sys is read-only, and of each kernel's module tree the lines about the
-# modules that modules-load.d files and the command line name, and about those that the extended regular expression $1 matches. Takes $1 away.
+# Prints what else decides at boot: the kernel command line, the init system and what it makes of its services, whether /proc/sys is read-only, and of each kernel's
+# module tree the lines about the modules that modules-load.d files and the command line name, and about those that the extended regular expression $1 matches. Takes $1 away.
 rec cmdline
 cat /proc/cmdline 2>/dev/null
 rec init
 if [ -d /run/systemd/system ]; then printf systemd; elif [ -d /run/openrc ]; then printf openrc; fi
-rec off
 if [ -d /run/systemd/system ]; then
+	rec off
 	for unit in systemd-modules-load.service systemd-sysctl.service; do
-		if [ -e "/etc/systemd/system/$unit" ] && ! [ -s "/etc/systemd/system/$unit" ]; then printf '%s /etc/systemd/system/%s\n' "$unit" "$unit"; fi
+		for f in "/etc/systemd/system.control/$unit" "/etc/systemd/system/$unit"; do
+			if [ -e "$f" ] && ! [ -s "$f" ]; then printf '%s %s\n' "$unit" "$f"; fi
+		done
 	done
 elif [ -d /run/openrc ]; then
-	modules=
-	sysctl=
-	for level in sysinit boot default; do
-		for f in modules modules-load kmod; do
-			if [ -L "/etc/runlevels/$level/$f" ] || [ -e "/etc/runlevels/$level/$f" ]; then modules=yes; fi
-		done
-		for f in sysctl procps; do
-			if [ -L "/etc/runlevels/$level/$f" ] || [ -e "/etc/runlevels/$level/$f" ]; then sysctl=yes; fi
-		done
+	rec runlevels
+	for f in /etc/runlevels/*/*; do printf '%s\n' "${f#/etc/runlevels/}"; done
+	for f in modules modules-load kmod sysctl procps; do
+		[ -f "/etc/conf.d/$f" ] || continue
+		rec service
+		printf '%s' "$f"
+		rec settings
+		cat "/etc/conf.d/$f"
 	done
-	[ -n "$modules" ] || printf 'modules /etc/runlevels\n'
-	[ -n "$sysctl" ] || printf 'sysctl /etc/runlevels\n'
-	if grep -qE '^[[:space:]]*rc_(after|need|use|want)=("|.*[ "])modules([ "]|$)' /etc/conf.d/sysctl 2>/dev/null; then rec modulesfirst; fi
 fi
 readonly=
 while read -r _ at _ options _; do
@@ -54,11 +52,20 @@ for word in $(cat /proc/cmdline 2>/dev/null); do
 		;;
 	esac
 done
-names="$names $(for f in /etc/modules /etc/modules-load.d/*.conf /run/modules-load.d/*.conf /usr/local/lib/modules-load.d/*.conf /usr/lib/modules-load.d/*.conf /lib/modules-load.d/*.conf; do
+names="$names $(for f in /etc/modules-load.d/*.conf /run/modules-load.d/*.conf /usr/local/lib/modules-load.d/*.conf /usr/lib/modules-load.d/*.conf /lib/modules-load.d/*.conf; do
 	[ -f "$f" ] || continue
 	tr '\r\000' '\n\n' <"$f"
 	echo
 done | grep -E '^[[:blank:]]*[A-Za-z0-9_-]+[[:blank:]]*$' | sort -u)"
+if [ -f /etc/modules ] && ! [ -d /run/systemd/system ]; then
+	names="$names $(grep -E '^[[:blank:]]*[A-Za-z0-9_-]' /etc/modules | while read -r name _; do
+		name=${name%%#*}
+		case $name in
+		*[!A-Za-z0-9_-]*) ;;
+		*) printf '%s\n' "$name" ;;
+		esac
+	done)"
+fi
 any=$1
 shift
 for name in $names; do

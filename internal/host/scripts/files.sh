@@ -21,14 +21,21 @@ for d in $dirs; do
 		fi
 	done
 done
-for f in /etc/sysctl.conf /etc/modules /run/credentials/@system/sysctl.extra; do
+extra=
+for d in /run/credentials/@system /etc/credstore /run/credstore /usr/lib/credstore; do
+	if [ -f "$d/sysctl.extra" ]; then
+		extra=$d/sysctl.extra
+		break
+	fi
+done
+for f in /etc/sysctl.conf /etc/modules $extra; do
 	[ -f "$f" ] || continue
 	rec file
 	printf '%s' "$f"
 	rec text
 	cat "$f" || rec unread
 done
-keys=$(for f in /run/credentials/@system/sysctl.extra /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf; do
+keys=$(for f in $extra /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf; do
 	[ -f "$f" ] || continue
 	tr '\r\000' '\n\n' <"$f"
 	echo

@@ -1,0 +1,46 @@
+package boot
+
+import (
+	"maps"
+	"testing"
+)
+
+// TestReadOpenRC guards what is concluded from runlevels and settings: which service applies nothing, and whether sysctls wait for modules.
+func TestReadOpenRC(t *testing.T) {
+	boot := []string{"boot/modules", "boot/sysctl", "sysinit/devfs", "default/sshd"}
+	off := func(services ...string) map[string]string {
+		m := map[string]string{}
+		for _, s := range services {
+			m[s] = "/etc/runlevels"
+		}
+		return m
+	}
+	for _, tt := range []struct {
+		name     string
+		services []string
+		settings map[string]string
+		off      map[string]string
+		first    bool
+	}{
+		{"nothing in any runlevel", nil, nil, off("modules", "sysctl"), false},
+		{"one level, no order", boot, nil, nil, false},
+		{"only for the shutdown", []string{"shutdown/sysctl", "boot/modules"}, nil, off("sysctl"), false},
+		{"a runlevel of one's own", []string{"boot/modules", "office/sysctl"}, nil, nil, true},
+		{"Debian's names", []string{"sysinit/kmod", "boot/procps"}, nil, nil, true},
+		{"modules later", []string{"default/modules", "boot/sysctl"}, nil, nil, false},
+		{"double quotes", boot, map[string]string{"sysctl": "# why\nrc_after=\"clock modules\"\n"}, nil, true},
+		{"single quotes", boot, map[string]string{"sysctl": "rc_need='modules'"}, nil, true},
+		{"no quotes, exported", boot, map[string]string{"sysctl": "export rc_use=modules # why"}, nil, true},
+		{"only in the comment", boot, map[string]string{"sysctl": "rc_after=\"clock\" # modules"}, nil, false},
+		{"commented out", boot, map[string]string{"sysctl": "#rc_after=\"modules\""}, nil, false},
+		{"a longer name", boot, map[string]string{"sysctl": "rc_after=\"modules2\""}, nil, false},
+		{"said by the modules", boot, map[string]string{"modules": "rc_before=\"sysctl\""}, nil, true},
+		{"the other way round", boot, map[string]string{"sysctl": "rc_before=\"modules\""}, nil, false},
+	} {
+		var s Snapshot
+		s.ReadOpenRC(tt.services, tt.settings)
+		if !maps.Equal(s.Off, tt.off) || s.ModulesFirst != tt.first {
+			t.Errorf("%s: off %v, modules first %v", tt.name, s.Off, s.ModulesFirst)
+		}
+	}
+}
