@@ -3,14 +3,18 @@ package provider_test
 // Tests that need the provider as a process of its own, started by a real CLI.
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -154,28 +158,31 @@ func TestAccInterruptEndsAnApply(t *testing.T) {
 	}
 }
 
-// Guards that no secret reaches the state, the plan or a log at its most talkative, also not by way of an error, and that nothing is left of a run: no
-// connection, no provider process.
+// Guards that no secret reaches the state, the plan, its file, a log at its most talkative or the words of a crash, also not by way of an error, and that nothing is
+// left of a run: no connection, no provider process.
 func TestAccSecretsStayOut(t *testing.T) {
-	const passphrase, password, sudoPassword = "open-sesame-1001", "login-hunter2-1002", "login-hunter2-1002"
+	const passphrase, password, jumpPassword = "open-sesame-1001", "login-hunter2-1002", "jump-hunter2-1003"
 	private, public := newKey(t, passphrase)
 	h, err := hosttest.Start(hosttest.Options{Users: []hosttest.User{
-		{Name: "ops", Keys: []ssh.PublicKey{public}, Password: sudoPassword, Sudo: hosttest.SudoPassword},
+		{Name: "ops", Keys: []ssh.PublicKey{public}, Password: password, Sudo: hosttest.SudoPassword},
 		{Name: "dev", Password: password, Sudo: hosttest.SudoPassword},
+		{Name: "jump", Password: jumpPassword},
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeAll(t, h) })
+	// In files and not in the configuration, which a plan file has a copy of.
 	w := newWorkspace(t, fmt.Sprintf(required+`
 variable "wrong" { default = "" }
 provider "host" {
   host_key = %q
   agent    = false
   sudo     = true
+  bastion  = { host = "jump@127.0.0.1:%[2]s", password = "${file("jump-password")}", host_key = %[1]q }
   hosts = {
-    key      = { address = "127.0.0.1", port = %[2]s, user = "ops", private_key = file("key"), private_key_passphrase = %[3]q, sudo_password = "%[4]s${var.wrong}" }
-    password = { address = "127.0.0.1", port = %[2]s, user = "dev", password = "%[5]s${var.wrong}", sudo_password = %[5]q }
+    key      = { address = "127.0.0.1", port = %[2]s, user = "ops", private_key = file("key"), private_key_passphrase = file("passphrase"), sudo_password = "${file("password")}${var.wrong}" }
+    password = { address = "127.0.0.1", port = %[2]s, user = "dev", password = "${file("password")}${var.wrong}", sudo_password = file("password") }
   }
 }
 resource "host_sysctl" "key" {
@@ -188,11 +195,14 @@ resource "host_sysctl" "password" {
   key   = "vm.dirty_ratio"
   value = "21"
 }
-`, h.HostKey(), portOf(h), passphrase, sudoPassword, password))
-	w.write("key", private)
+`, h.HostKey(), portOf(h)))
+	for name, text := range map[string]string{"key": private, "passphrase": passphrase, "password": password, "jump-password": jumpPassword} {
+		w.write(name, text)
+	}
 	logs := filepath.Join(w.dir, "trace.log")
 	w.cli = w.cli.With("TF_LOG=TRACE", "TF_LOG_PATH="+logs)
-	w.run("apply", "-auto-approve", "-parallelism=1")
+	w.run("plan", "-out=a.plan")
+	w.run("apply", "-parallelism=1", "a.plan")
 	out := w.run("plan")
 	failed, status := w.try("plan", "-var=wrong=x")
 	if status == 0 {
@@ -200,23 +210,86 @@ resource "host_sysctl" "password" {
 	}
 	stateText := w.read("terraform.tfstate")
 	w.run("destroy", "-auto-approve")
+	eventually(t, "no connection is open", func() bool { open, _ := h.Connections(); return open == 0 })
+	crash := crashed(t, w, h)
+	if log := w.read("trace.log"); !strings.Contains(log, "SSH") || !strings.Contains(log, "goroutine ") {
+		t.Error("the log says nothing of a connection, or of the crash: the scan proves nothing")
+	}
 	body := regexp.MustCompile(`(?s)-----\n(.{40})`).FindStringSubmatch(private)[1]
 	for what, text := range map[string]string{
 		"state": stateText, "state backup": w.read("terraform.tfstate.backup"), "log": w.read("trace.log"), "plan output": out, "error output": failed,
+		"plan file": unzipped(t, filepath.Join(w.dir, "a.plan")), "crash output": crash,
 	} {
-		for name, secret := range map[string]string{"passphrase": passphrase, "password": password, "sudo password": sudoPassword, "private key": body} {
+		for name, secret := range map[string]string{"passphrase": passphrase, "password": password, "jump host's password": jumpPassword, "private key": body} {
 			if strings.Contains(text, secret) {
 				t.Errorf("the %s holds the %s", what, name)
 			}
 		}
 	}
-	if !strings.Contains(w.read("trace.log"), "SSH") {
-		t.Error("the log says nothing of the connection: the scan proves nothing")
-	}
-	eventually(t, "no connection is open", func() bool { open, _ := h.Connections(); return open == 0 })
 	if out, err := exec.CommandContext(t.Context(), "pgrep", "-f", filepath.Dir(w.dir)).Output(); err == nil {
 		t.Errorf("processes left: %s", out)
 	}
+}
+
+// crashed has the provider crash while it waits for the host, and returns what the CLI then says.
+func crashed(t *testing.T, w *workspace, h *hosttest.Host) string {
+	t.Helper()
+	defer h.Inject(hosttest.Fault{Latency: time.Hour})()
+	start := h.Exchanges()
+	var out bytes.Buffer
+	ended := make(chan error, 1)
+	go func() {
+		_, err := w.cli.Run(context.Background(), w.dir, &out, "apply", "-auto-approve")
+		ended <- err
+	}()
+	eventually(t, "the host is asked", func() bool { return h.Exchanges() > start })
+	child := func(of, name string) string {
+		out, err := exec.CommandContext(t.Context(), "pgrep", "-P", of, "-f", name).Output()
+		if err != nil {
+			t.Fatalf("no process %s: %v", name, err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	pid, err := strconv.Atoi(child(child(strconv.Itoa(os.Getpid()), "apply -auto-approve"), "terraform-provider-host"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	process, err := os.FindProcess(pid)
+	if err == nil {
+		err = process.Signal(syscall.SIGQUIT) // Go's runtime prints every stack and exits
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// unzipped is all that is in a plan file.
+func unzipped(t *testing.T, name string) string {
+	t.Helper()
+	r, err := zip.OpenReader(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var all strings.Builder
+	for _, f := range r.File {
+		part, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(&all, part); err != nil {
+			t.Fatal(err)
+		}
+		part.Close()
+	}
+	if !strings.Contains(all.String(), "swappiness") {
+		t.Error("the plan file was not read: the scan proves nothing")
+	}
+	return all.String()
 }
 
 func (w *workspace) read(name string) string {
