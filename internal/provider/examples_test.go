@@ -74,12 +74,17 @@ func TestAccExampleConfigurations(t *testing.T) {
 			"net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "1", "net/bridge/bridge-nf-call-ip6tables": "1",
 		}},
 		{"fleet", "", map[string]string{"net/netfilter/nf_conntrack_tcp_be_liberal": "1"}},
+		{"connecting", "", map[string]string{"vm/swappiness": "10"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir, key := home(t)
 			hosts := []*hosttest.Host{exampleHost(t, dir, key)}
 			vars := test.vars
-			if test.name == "fleet" {
+			if test.name == "connecting" {
+				bastion := exampleHost(t, dir, key)
+				vars += fmt.Sprintf("bastion = { host = \"root@%s\", host_key = %q }\n", bastion.Addr(), bastion.HostKey())
+				vars += fmt.Sprintf("fleet = {\n  web1 = { address = \"127.0.0.1\", port = %s, host_key = %q }\n}\n", portOf(hosts[0]), hosts[0].HostKey())
+			} else if test.name == "fleet" {
 				hosts = append(hosts, exampleHost(t, dir, key))
 				vars += fmt.Sprintf("fleet = {\n  web1 = { address = \"127.0.0.1\", port = %s }\n  db1 = { address = \"127.0.0.1\", port = %s }\n}\n", portOf(hosts[0]), portOf(hosts[1]))
 			} else {
