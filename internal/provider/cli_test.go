@@ -137,7 +137,10 @@ func TestAccInterruptEndsAnApply(t *testing.T) {
 			}
 			interrupt()
 			select {
-			case <-ended:
+			case err := <-ended:
+				if err != nil {
+					t.Fatal(err)
+				}
 			case <-time.After(time.Minute):
 				t.Fatal("the apply did not end")
 			}

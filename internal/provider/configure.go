@@ -197,8 +197,8 @@ func (e environment) settings() sshconn.Settings {
 func warnInsecure(settings []sshconn.Settings, diags *diag.Diagnostics) {
 	for _, s := range settings {
 		if s.HostKeyChecking == sshconn.Insecure || s.Bastion != nil && s.Bastion.HostKeyChecking == sshconn.Insecure {
-			diags.AddWarning("SSH host keys are not checked", "host_key_checking is insecure: whoever stands between this machine and a host can read and change all that passes, "+
-				"passwords included. Set host_key, or use accept_new, which records a host's first key and holds to it.")
+			diags.AddWarning("SSH host keys are not checked", "host_key_checking is insecure: whoever stands between this machine and a host can read and change all that "+
+				"passes, passwords included. Set host_key, or use accept_new, which records a host's first key and holds to it.")
 			return
 		}
 	}

@@ -80,14 +80,15 @@ func TestAccExampleConfigurations(t *testing.T) {
 			dir, key := home(t)
 			hosts := []*hosttest.Host{exampleHost(t, dir, key)}
 			vars := test.vars
-			if test.name == "connecting" {
+			switch test.name {
+			case "connecting":
 				bastion := exampleHost(t, dir, key)
 				vars += fmt.Sprintf("bastion = { host = \"root@%s\", host_key = %q }\n", bastion.Addr(), bastion.HostKey())
 				vars += fmt.Sprintf("fleet = {\n  web1 = { address = \"127.0.0.1\", port = %s, host_key = %q }\n}\n", portOf(hosts[0]), hosts[0].HostKey())
-			} else if test.name == "fleet" {
+			case "fleet":
 				hosts = append(hosts, exampleHost(t, dir, key))
 				vars += fmt.Sprintf("fleet = {\n  web1 = { address = \"127.0.0.1\", port = %s }\n  db1 = { address = \"127.0.0.1\", port = %s }\n}\n", portOf(hosts[0]), portOf(hosts[1]))
-			} else {
+			default:
 				vars += fmt.Sprintf("address = \"127.0.0.1\"\nport = %s\n", portOf(hosts[0]))
 			}
 			w := newWorkspace(t, example(t, test.name+"/main.tf"))

@@ -54,13 +54,15 @@ func (p *Provider) Metadata(_ context.Context, _ provider.MetadataRequest, resp 
 func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
 	attributes := connectionAttributes()
 	attributes["host"] = schema.StringAttribute{
-		Optional:            true,
-		MarkdownDescription: "Host of the resources that name none: a name in `hosts`, an alias in ssh_config, or `[user@]address[:port]`. When it changes, those resources are replaced.",
+		Optional: true,
+		MarkdownDescription: "Host of the resources that name none: a name in `hosts`, an alias in ssh_config, or `[user@]address[:port]`. When it changes, those " +
+			"resources are replaced.",
 	}
 	attributes["connect_timeout"] = schema.StringAttribute{
-		Optional:            true,
-		Validators:          durationValidators(),
-		MarkdownDescription: "How long one connection may take to be made, authentication included, as in `15s`. Default: ssh_config's `ConnectTimeout` for the host, else `15s`.",
+		Optional:   true,
+		Validators: durationValidators(),
+		MarkdownDescription: "How long one connection may take to be made, authentication included, as in `15s`. Default: ssh_config's `ConnectTimeout` " +
+			"for the host, else `15s`.",
 	}
 	attributes["timeout"] = schema.StringAttribute{
 		Optional:            true,
@@ -69,8 +71,8 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	}
 	attributes["ssh_config_files"] = schema.ListAttribute{
 		Optional: true, ElementType: types.StringType,
-		MarkdownDescription: "Files in the form of ssh_config, the first of which wins. Default `~/.ssh/config` and `/etc/ssh/ssh_config`; `[]` does without any, and without the keys " +
-			"`~/.ssh/id_rsa`, `id_ecdsa` and `id_ed25519`, which are tried where no key is named.",
+		MarkdownDescription: "Files in the form of ssh_config, the first of which wins. Default `~/.ssh/config` and `/etc/ssh/ssh_config`; `[]` does without any, and " +
+			"without the keys `~/.ssh/id_rsa`, `id_ecdsa` and `id_ed25519`, which are tried where no key is named.",
 	}
 	attributes["max_connections"] = schema.Int64Attribute{
 		Optional: true, Validators: []validator.Int64{int64validator.Between(1, maxMaxConnections)},
@@ -78,8 +80,8 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	}
 	attributes["unreachable"] = schema.StringAttribute{
 		Optional: true, Validators: []validator.String{stringvalidator.OneOf(unreachableModes...)},
-		MarkdownDescription: "What a refresh makes of a host that cannot be reached: `error`; or `warn`, which keeps the state of its resources as it was, so that the other hosts can " +
-			"be planned and changed. A change of that host itself is an error in apply. Default `error`.",
+		MarkdownDescription: "What a refresh makes of a host that cannot be reached: `error`; or `warn`, which keeps the state of its resources as it was, so that the other " +
+			"hosts can be planned and changed. A change of that host itself is an error in apply. Default `error`.",
 	}
 	host := connectionAttributes()
 	host["address"] = schema.StringAttribute{Optional: true, MarkdownDescription: "Address or DNS name. Default: the entry's name."}
@@ -106,8 +108,8 @@ func connectionAttributes() map[string]schema.Attribute {
 	attributes["bastion"] = schema.SingleNestedAttribute{
 		Optional:   true,
 		Attributes: bastion,
-		MarkdownDescription: "Jump host to go through, itself reached through its own where its entry of `hosts` has one. What is not set here is as in that entry, and then as above, the host key apart: " +
-			"each jump host is checked on its own. All hosts behind a jump host share one connection to it.",
+		MarkdownDescription: "Jump host to go through, itself reached through its own where its entry of `hosts` has one. What is not set here is as in that entry, and " +
+			"then as above, the host key apart: each jump host is checked on its own. All hosts behind a jump host share one connection to it.",
 	}
 	attributes["sudo"] = schema.BoolAttribute{
 		Optional:            true,
@@ -141,8 +143,8 @@ func loginAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "The host's public key, as in `ssh-ed25519 AAAA...`; or its fingerprint, as in `SHA256:...`; or the authority that certifies it, as in " +
 				"`@cert-authority ssh-ed25519 AAAA...`. Default: what the known_hosts files say."},
 		"host_key_checking": schema.StringAttribute{Optional: true, Validators: []validator.String{stringvalidator.OneOf(hostKeyCheckings...)},
-			MarkdownDescription: "What becomes of a host that no known_hosts file knows, where `host_key` is not set: `strict` refuses it; `accept_new` records its key in the first " +
-				"of `known_hosts_files` and holds to it from then on; `insecure` accepts every key, also a changed one, and warns. Default `strict`."},
+			MarkdownDescription: "What becomes of a host that no known_hosts file knows, where `host_key` is not set: `strict` refuses it; `accept_new` records its key in " +
+				"the first of `known_hosts_files` and holds to it from then on; `insecure` accepts every key, also a changed one, and warns. Default `strict`."},
 		"known_hosts_files": schema.ListAttribute{Optional: true, ElementType: types.StringType,
 			MarkdownDescription: "Files of known host keys. Default `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`."},
 	}

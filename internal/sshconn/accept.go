@@ -23,7 +23,8 @@ func (k *hostKeys) record(addr string, remote net.Addr, key ssh.PublicKey) error
 		return k.conn.fault(Misconfigured, "host_key_checking is accept_new, and no known_hosts file is there to record its key", "Set known_hosts_files", nil)
 	}
 	failed := func(err error) error {
-		return k.conn.fault(HostKeyUnknown, fmt.Sprintf("its key %s could not be recorded in %s (%s)", fingerprint(key), files[0], err), "Make that file writable, or set host_key", err)
+		return k.conn.fault(HostKeyUnknown, fmt.Sprintf("its key %s could not be recorded in %s (%s)", fingerprint(key), files[0], err),
+			"Make that file writable, or set host_key", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(files[0]), 0o700); err != nil {
 		return failed(err)

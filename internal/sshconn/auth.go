@@ -65,7 +65,8 @@ func (l *login) addCertificate(text string) (why, next string) {
 		return "certificate cannot be used (" + err.Error() + ")", "Give the text of the file that ssh-keygen -s made: file(\"~/.ssh/id_ed25519-cert.pub\")"
 	}
 	if len(l.keys) > 0 && !sameKey(l.keys[0].PublicKey(), cert.Key) {
-		return "certificate is for the key " + fingerprint(cert.Key) + ", and private_key is " + fingerprint(l.keys[0].PublicKey()), "Give the certificate that was made for private_key"
+		return "certificate is for the key " + fingerprint(cert.Key) + ", and private_key is " + fingerprint(l.keys[0].PublicKey()),
+			"Give the certificate that was made for private_key"
 	}
 	l.certify(cert, "certificate")
 	return "", ""

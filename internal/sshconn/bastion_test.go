@@ -55,7 +55,7 @@ func TestChainOfThreeJumpHosts(t *testing.T) {
 	config := func(t *testing.T, lines []string) Config {
 		file := filepath.Join(t.TempDir(), "known_hosts")
 		write(t, file, strings.Join(lines, ""))
-		key := func(k any) string { return privatePEM(k) }
+		key := privatePEM
 		return Config{Defaults: Settings{KnownHosts: []string{file}, Agent: &no}, Hosts: map[string]Settings{
 			"web1":   {Address: "target.internal", Port: port(target), PrivateKey: key(targetUser), Bastion: &Bastion{Host: "third"}},
 			"third":  {Address: "third.internal", Port: port(third), PrivateKey: key(thirdUser), Bastion: &Bastion{Host: "second", Settings: Settings{PrivateKey: key(secondUser)}}},

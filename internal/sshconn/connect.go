@@ -23,7 +23,7 @@ const (
 // redial is 0.2, 0.4, 0.8, 1.6 s, and from then on 2, each a quarter more or less: those who were dropped together do not come back together.
 func redial(try int) time.Duration {
 	d := min(200*time.Millisecond<<min(try, 4), 2*time.Second)
-	return d*3/4 + rand.N(d/2)
+	return d*3/4 + rand.N(d/2) //nolint:gosec // nothing depends on nobody guessing it
 }
 
 // connect makes a connection: the way through the jump hosts, TCP, handshake, login, and the shell. A dial that is refused or dropped, as by sshd's MaxStartups, is

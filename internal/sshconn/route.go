@@ -73,7 +73,7 @@ func (c resolver) walk(host string, own *Settings, behind []string) (*route, err
 	}
 	said, err := c.said(host, own)
 	if err != nil {
-		return nil, malformed(err.Error(), "A host is a name in the provider's hosts, an alias in ssh_config, or [user@]address[:port], with an IPv6 address in brackets where a port follows")
+		return nil, malformed(err.Error(), hostForm)
 	}
 	alias := strings.TrimSuffix(strings.TrimPrefix(said.Address, "["), "]")
 	config, err := c.ssh.host(alias)
@@ -115,6 +115,9 @@ func (c resolver) walk(host string, own *Settings, behind []string) (*route, err
 	r.via, err = c.walk(bastion.Host, &bastion.Settings, append(behind, host))
 	return r, err
 }
+
+// hostForm is what to do about a malformed name of a host.
+const hostForm = "A host is a name in the provider's hosts, an alias in ssh_config, or [user@]address[:port], with an IPv6 address in brackets where a port follows"
 
 // said is what is said of host itself: where it is named, and in its entry of Hosts.
 func (c resolver) said(host string, own *Settings) (Settings, error) {
