@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -29,11 +30,12 @@ func (k *hostKeys) record(addr string, remote net.Addr, key ssh.PublicKey) error
 	if err := os.MkdirAll(filepath.Dir(files[0]), 0o700); err != nil {
 		return failed(err)
 	}
-	f, err := lockedfile.OpenFile(files[0], os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	// A file beside it, since Windows lets nobody read what is locked.
+	unlock, err := lockedfile.MutexAt(files[0] + ".lock").Lock()
 	if err != nil {
 		return failed(err)
 	}
-	defer f.Close()
+	defer unlock()
 	if k.known, err = readKnownHosts(files); err != nil {
 		return failed(err)
 	}
@@ -45,21 +47,30 @@ func (k *hostKeys) record(addr string, remote net.Addr, key ssh.PublicKey) error
 	case !errors.As(err, &mismatch) || len(k.plainLines(addr, mismatch.Want)) > 0:
 		return k.explain(addr, key, err)
 	}
-	text, err := os.ReadFile(files[0])
-	if err != nil {
-		return failed(err)
-	}
-	line := skeema.Line([]string{addr}, plainKey(key)) + "\n"
-	if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
-		line = "\n" + line
-	}
-	if _, err := f.Write([]byte(line)); err != nil {
-		return failed(err)
-	}
-	if err := f.Sync(); err != nil {
+	if err := appendLine(files[0], skeema.Line([]string{addr}, plainKey(key))); err != nil {
 		return failed(err)
 	}
 	c := k.conn
 	c.pool.log(c.pool.ctx, "SSH host key recorded", map[string]any{"host": c.host, "address": addr, "key": fingerprint(key), "file": files[0]})
 	return nil
+}
+
+// appendLine adds a line to a file in one write, which others who append without the lock do not break into.
+func appendLine(file, line string) error {
+	text, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
+		line = "\n" + line
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(line + "\n")
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
