@@ -187,7 +187,7 @@ func (c *change) files(ctx context.Context, snap *boot.Snapshot, written []shell
 	c.host.writing()
 	defer c.host.writing()
 	if len(removed) == 0 && len(written) > 0 {
-		r, err := c.host.conn.WriteFiles(ctx, written, c.host.snapshotScript(paths))
+		r, err := c.host.conn.WriteFiles(ctx, written, c.host.snapshotScript(paths, false))
 		if err != nil {
 			return nil, err
 		}

@@ -328,7 +328,7 @@ func (h *Host) load(ctx context.Context, c *change, m Module, real []string, sna
 	}
 	h.writing()
 	defer h.writing()
-	s := h.snapshotScript(m.paths(real[0]))
+	s := h.snapshotScript(m.paths(real[0]), false)
 	s.Name, s.Text, s.Stdin, s.Merge = "load", loadScript+s.Text, m.Name+"\n", nil
 	for _, p := range slices.Sorted(maps.Keys(m.Parameters)) {
 		s.Stdin += p + "=" + m.Parameters[p] + "\n"

@@ -43,11 +43,11 @@ func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (Promise
 // PlanSysctls pretends that s is applied, together with the host_kernel_module resources that its Modules stand for. prior is what Terraform last recorded, nil when
 // s is to be created.
 func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Promises, error) {
-	if !s.Persist {
+	if !s.Persist || prior == nil {
 		h.looseEnds()
 	}
 	p := Promises{Own: map[sysctl.Key]bool{}, Warnings: h.claim(s)}
-	snap, err := h.read(ctx, s.paths()...)
+	snap, err := h.recall(ctx, s.paths()...)
 	if err != nil {
 		return p, err
 	}
@@ -92,7 +92,7 @@ func within(source, path string) bool { return strings.HasPrefix(source, path+":
 // PlanModule pretends that m is applied.
 func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
 	h.lookFor(m.Name)
-	snap, err := h.read(ctx)
+	snap, err := h.recall(ctx)
 	if err != nil || !m.Persist {
 		return Promise{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
+	"maps"
 	"slices"
 	"strings"
 
@@ -57,7 +58,32 @@ func (h *Host) read(ctx context.Context, paths ...string) (*boot.Snapshot, error
 	if h.writes == writes {
 		h.snapshot = s
 	}
+	h.remember(s)
 	return s, nil
+}
+
+// recall returns what was last seen of these paths and of the files, before or after writes of this process, and reads only what nobody saw yet. It is for a plan: an
+// apply plans each resource once more while others are written, and then judges it on a fresh snapshot.
+func (h *Host) recall(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
+	h.mu.Lock()
+	s := h.seen
+	h.mu.Unlock()
+	if s != nil && !slices.ContainsFunc(paths, func(p string) bool { _, ok := s.Values[p]; return !ok }) {
+		return s, nil
+	}
+	return h.read(ctx, paths...)
+}
+
+// remember keeps s for recall, with the values that only older snapshots hold. The caller holds mu.
+func (h *Host) remember(s *boot.Snapshot) {
+	if old := h.seen; old != nil && old != s {
+		values := maps.Clone(old.Values)
+		maps.Copy(values, s.Values)
+		c := *s
+		c.Values = values
+		s = &c
+	}
+	h.seen = s
 }
 
 // extend returns s with these paths, which takes no exchange where it has them; without s it takes a new one.
@@ -65,7 +91,10 @@ func (h *Host) extend(ctx context.Context, s *boot.Snapshot, paths []string) (*b
 	slices.Sort(paths)
 	paths = slices.Compact(paths)
 	if s == nil {
-		return h.fresh(ctx, paths...)
+		h.mu.Lock()
+		all := h.all
+		h.mu.Unlock()
+		return h.take(ctx, h.snapshotScript(paths, all))
 	}
 	missing := slices.DeleteFunc(paths, func(p string) bool { _, ok := s.Values[p]; return ok })
 	if len(missing) == 0 {
@@ -87,22 +116,26 @@ func (h *Host) looseEnds() {
 
 // fresh takes a new snapshot that holds these paths: what a write is decided on.
 func (h *Host) fresh(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
-	r, err := h.conn.Run(ctx, h.snapshotScript(paths))
+	return h.take(ctx, h.snapshotScript(paths, false))
+}
+
+func (h *Host) take(ctx context.Context, s shell.Script) (*boot.Snapshot, error) {
+	r, err := h.conn.Run(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	return h.decoded(r), nil
 }
 
-// snapshotScript prints a snapshot that holds these paths. Those who ask for one in the same batch share it.
-func (h *Host) snapshotScript(paths []string) shell.Script {
+// snapshotScript prints a snapshot that holds these paths, or all keys and module parameters. Those who ask for one in the same batch share it.
+func (h *Host) snapshotScript(paths []string, all bool) shell.Script {
 	slices.Sort(paths)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := shell.Script{Name: "snapshot", Text: filesScript + bootScript + valuesScript, Repeatable: true, Merge: mergeSnapshots,
 		Args: []string{treePattern(slices.Concat(kmod.Owners(), h.modules))}}
 	s.Args = append(s.Args, slices.Compact(paths)...)
-	if h.all {
+	if all {
 		s.Text += allScript
 	}
 	return s
@@ -129,6 +162,7 @@ func (h *Host) decoded(r shell.Result) *boot.Snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s.LookedFor = names(slices.Concat(kmod.Owners(), h.modules))
+	h.remember(s)
 	return s
 }
 
@@ -143,6 +177,9 @@ func (h *Host) lookFor(module string) {
 	h.modules = append(h.modules, name)
 	if h.snapshot != nil && !h.snapshot.Searched(name) {
 		h.snapshot = nil
+	}
+	if h.seen != nil && !h.seen.Searched(name) {
+		h.seen = nil
 	}
 }
 
