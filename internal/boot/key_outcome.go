@@ -51,7 +51,8 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 		by, value, ok := p.overwritten(k, d.option)
 		switch _, udev := interfaceOf(k); {
 		case ok && udev && !sysctl.Equal(k, value, o.Value):
-			o.Notes = append(o.Notes, Note{Shadowed, fmt.Sprintf("%s, which is written later, changes %s too, unless udev applies that again afterwards.", place(by.File, by.Line), k)})
+			o.Notes = append(o.Notes, Note{Shadowed, fmt.Sprintf("%s, which is written later, changes %s too, unless udev applies that again afterwards.",
+				place(by.File, by.Line), k)})
 		case ok && !udev:
 			o.Shadows = append(o.Shadows, o.Source)
 			o.Value, o.Source = value, place(by.File, by.Line)
@@ -323,7 +324,8 @@ func (p *Prediction) byAnotherInit(k sysctl.Key, d decision, o KeyOutcome) (Reas
 	if p.s.Init == "openrc" && !d.option.IsGlob() {
 		for _, w := range leaders(k) {
 			if a, ok := p.sysctls.sequential(w); ok {
-				return InitUnknown, fmt.Sprintf("The host starts with OpenRC, whose versions read the files in different orders, and %s sets %s, which changes %s.", place(a.File, a.Line), w, k)
+				return InitUnknown, fmt.Sprintf("The host starts with OpenRC, whose versions read the files in different orders, and %s sets %s, which changes %s.",
+					place(a.File, a.Line), w, k)
 			}
 		}
 		a, ok := p.sysctls.procps(k)

@@ -58,7 +58,8 @@ var assignment = regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+)?rc_([a-z]+)=(?:
 // names says whether a setting of conf.d, rc_WORD="SERVICE..." with one of these words, names one of these services (openrc-run(8)).
 func names(text, words string, services []string) bool {
 	for _, m := range assignment.FindAllStringSubmatch(text, -1) {
-		if slices.Contains(strings.Split(words, "|"), m[1]) && slices.ContainsFunc(strings.Fields(m[2]+m[3]+m[4]), func(w string) bool { return slices.Contains(services, w) }) {
+		named := strings.Fields(m[2] + m[3] + m[4])
+		if slices.Contains(strings.Split(words, "|"), m[1]) && slices.ContainsFunc(named, func(w string) bool { return slices.Contains(services, w) }) {
 			return true
 		}
 	}

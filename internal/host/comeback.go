@@ -209,7 +209,8 @@ func outOfOrder(units []Unit) *boot.UnitFailure {
 	case units[i].LoadState != "loaded":
 		fault.Detail = fmt.Sprintf("systemd does not start it: it is %s. Let it start: systemctl unmask %s.", units[i].LoadState, last)
 	case !slices.Contains(units[i].After, first):
-		fault.Detail = fmt.Sprintf("systemd does not start it after %s, so keys of modules may be lost. Remove the unit file or drop-in that changes the order: systemctl cat %s.", first, last)
+		fault.Detail = fmt.Sprintf("systemd does not start it after %s, so keys of modules may be lost. Remove the unit file or drop-in that changes the order: "+
+			"systemctl cat %s.", first, last)
 	default:
 		return nil
 	}
