@@ -122,6 +122,62 @@ func TestManyHostsBehindOneJumpHostShareItsConnection(t *testing.T) {
 	}
 }
 
+// The hosts behind a jump host may be many: no more than four handshakes go through it at a time, whatever their addresses.
+func TestAtMostFourHandshakesAtOnceThroughAJumpHost(t *testing.T) {
+	var mu sync.Mutex
+	now, most, entered := 0, 0, 0
+	release := make(chan struct{})
+	handshake := func(c net.Conn) {
+		if n, _ := c.Read(make([]byte, 1)); n == 0 {
+			return
+		}
+		mu.Lock()
+		now, entered = now+1, entered+1
+		most = max(most, now)
+		mu.Unlock()
+		<-release
+		mu.Lock()
+		now--
+		mu.Unlock()
+	}
+	const hosts = 12
+	targets := make([]Settings, hosts)
+	for i := range targets {
+		targets[i] = listen(t, handshake)
+	}
+	bastion := startSSHD(t).settings() // once: a key's text is another each time it is made
+	p := pool(t, Settings{Address: "unused"}, func(p *Pool) {
+		p.pace.passageHold = time.Hour
+		p.pace.redial = func(int) time.Duration { return time.Hour } // beyond the timeout: each comes once
+		for i, target := range targets {
+			p.config.Hosts[string(rune('a'+i))] = behind(bastion, target)
+		}
+	})
+	var all sync.WaitGroup
+	for i := range hosts {
+		c, err := p.Conn(string(rune('a' + i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() { fails(t, c, Unreachable) })
+	}
+	// One comes out, and one goes in.
+	for i := range hosts {
+		until(t, "the next is in", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return entered >= min(i+handshakesAtOnce, hosts)
+		})
+		release <- struct{}{}
+	}
+	all.Wait()
+	mu.Lock()
+	defer mu.Unlock()
+	if most != handshakesAtOnce {
+		t.Errorf("%d handshakes at once, want %d", most, handshakesAtOnce)
+	}
+}
+
 func TestJumpHostThatIsNotPassed(t *testing.T) {
 	bastion, target := startSSHD(t), startSSHD(t)
 	closed := startSSHD(t, "AllowTcpForwarding no")
@@ -188,12 +244,12 @@ func TestJumpHostIsHeldOpenAndDialledAgain(t *testing.T) {
 }
 
 func TestStalledHostsBehindAJumpHostHoldUpNobody(t *testing.T) {
-	bastion, target := startSSHD(t), startSSHD(t)
-	p := pool(t, behind(bastion.settings(), target.settings()), func(p *Pool) {
+	bastion, target := startSSHD(t).settings(), startSSHD(t).settings()
+	p := pool(t, behind(bastion, target), func(p *Pool) {
 		p.pace.passageHold = time.Millisecond
 		p.config.ConnectTimeout = time.Hour
 		for i := range 2 * handshakesAtOnce {
-			p.config.Hosts[string(rune('a'+i))] = behind(bastion.settings(), listen(t, stall))
+			p.config.Hosts[string(rune('a'+i))] = behind(bastion, listen(t, stall))
 		}
 	})
 	ended := make(chan error, 2*handshakesAtOnce)
@@ -222,13 +278,14 @@ func TestStalledHostsBehindAJumpHostHoldUpNobody(t *testing.T) {
 func TestJumpHostThatGoesDarkDuringAHandshakeIsGivenUp(t *testing.T) {
 	reached := make(chan struct{}, 1)
 	target := listen(t, func(c net.Conn) { // before the wire, whose end lets it end
-		reached <- struct{}{}
+		_, _ = c.Read(make([]byte, 1))
+		reached <- struct{}{} // the handshake has begun
 		stall(c)
 	})
 	bastion := startSSHD(t)
 	w := startWire(t, bastion.addr)
 	set := behind(w.settings(bastion.settings()), target)
-	p := pool(t, set)
+	p := pool(t, set, func(p *Pool) { p.pace.keepalive = time.Hour }) // nothing but the timeout ends it
 	mustPass := func() {
 		t.Helper()
 		c := conn(t, p)

@@ -202,6 +202,23 @@ func TestMaxConnections(t *testing.T) {
 	}
 }
 
+func TestIdleConnectionMakesRoom(t *testing.T) {
+	s := startSSHD(t)
+	p := pool(t, s.settings(), func(p *Pool) {
+		p.config.Hosts["web2"] = s.settings()
+		p.config.IdleTimeout = time.Hour
+	})
+	p.places.taken = make(chan struct{}, 1)
+	other, err := p.Conn("web2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		mustEcho(t, conn(t, p))
+		mustEcho(t, other)
+	}
+}
+
 func TestBusyConnectionIsNotEndedForAnotherHost(t *testing.T) {
 	s := startSSHD(t)
 	p := pool(t, s.settings(), func(p *Pool) { p.config.Hosts["web2"] = s.settings() })
