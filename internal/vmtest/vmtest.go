@@ -1,0 +1,47 @@
+// Package vmtest runs a Debian machine in QEMU for tests: systemd, OpenSSH, a Debian kernel with its modules, and reboots that are real. Linux only; a plain user
+// can run it. Where KVM works it is used.
+//
+// The machine is built once, from Debian's packages, into the user's cache directory, under a hash of its recipe and of QEMU's version. What is kept there is a
+// disk and the memory of the machine when it had just booted. Each VM starts from both in about a second, and writes to a temporary file that has no name, so
+// that every VM is as fresh as the first. Nothing outlives Close, nor the process that called Start.
+package vmtest
+
+import "time"
+
+// Options say what a VM is like. The zero value is the fresh machine.
+type Options struct {
+	// Cmdline holds further words of the kernel command line. The VM then boots instead of going on from the memory that was kept.
+	Cmdline string
+	// SSHPort is the port of the VM to which Addr leads; 0 for 22, OpenSSH's. What listens there is for the test to start.
+	SSHPort int
+}
+
+// The users of a VM, who all log in with PrivateKey.
+const (
+	Root   = "root"
+	Sudoer = "ops" // may do all by sudo, without a password
+	NoSudo = "dev" // is not in sudoers
+)
+
+// bootTimeout is for a machine so busy that something must be wrong.
+const bootTimeout = 5 * time.Minute
+
+// Error says what could not be done, why, and what to do next.
+type Error struct {
+	What string
+	Err  error
+	Next string
+}
+
+func (e *Error) Error() string {
+	s := e.What
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	if e.Next != "" {
+		s += "\n" + e.Next
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
