@@ -1,6 +1,6 @@
 package provider_test
 
-// The machines that the acceptance suite runs on: the simulated host, and a real OpenSSH sshd in a network namespace of its own.
+// What the acceptance suite needs of a machine, and the simulated host; onEach has the other kinds.
 
 import (
 	"fmt"
@@ -19,7 +19,6 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/provider"
-	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
 // machine is what the suite needs of a host beside its SSH.
@@ -33,26 +32,6 @@ type machine interface {
 	RemoveFile(path string)
 	List(dir string) []string
 	Close() error
-}
-
-// onEach runs a test on each kind of machine.
-func onEach(t *testing.T, test func(t *testing.T, m machine)) {
-	t.Helper()
-	t.Run("simulated", func(t *testing.T) { test(t, simulated(t)) })
-	t.Run("sshd", func(t *testing.T) {
-		if err := sshdtest.Available(); err != nil {
-			t.Skipf("NOT PROVED ON A REAL SSHD: %v", err)
-		}
-		h, err := sshdtest.Start(sshdtest.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			eventually(t, "no process of a session is left on the host", func() bool { return len(h.Processes()) == 0 })
-			closeAll(t, h)
-		})
-		test(t, h)
-	})
 }
 
 // simulated starts a simulated host.
@@ -115,6 +94,9 @@ func config(m machine, resources string) string {
 
 // configWith is config with further lines in the provider block.
 func configWith(m machine, settings, resources string) string {
+	if m, ok := m.(interface{ User() string }); ok {
+		settings += fmt.Sprintf("\n  user = %q\n  sudo = true", m.User())
+	}
 	addr := m.Addr()
 	i := strings.LastIndexByte(addr, ':')
 	return fmt.Sprintf(`

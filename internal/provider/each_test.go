@@ -1,0 +1,31 @@
+//go:build !vm
+
+package provider_test
+
+// The machines that the acceptance suite runs on: the simulated host, and a real OpenSSH sshd in a network namespace of its own.
+
+import (
+	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
+)
+
+// onEach runs a test on each kind of machine.
+func onEach(t *testing.T, test func(t *testing.T, m machine)) {
+	t.Helper()
+	t.Run("simulated", func(t *testing.T) { test(t, simulated(t)) })
+	t.Run("sshd", func(t *testing.T) {
+		if err := sshdtest.Available(); err != nil {
+			t.Skipf("NOT PROVED ON A REAL SSHD: %v", err)
+		}
+		h, err := sshdtest.Start(sshdtest.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			eventually(t, "no process of a session is left on the host", func() bool { return len(h.Processes()) == 0 })
+			closeAll(t, h)
+		})
+		test(t, h)
+	})
+}
