@@ -20,8 +20,8 @@ const (
 	Zeroes Coupling = "zeroes"
 	// Copies: the other takes the same value.
 	Copies Coupling = "copies"
-	// Clears: the other reads 0 since, if the value is not 0.
-	Clears Coupling = "clears"
+	// Opposes: the other is switched off where this one is switched on, and on where it is switched off.
+	Opposes Coupling = "opposes"
 )
 
 // twins are keys of which writing one sets the other.
@@ -64,7 +64,7 @@ func CouplingOf(written, other sysctl.Key) Coupling {
 		}
 	}
 	if o == noRedirects && (w == "net/ipv4/ip_forward" || w == "net/ipv4/conf/all/forwarding") {
-		return Clears
+		return Opposes
 	}
 	return Apart
 }

@@ -25,7 +25,7 @@ func TestCouplingOf(t *testing.T) {
 		{"net.ipv6.conf.all.forwarding", "net.ipv4.conf.lo.forwarding", Apart},
 		{"vm.overcommit_kbytes", "vm.overcommit_ratio", Zeroes},
 		{"net.nf_conntrack_max", "net.netfilter.nf_conntrack_max", Copies},
-		{"net.ipv4.conf.all.forwarding", "net.ipv4.conf.all.accept_redirects", Clears},
+		{"net.ipv4.conf.all.forwarding", "net.ipv4.conf.all.accept_redirects", Opposes},
 		{"net.ipv4.conf.all.accept_redirects", "net.ipv4.ip_forward", Apart},
 		{"net.ipv6.conf.all.ignore_routes_with_linkdown", "net.ipv6.conf.default.ignore_routes_with_linkdown", Copies},
 		{"vm.swappiness", "vm.swappiness", Apart},

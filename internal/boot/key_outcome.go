@@ -189,16 +189,32 @@ func (p *Prediction) overwritten(k sysctl.Key, own *option) (by *option, value s
 		if d.option == nil || d.option.turn < own.turn || by != nil && d.option.turn < by.turn {
 			continue
 		}
-		off := sysctl.Equal(w, d.option.Value, "0")
-		does, mutual := CouplingOf(w, k), CouplingOf(k, w) != Apart
-		switch {
-		case does == Zeroes, does == Clears && !off:
+		switch does, mutual := CouplingOf(w, k), CouplingOf(k, w) != Apart; {
+		case does == Zeroes:
 			by, value = d.option, "0"
-		case does == Copies && (mutual || !off): // these start as 0, and only a change is copied
+		case does == Copies && mutual:
 			by, value = d.option, d.option.Value
+		case sysctl.Equal(w, d.option.Value, p.before(w, d.option)): // only a change reaches other keys
+		case does == Copies:
+			by, value = d.option, d.option.Value
+		case sysctl.Equal(w, d.option.Value, "0"):
+			by, value = d.option, "1"
+		default:
+			by, value = d.option, "0"
 		}
 	}
 	return by, value, by != nil
+}
+
+// before is what the switch w is when its line is written: off, as the kernel starts, unless a line for its twin came first.
+func (p *Prediction) before(w sysctl.Key, own *option) string {
+	value := "0"
+	for _, twin := range leaders(w) {
+		if d := p.sysctls.decide(twin); d.option != nil && d.option.turn < own.turn && CouplingOf(w, twin) == Copies {
+			value = d.option.Value
+		}
+	}
+	return value
 }
 
 // owner is the module that brings k on this host; none does if the key is there without the module.

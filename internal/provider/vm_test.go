@@ -98,3 +98,53 @@ func TestVMModuleAndItsKeySurviveAReboot(t *testing.T) {
 		reads(t, v, map[string]string{"net/netfilter/nf_conntrack_tcp_be_liberal": "1"})
 	}))
 }
+
+// Guards the audit of a machine that nobody manages, asked of a real systemd: the order of its units, what is lost, and that it says just what the reboot brings.
+func TestVMBootDataSource(t *testing.T) {
+	v := startVM(t)
+	v.WriteFile("/etc/sysctl.d/50-site.conf", "net.netfilter.nf_conntrack_tcp_be_liberal = 1\nnet.ipv4.tcp_fin_timeout = 41\n")
+	if out, status := v.Sh("modprobe nf_conntrack && sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1 net.ipv4.tcp_fin_timeout=41"); status != 0 {
+		t.Fatal(out)
+	}
+	const key = "keys.net.netfilter.nf_conntrack_tcp_be_liberal."
+	is := func(attribute, want string) resource.TestCheckFunc {
+		return resource.TestCheckResourceAttr("data.host_boot.a", attribute, want)
+	}
+	ordered := resource.ComposeAggregateTestCheckFunc(
+		is("init", "systemd"), is("units.#", "2"), is("units.0.name", "systemd-modules-load.service"), is("units.1.name", "systemd-sysctl.service"),
+		is("units.1.load_state", "loaded"), is("units.1.active_state", "active"), is("units.1.result", "success"),
+		resource.TestCheckTypeSetElemAttr("data.host_boot.a", "units.1.after.*", "systemd-modules-load.service"), is("failures.#", "0"),
+	)
+	c := config(v, "data \"host_boot\" \"a\" {\n}\n")
+	run(t,
+		resource.TestStep{Config: c, Check: resource.ComposeAggregateTestCheckFunc(
+			ordered, is("holds", "false"), is(key+"reason", "module_loaded_by_hand"), is(key+"value", "1"), is("keys.net.ipv4.tcp_fin_timeout.holds", "true"),
+			is("modules.nf_conntrack.loaded", "true"), is("modules.nf_conntrack.loaded_at_boot", "false"),
+		)},
+		resource.TestStep{
+			PreConfig: func() { v.WriteFile("/etc/modules-load.d/site.conf", "nf_conntrack\n") },
+			Config:    c,
+			Check:     resource.ComposeAggregateTestCheckFunc(ordered, is("holds", "true"), is(key+"boot_value", "1"), is("modules.nf_conntrack.holds", "true")),
+		},
+		resource.TestStep{
+			PreConfig: func() {
+				reboot(t, v)
+				reads(t, v, map[string]string{"net/netfilter/nf_conntrack_tcp_be_liberal": "1", "net/ipv4/tcp_fin_timeout": "41"})
+			},
+			Config: c,
+			Check:  resource.ComposeAggregateTestCheckFunc(ordered, is("holds", "true")),
+		},
+		resource.TestStep{
+			PreConfig: func() {
+				if out, status := v.Sh("systemctl mask systemd-sysctl.service"); status != 0 {
+					t.Fatal(out)
+				}
+			},
+			Config: c,
+			Check: resource.ComposeAggregateTestCheckFunc(is("holds", "false"), is("units.1.load_state", "masked"), is("keys.net.ipv4.tcp_fin_timeout.reason", "service_off"),
+				is("failures.0.unit", "systemd-sysctl.service")),
+		},
+	)
+	reboot(t, v)
+	reads(t, v, map[string]string{"net/ipv4/tcp_fin_timeout": "60"})
+}
