@@ -157,11 +157,11 @@ func newAnsible(f *fleet, dir string, all []setting, slow bool) (*ansible, error
 	var inventory, playbook strings.Builder
 	for i := range f.hosts {
 		address, port := f.addr(i, slow)
-		fmt.Fprintf(&inventory, "h%d ansible_host=%s ansible_port=%s ansible_user=root ansible_ssh_private_key_file=%s ansible_python_interpreter=/usr/bin/python3\n", i, address, port,
-			f.keyFile(i))
+		fmt.Fprintf(&inventory, "h%d ansible_host=%s ansible_port=%s ansible_user=root ansible_ssh_private_key_file=%s "+
+			"ansible_python_interpreter=/usr/bin/python3\n", i, address, port, f.keyFile(i))
 	}
-	playbook.WriteString("- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.posix.sysctl:\n        name: \"{{ item.name }}\"\n        value: \"{{ item.value }}\"\n" +
-		"        sysctl_set: true\n        reload: false\n        sysctl_file: /etc/sysctl.d/99-ansible.conf\n      loop:\n")
+	playbook.WriteString("- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.posix.sysctl:\n        name: \"{{ item.name }}\"\n" +
+		"        value: \"{{ item.value }}\"\n        sysctl_set: true\n        reload: false\n        sysctl_file: /etc/sysctl.d/99-ansible.conf\n      loop:\n")
 	for _, s := range all {
 		fmt.Fprintf(&playbook, "        - { name: %q, value: %q }\n", s.key, s.value)
 	}

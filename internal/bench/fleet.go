@@ -61,7 +61,7 @@ func start(n int, delay time.Duration, dir string) (f *fleet, err error) {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			if f.hosts[i], errs[i] = sshdtest.Start(sshdtest.Options{}); errs[i] == nil {
-				f.proxies[i], errs[i] = newProxy(f.hosts[i].Addr(), delay)
+				f.proxies[i], errs[i] = newProxy(fmt.Sprintf("127.0.1.%d:0", 1+i), f.hosts[i].Addr(), delay)
 			}
 		})
 	}
@@ -175,8 +175,9 @@ type proxy struct {
 	conns map[net.Conn]bool
 }
 
-func newProxy(target string, delay time.Duration) (*proxy, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// newProxy listens at an address of its own, since handshakes at one address are few at a time.
+func newProxy(at, target string, delay time.Duration) (*proxy, error) {
+	l, err := net.Listen("tcp", at)
 	if err != nil {
 		return nil, err
 	}

@@ -35,9 +35,15 @@ func main() {
 	flag.BoolVar(&o.noAnsible, "no-ansible", false, "leave Ansible out")
 	flag.DurationVar(&o.delay, "delay", 50*time.Millisecond, "how much `time` the slow way adds in each direction")
 	flag.StringVar(&o.out, "out", "", "`directory` for the table and the plot; none: only print")
+	simulated := flag.Int("memory", 0, "measure the memory for so many simulated `hosts`, and nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := bench(ctx, o)
+	var err error
+	if *simulated > 0 {
+		err = memory(ctx, *simulated)
+	} else {
+		err = bench(ctx, o)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -251,5 +257,6 @@ func (b *bencher) write() error {
 		return nil
 	}
 	title := fmt.Sprintf("Hosts x keys: medians of %d runs on %d cores; the slow way adds %s in each direction", b.runs, runtime.NumCPU(), b.delay)
-	return errors.Join(os.WriteFile(filepath.Join(b.out, "result.md"), []byte(text), 0o644), os.WriteFile(filepath.Join(b.out, "result.svg"), []byte(b.report.plot(title)), 0o644))
+	return errors.Join(os.WriteFile(filepath.Join(b.out, "result.md"), []byte(text), 0o644),
+		os.WriteFile(filepath.Join(b.out, "result.svg"), []byte(b.report.plot(title)), 0o644))
 }

@@ -115,5 +115,6 @@ func (r *report) plot(title string) string {
 		y += 8
 	}
 	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="840" height="%d" font-family="sans-serif" font-size="13">`+"\n"+
-		`<rect width="100%%" height="100%%" fill="white"/>`+"\n"+`<text x="10" y="24" font-size="15" font-weight="bold">%s</text>`+"\n%s</svg>\n", y+10, html.EscapeString(title), b.String())
+		`<rect width="100%%" height="100%%" fill="white"/>`+"\n"+`<text x="10" y="24" font-size="15" font-weight="bold">%s</text>`+"\n%s</svg>\n",
+		y+10, html.EscapeString(title), b.String())
 }

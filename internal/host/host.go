@@ -4,6 +4,7 @@ package host
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
@@ -32,11 +33,65 @@ type Fleet struct {
 
 	mu    sync.Mutex
 	hosts map[string]*Host
+
+	// ahead are the hosts to read ahead, so many at once, from the first read of one of them on.
+	ahead  []string
+	atOnce int
+	first  sync.Once
+	work   sync.WaitGroup
+	cancel context.CancelFunc
 }
 
 // NewFleet returns a Fleet whose hosts talk over what connect returns. connect is called once a name and does no I/O.
 func NewFleet(connect func(name string) (Conn, error)) *Fleet {
 	return &Fleet{connect: connect, hosts: map[string]*Host{}}
+}
+
+// ReadAhead has the first read of a host among these read the others too, so many at once, since a CLI asks for some resources at a time only. Close ends it.
+func (f *Fleet) ReadAhead(names []string, atOnce int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ahead, f.atOnce = names, atOnce
+}
+
+// lookAhead begins what ReadAhead says, once. ctx is for logs alone.
+func (f *Fleet) lookAhead(ctx context.Context, name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !slices.Contains(f.ahead, name) {
+		return
+	}
+	f.first.Do(func() {
+		background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		f.cancel = cancel
+		next := make(chan string, len(f.ahead))
+		for _, other := range f.ahead {
+			next <- other
+		}
+		close(next)
+		f.ahead = nil
+		for range min(f.atOnce, len(next)) {
+			f.work.Go(func() {
+				for other := range next {
+					if h, err := f.Host(other); err == nil && background.Err() == nil {
+						_, _ = h.read(background) // what is wrong with a host is told to those who need it
+					}
+				}
+			})
+		}
+	})
+}
+
+// Close ends what the fleet does by itself, and waits for it.
+func (f *Fleet) Close() {
+	f.mu.Lock()
+	cancel := f.cancel
+	f.ahead = nil
+	f.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	f.work.Wait()
 }
 
 // Host returns the host of this name. It does not connect.
@@ -50,15 +105,16 @@ func (f *Fleet) Host(name string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{name: name, conn: c, turn: make(chan struct{}, 1), files: map[string]chan struct{}{}, planned: map[sysctl.Key]map[string]string{}}
+	h := &Host{fleet: f, name: name, conn: c, turn: make(chan struct{}, 1), files: map[string]chan struct{}{}, planned: map[sysctl.Key]map[string]string{}}
 	f.hosts[name] = h
 	return h, nil
 }
 
 // Host is one Linux host. Its methods may be called from many goroutines.
 type Host struct {
-	name string
-	conn Conn
+	fleet *Fleet
+	name  string
+	conn  Conn
 
 	// turn is held by whoever takes or extends the snapshot, so that those who come meanwhile find it taken; a channel, since waiting for it can be cancelled.
 	turn     chan struct{}

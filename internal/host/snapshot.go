@@ -30,6 +30,7 @@ var (
 // read returns a snapshot that holds these paths. It may be one that was taken earlier, with no write on this host since. Those who come while another reads
 // are served together by the next exchange; a host that could not be read is not tried again by read.
 func (h *Host) read(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
+	h.fleet.lookAhead(ctx, h.name)
 	h.mu.Lock()
 	h.wanted = append(h.wanted, paths...)
 	h.mu.Unlock()

@@ -86,9 +86,10 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	host := connectionAttributes()
 	host["address"] = schema.StringAttribute{Optional: true, MarkdownDescription: "Address or DNS name. Default: the entry's name."}
 	attributes["hosts"] = schema.MapNestedAttribute{
-		Optional:            true,
-		NestedObject:        schema.NestedAttributeObject{Attributes: host},
-		MarkdownDescription: "Hosts that differ from the settings above, by the name that resources use. Only what differs is set.",
+		Optional:     true,
+		NestedObject: schema.NestedAttributeObject{Attributes: host},
+		MarkdownDescription: "Hosts that differ from the settings above, by the name that resources use. Only what differs is set. The first read of one of them reads the " +
+			"others ahead, 20 at a time, since a CLI asks for ten resources at a time only; not where there are more of them than `max_connections`.",
 	}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Sets kernel parameters and loads kernel modules on Linux hosts over SSH, now and for the next boot.",

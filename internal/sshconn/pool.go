@@ -133,6 +133,9 @@ func (p *Pool) hop(r *route) *Conn {
 	return c
 }
 
+// MaxConnections is how many hosts may be connected at once.
+func (p *Pool) MaxConnections() int { return p.config.MaxConnections }
+
 // Close ends all connections and waits for every goroutine of the pool.
 func (p *Pool) Close() {
 	p.mu.Lock()

@@ -14,7 +14,8 @@ import (
 )
 
 func main() {
-	err := providerserver.Serve(context.Background(), func() provider.Provider { return idle{} }, providerserver.ServeOpts{Address: "registry.terraform.io/host-provider/idle"})
+	err := providerserver.Serve(context.Background(), func() provider.Provider { return idle{} },
+		providerserver.ServeOpts{Address: "registry.terraform.io/host-provider/idle"})
 	if err != nil {
 		log.Fatal(err)
 	}
