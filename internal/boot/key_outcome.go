@@ -78,6 +78,9 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 	if module, ok := p.owner(k); ok {
 		o.Notes = append(o.Notes, p.Module(module).Notes...)
 	}
+	if volatile(o.Source) {
+		o.Notes = append(o.Notes, Note{Volatile, o.Source + " decides, and /run is empty when the machine starts."})
+	}
 	if notNumbers(k, p.s.Values[k.Path()].Text, o.Value) {
 		o.Notes = slices.DeleteFunc(o.Notes, func(n Note) bool { return n.Reason == UnitFails })
 		if d.option.Ignore {
@@ -180,6 +183,11 @@ func (p *Prediction) notes(k sysctl.Key, d decision, o KeyOutcome) []Note {
 		notes = append(notes, Note{CommandLine, fmt.Sprintf("The kernel command line sets %s too, and %s overrules it.", k, o.Source)})
 	}
 	return notes
+}
+
+// volatile says whether a place is in a file that the next boot does not find, unless something writes it again. A credential is handed over anew.
+func volatile(source string) bool {
+	return strings.HasPrefix(source, "/run/") && !strings.HasPrefix(source, "/run/credentials/")
 }
 
 // overwritten is the last line for another key whose write changes k, if it is written after k's own, and what it leaves in k.

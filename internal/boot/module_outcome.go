@@ -27,6 +27,9 @@ func (p *Prediction) Module(name string) ModuleOutcome {
 	if p.pending {
 		o.Notes = append(o.Notes, Note{KernelPending, p.gone()})
 	}
+	if volatile(o.Source) {
+		o.Notes = append(o.Notes, Note{Volatile, o.Source + " decides, and /run is empty when the machine starts."})
+	}
 	return p.byInit(o)
 }
 

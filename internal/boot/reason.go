@@ -47,6 +47,8 @@ const (
 	UnitFails Reason = "unit_fails"
 	// Unread: what decides could not be read.
 	Unread Reason = "unread"
+	// Volatile: what decides is in /run, which is empty when the machine starts.
+	Volatile Reason = "volatile"
 	// ServiceOff: the service that applies the files is masked, or in no runlevel.
 	ServiceOff Reason = "service_off"
 	// InitUnknown: what applies the files at boot is not systemd.
@@ -58,7 +60,7 @@ func Reasons() []Reason {
 	return []Reason{
 		Shadowed, Voided, Masked, Excluded, Covered, Unset, SysctlConfUnread, CommandLine,
 		NotLoaded, LoadedByHand, DenyListed, InstallLine, NotInTree, KernelPending,
-		KeyMissing, InterfaceLater, ReadOnly, Disagree, UnitFails, ServiceOff, Unread, InitUnknown,
+		KeyMissing, InterfaceLater, ReadOnly, Disagree, UnitFails, Volatile, ServiceOff, Unread, InitUnknown,
 	}
 }
 
@@ -148,6 +150,10 @@ var words = map[Reason]struct{ sentence, remedy string }{
 	Unread: {
 		"What decides could not be read, so nothing is promised.",
 		"Let the provider become root (sudo = true), and look at the file.",
+	},
+	Volatile: {
+		"What decides is in /run, which is empty when the machine starts: it counts only if something writes it again in time.",
+		"Put the line into /etc, or declare a resource for it.",
 	},
 	ServiceOff: {
 		"The service that would apply it at boot is masked, or in no runlevel.",

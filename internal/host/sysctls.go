@@ -4,14 +4,12 @@ package host
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
-	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
@@ -115,17 +113,6 @@ func (h *Host) ReadSysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]Sysct
 		return nil, several(faults)
 	}
 	return sysctlStates(snap, s), nil
-}
-
-func (h *Host) secrets(s Sysctls) []*Error {
-	var faults []*Error
-	for _, v := range s.Settings {
-		if sysctl.Secret(v.Key) {
-			faults = append(faults, h.errorf(KeySecret, "%s holds a secret, which would stand in Terraform's state and in a file that every user of the host may read. "+
-				"Set it by a means made for secrets.", v.Key))
-		}
-	}
-	return faults
 }
 
 func sysctlStates(snap *boot.Snapshot, s Sysctls) map[sysctl.Key]SysctlState {
@@ -321,102 +308,6 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls, origin
 	return states, several(notRestored)
 }
 
-// maySet says what stands against s, before anything is touched.
-func (h *Host) maySet(snap *boot.Snapshot, s Sysctls, prior *Sysctls, file confdir.File, exists bool) error {
-	var faults []*Error
-	for _, v := range s.inOrder() {
-		if fault := h.settable(v.Key, s.Modules, snap); fault != nil {
-			faults = append(faults, fault)
-		}
-	}
-	if len(faults) > 0 {
-		return several(faults)
-	}
-	if !s.Persist {
-		return nil
-	}
-	if err := h.onlyOurs(s, prior, file); err != nil {
-		return err
-	}
-	if exists && s.moved(prior) && !s.adoptable(file) {
-		return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform import %s.<name> '%s/%s'. Else remove the file, or "+
-			"choose another file_name.", s.Path(), s.Resource, h.name, s.importedAs())
-	}
-	next := boot.Predict(s.pretend(snap, prior))
-	for _, v := range s.inOrder() {
-		if lost := h.keyLost(v, s.Path(), next.Key(v.Key, v.Value)); lost != nil {
-			faults = append(faults, lost)
-		}
-	}
-	return several(faults)
-}
-
-// importedAs is what follows HOST/ in the import id of s.
-func (s Sysctls) importedAs() string {
-	if s.Resource == "host_sysctls" {
-		return s.FileName
-	}
-	return s.Name
-}
-
-// onlyOurs says why a file can be no drop-in of s: what else it sets, beside the keys of s and of prior, would be lost.
-func (h *Host) onlyOurs(s Sysctls, prior *Sysctls, f confdir.File) error {
-	other := s.other(f, prior)
-	switch {
-	case other == "":
-		return nil
-	case s.Resource == "host_sysctls":
-		return h.errorf(DropInForeign, "%s also sets %s, which is none of the settings and would be lost. Add it to them, move its line to another file, or choose another "+
-			"file_name.", f.Path, other)
-	}
-	return h.errorf(DropInForeign, "%s also sets %s, and a host_sysctl keeps one key in a file of its own. Move the line of %s to another file, or import the "+
-		"file as a host_sysctls, which keeps many: terraform import host_sysctls.<name> '%s/%s'.", f.Path, other, other, h.name, s.FileName)
-}
-
-// settable says why a key cannot be managed as it is now; nil when it can.
-func (h *Host) settable(k sysctl.Key, modules []string, snap *boot.Snapshot) *Error {
-	had := snap.Values[k.Path()]
-	switch {
-	case sysctl.WriteOnly(k):
-		return h.errorf(KeyUnreadable, "%s is a trigger: writing it does something once, and it cannot be read, so there is nothing to keep or to compare. "+
-			"Use a provisioner or a one-off command for it.", k)
-	case had.Absent:
-		return h.errorf(KeyMissing, "%s does not exist. %s", k, h.missing(k, modules, snap))
-	case had.Unread != "":
-		return h.errorf(KeyUnreadable, "%s cannot be read: %s. A value that cannot be read cannot be compared or restored. Connect as root or set sudo = true; "+
-			"if it is so for root too, this key cannot be managed.", k, had.Unread)
-	}
-	if secrets := h.secrets(Sysctls{Settings: []Setting{{Key: k}}}); len(secrets) > 0 {
-		return secrets[0]
-	}
-	return nil
-}
-
-// missing says why a key may not be there, and what to do. modules are those that the configuration names for it.
-func (h *Host) missing(k sysctl.Key, modules []string, snap *boot.Snapshot) string {
-	module := ""
-	if len(modules) == 1 {
-		module = modules[0]
-	}
-	if owner, ok := kmod.Owner(k); ok {
-		module = owner
-	}
-	right, vlan := boot.VLANSpelling(k)
-	switch {
-	case vlan:
-		return fmt.Sprintf("If its interface has a dot in the name, the key is %s.", right)
-	case module == "":
-		return "Check its spelling. If a kernel module brings it, declare a host_kernel_module for that module and set " +
-			"module = host_kernel_module.<name>.name."
-	case snap.Has(module):
-		return fmt.Sprintf("The kernel module %s, which brings it elsewhere, is in kernel %s of this host, so this kernel has no such key. Check its spelling "+
-			"and the kernel version.", module, snap.Kernel)
-	default:
-		return fmt.Sprintf("It belongs to the kernel module %s, which is not loaded. Declare a host_kernel_module for it and set "+
-			"module = host_kernel_module.<name>.name.", module)
-	}
-}
-
 // run writes the running values in one exchange, those that are wanted and those that are restored, and judges what the kernel made of them.
 func (h *Host) run(ctx context.Context, c *change, snap *boot.Snapshot, wanted, restored []Setting) (notRestored []*Error, err error) {
 	isRestored := map[sysctl.Key]bool{}
@@ -452,77 +343,6 @@ func (h *Host) run(ctx context.Context, c *change, snap *boot.Snapshot, wanted, 
 		}
 	}
 	return notRestored, several(faults)
-}
-
-// judge says what is wrong with what the kernel made of a wanted value; nil when nothing is.
-func (h *Host) judge(v Setting, had string, r written) *Error {
-	switch {
-	case readOnly(r.refused):
-		return h.errorf(KeyReadOnly, "%s cannot be written: %s. It stays %s. Connect as root or set sudo = true; if it is so for root too, the key is read-only "+
-			"in this kernel, or /proc/sys is mounted read-only, as in a container.", v.Key, r.refused, quoted(had))
-	case r.refused != "":
-		return h.errorf(ValueRefused, "the kernel refused %s for %s: %s. It stays %s. %s", quoted(v.Value), v.Key, r.refused, quoted(had), refusedBecause(v, r.refused))
-	case !sysctl.Equal(v.Key, r.kept, v.Value):
-		return h.errorf(ValueChanged, "%s was written to %s, but the kernel kept %s. %s It was put back to %s. Write the value the kernel keeps.",
-			quoted(v.Value), v.Key, quoted(r.kept), sysctl.Explain(v.Key, v.Value, r.kept), quoted(had))
-	}
-	return nil
-}
-
-// judgeRestored says what is wrong with a value that was put back to what holds without the resource; nil when nothing is.
-func (h *Host) judgeRestored(v Setting, r written) *Error {
-	switch {
-	case r.refused != "":
-		return h.errorf(NotRestored, "%s stays %s: the kernel refused %s, the value from before: %s. The resource is gone all the same; the value lasts until "+
-			"the next boot, or until it is set by hand.", v.Key, quoted(r.kept), quoted(v.Value), r.refused)
-	case !sysctl.Equal(v.Key, r.kept, v.Value):
-		return h.errorf(NotRestored, "%s reads %s after %s, the value from before, was written. The resource is gone all the same.", v.Key, quoted(r.kept),
-			quoted(v.Value))
-	}
-	return nil
-}
-
-func readOnly(reason string) bool {
-	return reason == "Permission denied" || reason == "Read-only file system"
-}
-
-func refusedBecause(v Setting, reason string) string {
-	module, named := kmod.ForValue(v.Key, v.Value)
-	switch {
-	case reason == "No such file or directory" && named:
-		return fmt.Sprintf("The key exists; the value names something the kernel does not have, here the kernel module %s. Check that this kernel has it.", module)
-	case reason == "No such file or directory":
-		return "The key exists; the value names something the kernel does not have. Check its spelling, and that its kernel module is loaded."
-	case reason == "Operation not permitted":
-		return "Some keys go one way only until the next boot."
-	default:
-		return "Look up the range and form of the key in the kernel's documentation (Documentation/admin-guide/sysctl)."
-	}
-}
-
-// judgeSysctls says whether the promise is kept on a host that was read anew after the change.
-func (h *Host) judgeSysctls(snap *boot.Snapshot, s Sysctls) (map[sysctl.Key]SysctlState, error) {
-	states := sysctlStates(snap, s)
-	var faults []*Error
-	for _, v := range s.inOrder() {
-		st := states[v.Key]
-		switch {
-		case st.Running == nil || *st.Running != v.Value:
-			faults = append(faults, h.errorf(NotKept, "%s was set to %s, but reads %s a moment later. Something else on the host writes it; find out what, and let one of the "+
-				"two own the key.", v.Key, quoted(v.Value), shown(st.Running)))
-		case s.Persist && (st.Boot == nil || *st.Boot != v.Value):
-			faults = append(faults, h.errorf(NotKept, "%s was written, but a moment later the next boot would set %s to %s. Something else on the host writes these files.",
-				s.Path(), v.Key, shown(st.Boot)))
-		}
-	}
-	return states, several(faults)
-}
-
-func shown(v *string) string {
-	if v == nil {
-		return "nothing"
-	}
-	return quoted(*v)
 }
 
 // UnsetSysctls takes s back: with Restore the running values to what the remaining files set, else to originals, then the drop-in. Without, they stay. An error of
