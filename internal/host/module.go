@@ -203,6 +203,11 @@ func optionsIn(f confdir.File, module string) map[string]string {
 // SetModule makes the host hold m: loaded with its parameters first, then the files for the next boot. prior is what Terraform last recorded, nil when it
 // creates. On failure the host is as it was, or the error says what may be left (MayHaveChanged).
 func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st ModuleState, err error) {
+	release, err := h.hold(ctx, m.LoadPath())
+	if err != nil {
+		return ModuleState{}, err
+	}
+	defer release()
 	h.lookFor(m.Name)
 	snap, err := h.fresh(ctx, m.paths(m.Name)...)
 	if err != nil {
@@ -450,6 +455,11 @@ func (h *Host) Warnings(m Module, st ModuleState) []*Error {
 
 // UnsetModule takes m back: its files, and with unload the module itself, which fails where the module is in use.
 func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err error) {
+	release, err := h.hold(ctx, m.LoadPath())
+	if err != nil {
+		return err
+	}
+	defer release()
 	snap, err := h.fresh(ctx)
 	if err != nil {
 		return err

@@ -337,3 +337,49 @@ func TestModuleInUseKeepsItsFiles(t *testing.T) {
 		})
 	}
 }
+
+// runner is a connection with another Run.
+type runner struct {
+	host.Conn
+	run func(ctx context.Context, s shell.Script) (shell.Result, error)
+}
+
+func (r runner) Run(ctx context.Context, s shell.Script) (shell.Result, error) { return r.run(ctx, s) }
+
+// Guards that two resources of one module, however spelled, do not change it at once: the second asks the host nothing while the first is at work.
+func TestChangesOfOneModuleWaitForEachOther(t *testing.T) {
+	loading, goOn := make(chan struct{}), make(chan struct{})
+	var asked atomic.Int32
+	b := over(t, func(c host.Conn) host.Conn {
+		return runner{c, func(ctx context.Context, s shell.Script) (shell.Result, error) {
+			asked.Add(1)
+			if s.Name == "load" {
+				close(loading)
+				<-goOn
+			}
+			return c.Run(ctx, s)
+		}}
+	})
+	var first sync.WaitGroup
+	first.Go(func() {
+		if _, err := b.host.SetModule(t.Context(), host.Module{Name: "nf_conntrack", Persist: true}, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	<-loading
+	before := asked.Load()
+	ctx, giveUp := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer giveUp()
+	second := host.Module{Name: "nf-conntrack", Persist: true}
+	if _, err := b.host.SetModule(ctx, second, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the second: %v", err)
+	}
+	if err := b.host.UnsetModule(ctx, second, false); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the removal: %v", err)
+	}
+	if n := asked.Load() - before; n != 0 {
+		t.Errorf("it asked the host %d times meanwhile", n)
+	}
+	close(goOn)
+	first.Wait()
+}
