@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -57,10 +56,7 @@ func boot(ctx context.Context, i *image, o Options, fresh bool) (v *VM, err erro
 			defer closeAll(memory)
 		}
 	}
-	port := "22"
-	if o.SSHPort != 0 {
-		port = strconv.Itoa(o.SSHPort)
-	}
+	const port = "22"
 	const forward = ",hostfwd=tcp:127.0.0.1:0-10.0.2.15:"
 	args := append(i.accel.args(i.path("disk"), more), "-kernel", i.path("vmlinuz"), "-initrd", i.path("initrd.img"),
 		"-append", strings.TrimSpace(cmdline+" "+o.Cmdline),

@@ -12,8 +12,6 @@ import "time"
 type Options struct {
 	// Cmdline holds further words of the kernel command line. The VM then boots instead of going on from the memory that was kept.
 	Cmdline string
-	// SSHPort is the port of the VM to which Addr leads; 0 for 22, OpenSSH's. What listens there is for the test to start.
-	SSHPort int
 }
 
 // The users of a VM, who all log in with PrivateKey.
