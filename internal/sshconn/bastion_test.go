@@ -35,7 +35,7 @@ func knowing(t *testing.T, name string, lines ...string) (s *sshd, host, user an
 }
 
 func port(s *sshd) int {
-	_, p, _ := strings.Cut(s.addr, ":")
+	_, p, _ := net.SplitHostPort(s.addr)
 	n, _ := strconv.Atoi(p)
 	return n
 }

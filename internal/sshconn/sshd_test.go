@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,7 +49,8 @@ type sshd struct {
 
 const sshdPath = "/usr/sbin/sshd"
 
-// startSSHD starts a server whose configuration has these lines; one that begins with # is a shell command for the server's own mount namespace. It lets root in with keyPair(t, "user"), and whose host key is keyPair(t, "host").
+// startSSHD starts a server whose configuration has these lines; one that begins with # is a shell command for the server's own mount namespace. It lets root in with
+// userKey, its host key is hostKey unless a line names another, and it listens on 127.0.0.1 unless a line has another ListenAddress.
 func startSSHD(t *testing.T, lines ...string) *sshd {
 	t.Helper()
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
@@ -61,7 +63,14 @@ func startSSHD(t *testing.T, lines ...string) *sshd {
 		t.Fatal(err)
 	}
 	s := &sshd{t: t, dir: t.TempDir(), grew: make(chan struct{}, 1)}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address := "127.0.0.1"
+	for i, l := range lines {
+		if a, ok := strings.CutPrefix(l, "ListenAddress "); ok {
+			address, lines = a, slices.Delete(slices.Clone(lines), i, i+1)
+			break
+		}
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +82,7 @@ func startSSHD(t *testing.T, lines ...string) *sshd {
 		lines = append(lines, "HostKey "+hostKeyFile(t, s.dir, hostKey))
 	}
 	config := []string{
-		"ListenAddress 127.0.0.1", "Port " + port, "UsePAM no", "PidFile none", "StrictModes no", "PermitRootLogin prohibit-password",
+		"ListenAddress " + address, "Port " + port, "UsePAM no", "PidFile none", "StrictModes no", "PermitRootLogin prohibit-password",
 		"AuthorizedKeysFile " + filepath.Join(s.dir, "authorized_keys"), "LogLevel VERBOSE",
 	}
 	for _, l := range lines {

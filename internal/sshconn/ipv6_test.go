@@ -1,0 +1,139 @@
+package sshconn
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh/knownhosts"
+)
+
+// startSSHDv6 is startSSHD on an IPv6 address.
+func startSSHDv6(t *testing.T, lines ...string) *sshd {
+	t.Helper()
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("NOT TESTED: this machine has no IPv6: ", err)
+	}
+	l.Close()
+	return startSSHD(t, append(lines, "ListenAddress ::1")...)
+}
+
+// An IPv6 host is reached as every other: by [user@]address[:port], an entry of hosts, ssh_config or a jump host, and found in known_hosts as ssh itself writes it there.
+func TestIPv6(t *testing.T) {
+	s, bastion4 := startSSHDv6(t), startSSHD(t)
+	bastion := startSSHDv6(t, "HostKey "+hostKeyFile(t, t.TempDir(), otherKey))
+	address := fmt.Sprintf("[::1]:%d", port(s)) // as net.JoinHostPort, known_hosts and the host attribute have it
+	if s.addr != address {
+		t.Fatalf("the server listens at %s", s.addr)
+	}
+	bastionAddress := fmt.Sprintf("[::1]:%d", port(bastion))
+	plain := address + " " + publicLine(hostKey)
+	through := plain + bastionAddress + " " + publicLine(otherKey)
+	hashed := knownhosts.HashHostname(address) + " " + publicLine(hostKey)
+	for _, tc := range []struct {
+		name, host  string
+		known       string // FILE in the words stands for this file
+		change      func(*Config)
+		kind        Kind // 0: it works
+		words       []string
+		throughJump *sshd
+	}{
+		{name: "user, address and port", host: "root@" + address, known: plain},
+		{name: "known by a hashed name", host: "root@" + address, known: hashed},
+		{name: "bare, the port from the provider", host: "::1", known: plain, change: func(c *Config) { c.Defaults.Port = port(s) }},
+		{name: "in brackets, the port from the provider", host: "root@[::1]", known: plain, change: func(c *Config) { c.Defaults.Port = port(s) }},
+		{name: "entry of hosts", host: "web1", known: plain, change: func(c *Config) {
+			c.Hosts = map[string]Settings{"web1": {Address: "::1", Port: port(s)}}
+		}},
+		{name: "entry of hosts in brackets", host: "web1", known: plain, change: func(c *Config) {
+			c.Hosts = map[string]Settings{"web1": {Address: "[::1]", Port: port(s)}}
+		}},
+		{name: "known for another port", host: address, known: "::1 " + publicLine(hostKey), kind: HostKeyUnknown,
+			words: []string{"'" + strings.TrimSpace(plain) + "' to FILE"}},
+		{name: "changed", host: address, known: "\n" + address + " " + publicLine(otherKey), kind: HostKeyChanged,
+			words: []string{"On " + address + " (" + address + ")", "FILE:2"}},
+		{name: "revoked", host: address, known: plain + "@revoked " + address + " " + publicLine(hostKey), kind: HostKeyRevoked, words: []string{"FILE:2"}},
+		{name: "through an IPv6 jump host", host: "root@" + address, known: through, throughJump: bastion, change: func(c *Config) {
+			c.Defaults.Bastion = &Bastion{Host: "root@" + bastionAddress}
+		}},
+		{name: "through an IPv6 jump host whose key changed", host: "root@" + address, known: plain + bastionAddress + " " + publicLine(hostKey), kind: HostKeyChanged,
+			change: func(c *Config) { c.Defaults.Bastion = &Bastion{Host: "root@" + bastionAddress} },
+			words:  []string{"its jump host root@" + bastionAddress + " (" + bastionAddress + ")", "FILE:2"}},
+		{name: "through an IPv4 jump host", host: "root@" + address, known: plain, throughJump: bastion4, change: func(c *Config) {
+			c.Defaults.Bastion = &Bastion{Host: bastion4.addr, Settings: Settings{HostKey: publicLine(hostKey)}}
+		}},
+		{name: "ssh_config alone", host: "web1", known: through, throughJump: bastion, change: func(c *Config) {
+			home(t, map[string]string{"config": fmt.Sprintf("Host web1\n HostName ::1\n Port %d\n ProxyJump root@%s\n", port(s), bastionAddress)})
+			c.SSHConfig = []string{"~/.ssh/config"}
+		}},
+		{name: "nobody listens", host: "[::1]:1", kind: Unreachable, words: []string{"On [::1]:1 ([::1]:1)", "nobody listens on port 1"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			no := false
+			file := filepath.Join(t.TempDir(), "known_hosts")
+			write(t, file, tc.known)
+			config := Config{Defaults: Settings{PrivateKey: privatePEM(userKey), Agent: &no, KnownHosts: []string{file}}}
+			if tc.change != nil {
+				tc.change(&config)
+			}
+			p := NewPool(config)
+			t.Cleanup(p.Close)
+			c, err := p.Conn(tc.host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tc.kind != 0 {
+				for i := range tc.words {
+					tc.words[i] = strings.ReplaceAll(tc.words[i], "FILE", file)
+				}
+				fails(t, c, tc.kind, tc.words...)
+				return
+			}
+			had := 0
+			if tc.throughJump != nil {
+				had = tc.throughJump.count("Accepted publickey")
+			}
+			mustEcho(t, c)
+			if tc.throughJump != nil && tc.throughJump.count("Accepted publickey") != had+1 {
+				t.Error("it was not reached through the jump host")
+			}
+		})
+	}
+}
+
+// A key that ssh recorded is one that we know, and the other way round, hashed or not.
+func TestIPv6KnownHostsAreThoseOfSSH(t *testing.T) {
+	s := startSSHDv6(t)
+	key := filepath.Join(t.TempDir(), "key")
+	write(t, key, privatePEM(userKey))
+	bySSH := func(file string, options ...string) {
+		t.Helper()
+		args := append([]string{"-F", "none", "-p", fmt.Sprint(port(s)), "-i", key, "-o", "BatchMode=yes", "-o", "UserKnownHostsFile=" + file,
+			"-o", "GlobalKnownHostsFile=none"}, options...)
+		if out, err := exec.CommandContext(t.Context(), "ssh", append(args, "root@::1", "true")...).CombinedOutput(); err != nil {
+			t.Fatalf("ssh: %v\n%s", err, out)
+		}
+	}
+	ours := func(file string, checking HostKeyChecking) {
+		t.Helper()
+		set := s.settings()
+		set.HostKey, set.KnownHosts, set.HostKeyChecking = "", []string{file}, checking
+		mustEcho(t, conn(t, pool(t, set)))
+	}
+	for _, hash := range []string{"no", "yes"} {
+		file := filepath.Join(t.TempDir(), "known_hosts")
+		bySSH(file, "-o", "StrictHostKeyChecking=accept-new", "-o", "HashKnownHosts="+hash)
+		if text, _ := os.ReadFile(file); strings.Contains(string(text), "::1") != (hash == "no") {
+			t.Errorf("ssh recorded %q", text)
+		}
+		ours(file, Strict)
+	}
+	file := filepath.Join(t.TempDir(), "known_hosts")
+	ours(file, AcceptNew)
+	bySSH(file, "-o", "StrictHostKeyChecking=yes")
+}
