@@ -120,6 +120,7 @@ func operations(t *testing.T) []operation {
 		{"create a module", false, nothing, setSmall},
 		{"update a module", false, setSmall, func(ctx context.Context, h *host.Host) error { _, err := h.SetModule(ctx, large, &small); return err }},
 		{"delete a module", false, setSmall, func(ctx context.Context, h *host.Host) error { return h.UnsetModule(ctx, large, false) }},
+		{"delete and unload a module", false, setSmall, func(ctx context.Context, h *host.Host) error { return h.UnsetModule(ctx, large, true) }},
 	}
 }
 

@@ -328,7 +328,7 @@ func (h *Host) load(ctx context.Context, c *change, m Module, real []string, sna
 	}
 	for _, n := range missing {
 		c.undos = append(c.undos, func(ctx context.Context) ([]string, error) {
-			return []string{"the kernel module " + n + ", loaded"}, h.unloadAgain(ctx, n)
+			return []string{"the kernel module " + n + ", loaded"}, h.unload(ctx, n)
 		})
 	}
 	h.writing()
@@ -349,15 +349,6 @@ func (h *Host) load(ctx context.Context, c *change, m Module, real []string, sna
 	}
 	_, failed := r.Get("failed")
 	return nil, h.notLoaded(m, snap, strings.TrimSpace(words), failed)
-}
-
-// unloadAgain undoes a load; a module that is not loaded needs nothing.
-func (h *Host) unloadAgain(ctx context.Context, module string) error {
-	snap, err := h.fresh(ctx)
-	if err != nil || !snap.Loaded[module] {
-		return err
-	}
-	return h.unload(ctx, module)
 }
 
 func (h *Host) notLoaded(m Module, snap *boot.Snapshot, words string, failed bool) error {
@@ -488,11 +479,11 @@ func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err erro
 	return nil
 }
 
-// unload unloads the module, with the modules that only it needed.
+// unload unloads the module, with the modules that only it needed; one that is not loaded needs nothing.
 func (h *Host) unload(ctx context.Context, module string) error {
 	h.writing()
 	defer h.writing()
-	r, err := h.conn.Run(ctx, shell.Script{Name: "unload", Text: unloadScript, Args: []string{module}})
+	r, err := h.conn.Run(ctx, shell.Script{Name: "unload", Text: unloadScript, Args: []string{module}, Repeatable: true})
 	if err != nil {
 		return err
 	}
