@@ -31,7 +31,7 @@ type Conn struct {
 	// refused is the last refusal, which answers for calls until the hold is over.
 	refused   error
 	refusedAt time.Time
-	// writing has a channel for each path that is being written; it is closed at the end.
+	// writing has a channel for each path that was written, which whoever writes it holds: see turn.
 	writing map[string]chan struct{}
 }
 
@@ -66,9 +66,18 @@ func (c *Conn) Run(ctx context.Context, s shell.Script) (shell.Result, error) {
 	}
 	err := run()
 	if s.Repeatable && c.settles(ctx, err) {
-		err = run()
+		err = c.again(err, run)
 	}
 	return res, err
+}
+
+// again does once more what lost its reply. Where the host does not answer this time either, what became of the first stays open.
+func (c *Conn) again(lost error, do func() error) error {
+	err := do()
+	if file := (*FileError)(nil); err == nil || errors.As(err, &file) {
+		return err
+	}
+	return stillOpen(lost, err)
 }
 
 // settles reports whether err leaves an outcome open that a new connection can settle.
@@ -221,4 +230,20 @@ func (c *Conn) cancelled(ctx context.Context, when string) error {
 func (c *Conn) lost(request string, cause error) *Error {
 	return c.fault(Lost, fmt.Sprintf("%q was sent and its reply did not come (%s), so it may or may not have happened", request, cause),
 		"Run plan again: it reads what the host has now", cause)
+}
+
+// stillOpen is a lost reply's error where the host could not be asked afterwards either.
+func stillOpen(lost, since error) error {
+	var e, cause *Error
+	if !errors.As(lost, &e) {
+		return lost
+	}
+	why := since.Error()
+	if errors.As(since, &cause) {
+		why = cause.Why
+	}
+	open := *e
+	open.Why += ", and the host could not be asked since: " + why
+	open.Err = errors.Join(e.Err, since)
+	return &open
 }

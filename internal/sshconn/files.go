@@ -50,7 +50,7 @@ func (c *Conn) WriteFile(ctx context.Context, name, content string) error {
 	}
 	switch there, lookErr := c.landed(ctx, shell.File{Path: name, Content: content}); {
 	case lookErr != nil:
-		return err // still open
+		return stillOpen(err, lookErr)
 	case !there:
 		return write()
 	}
@@ -118,7 +118,7 @@ func (c *Conn) WriteFiles(ctx context.Context, files []shell.File, then shell.Sc
 	}
 	switch there, lookErr := c.landed(ctx, files...); {
 	case lookErr != nil:
-		return res, err // still open
+		return res, stillOpen(err, lookErr)
 	case there:
 		return c.Run(ctx, then)
 	}
@@ -171,7 +171,7 @@ func (c *Conn) Remove(ctx context.Context, names ...string) error {
 	}
 	err := remove()
 	if c.settles(ctx, err) {
-		err = remove() // it looks before it acts
+		err = c.again(err, remove) // it looks before it acts
 	}
 	return err
 }

@@ -183,6 +183,47 @@ func TestRepeatableScriptIsRunAgain(t *testing.T) {
 	}
 }
 
+// What may have happened stays open where the host does not come back to be asked: never is it said that nothing was done.
+func TestLostReplyStaysOpenWhenTheHostDoesNotComeBack(t *testing.T) {
+	ctx := context.Background()
+	for name, do := range map[string]func(*Conn, shell.Script, string) error{
+		"repeatable script": func(c *Conn, hold shell.Script, _ string) error {
+			hold.Repeatable = true
+			_, err := c.Run(ctx, hold)
+			return err
+		},
+		"removal": func(c *Conn, _ shell.Script, dir string) error { return c.Remove(ctx, filepath.Join(dir, "x.conf")) },
+		"write": func(c *Conn, _ shell.Script, dir string) error {
+			return c.WriteFile(ctx, filepath.Join(dir, "x.conf"), "x\n")
+		},
+		"writes and a script": func(c *Conn, hold shell.Script, dir string) error {
+			_, err := c.WriteFiles(ctx, []shell.File{{Path: filepath.Join(dir, "x.conf"), Content: "x\n"}}, hold)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startSSHD(t)
+			p := pool(t, s.settings(), func(p *Pool) { p.config.SFTP = false })
+			w := startWire(t, s.addr)
+			p.config.Hosts["web1"] = w.settings(s.settings())
+			c := conn(t, p)
+			mustEcho(t, c)
+			w.dark() // what is sent goes nowhere, and nobody can tell
+			script, _ := hold(t)
+			got, before := make(chan error, 1), c.Batches()
+			go func() { got <- do(c, script, t.TempDir()) }()
+			until(t, "it is sent", func() bool { return c.Batches() > before })
+			w.stop()
+			s.stop()
+			err := <-got
+			var e *Error
+			if !errors.Is(err, ErrLost) || !errors.As(err, &e) || !strings.Contains(err.Error(), "may or may not have happened") || !strings.Contains(err.Error(), "refused") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 func TestShellThatEndsIsReplaced(t *testing.T) {
 	s := startSSHD(t)
 	c := conn(t, pool(t, s.settings()))

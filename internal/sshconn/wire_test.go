@@ -10,6 +10,8 @@ import (
 // wire is a TCP connection in between that can be told to misbehave.
 type wire struct {
 	addr string
+	l    net.Listener
+	all  sync.WaitGroup
 	mu   sync.Mutex
 	// isDark stops everything from passing.
 	isDark chan struct{}
@@ -17,6 +19,8 @@ type wire struct {
 	cutAt, cuts, hushAt int
 	conns               []net.Conn
 	ended               chan struct{}
+	// stop cuts all connections, and refuses new ones.
+	stop func()
 }
 
 func startWire(t *testing.T, to string) *wire {
@@ -25,9 +29,9 @@ func startWire(t *testing.T, to string) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{addr: l.Addr().String(), isDark: make(chan struct{}), ended: make(chan struct{})}
-	var all sync.WaitGroup
-	all.Go(func() {
+	w := &wire{addr: l.Addr().String(), l: l, isDark: make(chan struct{}), ended: make(chan struct{})}
+	w.stop = sync.OnceFunc(w.end)
+	w.all.Go(func() {
 		for {
 			near, err := l.Accept()
 			if err != nil {
@@ -41,21 +45,23 @@ func startWire(t *testing.T, to string) *wire {
 			w.mu.Lock()
 			w.conns = append(w.conns, near, far)
 			w.mu.Unlock()
-			all.Go(func() { w.pass(near, far, w.hush) })
-			all.Go(func() { w.pass(far, near, w.cut) })
+			w.all.Go(func() { w.pass(near, far, w.hush) })
+			w.all.Go(func() { w.pass(far, near, w.cut) })
 		}
 	})
-	t.Cleanup(func() {
-		l.Close()
-		close(w.ended)
-		w.mu.Lock()
-		for _, c := range w.conns {
-			c.Close()
-		}
-		w.mu.Unlock()
-		all.Wait()
-	})
+	t.Cleanup(w.stop)
 	return w
+}
+
+func (w *wire) end() {
+	w.l.Close()
+	close(w.ended)
+	w.mu.Lock()
+	for _, c := range w.conns {
+		c.Close()
+	}
+	w.mu.Unlock()
+	w.all.Wait()
 }
 
 // hush waits where the server has said enough.
