@@ -276,7 +276,8 @@ func TestRefusedLoginIsNotTriedAgainAtOnce(t *testing.T) {
 	if n := s.count("Connection from"); n != 1 {
 		t.Errorf("%d tries, want 1", n)
 	}
-	p.pace.refusalHold = 0
+	p.pace.answersFor = forNobodyElse
+	c.until = time.Time{}
 	fails(t, c, AuthRefused)
 	s.await("Connection from")
 	until(t, "a second try", func() bool { return s.count("Connection from") == 2 })

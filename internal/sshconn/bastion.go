@@ -16,8 +16,8 @@ import (
 )
 
 // pass takes what a dial needs: a place among the connections, and the link of the jump host, made where there is none; via is nil for a host that is dialled
-// directly. Leave ends the use of both; a second call does nothing.
-func (c *Conn) pass() (via *link, leave func(), err error) {
+// directly. Leave ends the use of both; a second call does nothing. Anew is as for use.
+func (c *Conn) pass(anew bool) (via *link, leave func(), err error) {
 	leave = func() {}
 	if !c.hop {
 		if leave, err = c.pool.place(); err != nil {
@@ -27,7 +27,7 @@ func (c *Conn) pass() (via *link, leave func(), err error) {
 	if c.via == nil {
 		return nil, leave, nil
 	}
-	via, err = c.via.use(c.pool.ctx)
+	via, err = c.via.use(c.pool.ctx, anew)
 	if err == nil {
 		place := leave
 		return via, sync.OnceFunc(func() {

@@ -275,6 +275,59 @@ func TestStalledHostsBehindAJumpHostHoldUpNobody(t *testing.T) {
 	}
 }
 
+// However many hosts are behind a jump host that is dead, and whenever they are asked for, it is dialled once: the failure answers for all. Who waits for a host dials anew.
+func TestHostsBehindADeadJumpHostShareItsFailure(t *testing.T) {
+	for _, places := range []int{1, 100} {
+		t.Run(fmt.Sprintf("at most %d connected", places), func(t *testing.T) {
+			var mu sync.Mutex
+			dials := 0
+			dead := listen(t, func(c net.Conn) {
+				mu.Lock()
+				dials++
+				mu.Unlock()
+				stall(c)
+			})
+			const hosts = 50
+			p := NewPool(Config{Hosts: map[string]Settings{"middle": behind(dead, Settings{Address: "192.0.2.1"})}, MaxConnections: places, ConnectTimeout: 500 * time.Millisecond})
+			t.Cleanup(p.Close)
+			p.pace.answersFor = func(error, time.Duration) time.Duration { return time.Hour }
+			conns := make([]*Conn, hosts)
+			for i := range conns {
+				name, set := fmt.Sprint("host", i), behind(dead, Settings{Address: "192.0.2.2"})
+				if i%2 == 1 { // a chain: two jump hosts, the first of which is the dead one
+					set = Settings{Address: "192.0.2.2", Bastion: &Bastion{Host: "middle"}}
+				}
+				p.config.Hosts[name] = set
+				var err error
+				if conns[i], err = p.Conn(name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var all sync.WaitGroup
+			for _, c := range conns[:hosts/2] { // these at the same time
+				all.Go(func() { fails(t, c, Unreachable, "its jump host", "no answer within 500ms") })
+			}
+			all.Wait()
+			for _, c := range conns { // and these after each other
+				fails(t, c, Unreachable, "its jump host", "no answer within 500ms")
+			}
+			dialled := func() int {
+				mu.Lock()
+				defer mu.Unlock()
+				return dials
+			}
+			if n := dialled(); n != 1 {
+				t.Errorf("%d dials for %d hosts, want 1", n, hosts)
+			}
+			p.config.Timeout = time.Nanosecond
+			wantError(t, Settings{}, conns[1].Wait(t.Context()), Unreachable, "its jump host")
+			if n := dialled(); n < 2 {
+				t.Error("who waited for a host got the old failure")
+			}
+		})
+	}
+}
+
 func TestJumpHostThatGoesDarkDuringAHandshakeIsGivenUp(t *testing.T) {
 	reached := make(chan struct{}, 1)
 	target := listen(t, func(c net.Conn) { // before the wire, whose end lets it end
@@ -289,7 +342,7 @@ func TestJumpHostThatGoesDarkDuringAHandshakeIsGivenUp(t *testing.T) {
 	mustPass := func() {
 		t.Helper()
 		c := conn(t, p)
-		via, leave, err := c.pass()
+		via, leave, err := c.pass(false)
 		if err != nil || via == nil {
 			t.Fatal(via, err)
 		}

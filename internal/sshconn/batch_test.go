@@ -26,7 +26,7 @@ func TestScriptsThatMergeRunOnceBehindTheOthers(t *testing.T) {
 	h.WriteFile(dropIn, "old\n")
 	c := conn(t, pool(t, reach(h, "root")))
 	mustEcho(t, c)
-	l, err := c.use(t.Context())
+	l, err := c.use(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,9 +28,9 @@ type Conn struct {
 	mu      sync.Mutex
 	live    *link
 	dialing *dialing
-	// refused is the last refusal, which answers for calls until the hold is over.
-	refused   error
-	refusedAt time.Time
+	// failed is why the last dial failed, which answers for calls until then.
+	failed error
+	until  time.Time
 	// writing has a channel for each path that was written, which whoever writes it holds: see turn.
 	writing map[string]chan struct{}
 }
@@ -39,6 +39,8 @@ type Conn struct {
 type dialing struct {
 	// waiters are those who use the link from its first moment on.
 	waiters int
+	// anew says that failures which answer for others do not answer here, also those of the jump hosts.
+	anew bool
 	// log carries the values, such as a logger, of the context of whoever began it.
 	log  context.Context
 	done chan struct{}
@@ -88,7 +90,7 @@ func (c *Conn) settles(ctx context.Context, err error) bool {
 // with runs do on a live connection, and once more on a new one when the first turned out to be dead before do sent anything.
 func (c *Conn) with(ctx context.Context, do func(*link) error) error {
 	for again := false; ; again = true {
-		l, err := c.use(ctx)
+		l, err := c.use(ctx, false)
 		if err != nil {
 			return err
 		}
@@ -103,8 +105,8 @@ func (c *Conn) with(ctx context.Context, do func(*link) error) error {
 	}
 }
 
-// use returns a live connection, dialling where there is none. The caller releases it.
-func (c *Conn) use(ctx context.Context) (*link, error) {
+// use returns a live connection, dialling where there is none: anew, or unless the last dial's failure still answers. The caller releases it.
+func (c *Conn) use(ctx context.Context, anew bool) (*link, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, c.cancelled(ctx, "before a connection was there")
 	}
@@ -114,13 +116,13 @@ func (c *Conn) use(ctx context.Context) (*link, error) {
 		c.mu.Unlock()
 		return l, nil
 	}
-	if c.refused != nil && time.Since(c.refusedAt) < c.pool.pace.refusalHold {
+	if c.failed != nil && time.Now().Before(c.until) && !(anew && mayPass(c.failed)) {
 		defer c.mu.Unlock()
-		return nil, c.refused
+		return nil, c.failed
 	}
 	d := c.dialing
 	if d == nil {
-		d = &dialing{done: make(chan struct{}), log: context.WithoutCancel(ctx)}
+		d = &dialing{done: make(chan struct{}), log: context.WithoutCancel(ctx), anew: anew}
 		if !c.pool.own(func() { c.dial(d) }) {
 			c.mu.Unlock()
 			return nil, ErrClosed
@@ -155,17 +157,17 @@ func (c *Conn) release(l *link) {
 
 // dial makes the connection that d's waiters wait for.
 func (c *Conn) dial(d *dialing) {
-	l, err := c.connect(d.log)
+	took, l, err := c.connect(d)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d.link, d.err = l, err
 	c.dialing = nil
-	c.refused = nil
+	c.failed = err
 	if err == nil {
 		l.users, l.idleSince, c.live = d.waiters, time.Now(), l
 		l.yield()
-	} else if e := (*Error)(nil); errors.As(err, &e) && (e.Kind == AuthRefused || e.Kind == SudoRefused || e.Kind == DoasRefused) {
-		c.refused, c.refusedAt = err, time.Now()
+	} else {
+		c.until = time.Now().Add(c.pool.pace.answersFor(err, took))
 	}
 	close(d.done)
 }

@@ -26,43 +26,61 @@ func redial(try int) time.Duration {
 	return d*3/4 + rand.N(d/2) //nolint:gosec // nothing depends on nobody guessing it
 }
 
+// answersFor is how long a failure answers for further calls: a refusal because newer sshd and pam_faillock lock out who tries wrong secrets in a row, and every other because
+// who found it out the slow way, as of a jump host that is down, has found it out for all who come after.
+func answersFor(err error, took time.Duration) time.Duration {
+	var e *Error
+	if errors.As(err, &e) && (e.Kind == AuthRefused || e.Kind == SudoRefused || e.Kind == DoasRefused) {
+		return refusalHold
+	}
+	return min(4*took, failureHold)
+}
+
+// mayPass reports whether err is what waiting may mend.
+func mayPass(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind == Unreachable && !e.final
+}
+
 // connect makes a connection: the way through the jump hosts, TCP, handshake, login, and the shell. A dial that is refused or dropped, as by sshd's MaxStartups, is
-// tried again within the same connect timeout. The context is for logs alone.
-func (c *Conn) connect(log context.Context) (*link, error) {
+// tried again within the same connect timeout. It says how much of that was spent.
+func (c *Conn) connect(d *dialing) (time.Duration, *link, error) {
+	var spent time.Duration
 	var otherKeys []string
 	var other error
-	for try, left := 0, c.connectTimeout(); ; try++ {
-		took, l, err := c.attempt(log, left, otherKeys)
+	for try := 0; ; try++ {
+		took, l, err := c.attempt(d, c.connectTimeout()-spent, otherKeys)
+		spent += took
 		var e *Error
 		switch {
 		case err == nil || !errors.As(err, &e):
-			return l, err
+			return spent, l, err
 		case e.otherKey != "":
-			otherKeys, other, left = append(otherKeys, e.otherKey), err, left-took
+			otherKeys, other = append(otherKeys, e.otherKey), err
 			continue
 		case other != nil && e.Kind == HostKeyChanged:
-			return nil, other // the host has no further key
+			return spent, nil, other // the host has no further key
 		case try-len(otherKeys) >= e.redials:
-			return nil, err
+			return spent, nil, err
 		}
 		pause := c.pool.pace.redial(try)
-		if left -= took + pause; left <= 0 {
-			return nil, err
+		if spent += pause; spent >= c.connectTimeout() {
+			return spent, nil, err
 		}
-		c.pool.log(log, "SSH dial tried again", map[string]any{"host": c.host, "address": c.addr, "try": try + 1, "why": e.Why})
+		c.pool.log(d.log, "SSH dial tried again", map[string]any{"host": c.host, "address": c.addr, "try": try + 1, "why": e.Why})
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-c.pool.ctx.Done():
 			timer.Stop()
-			return nil, ErrClosed
+			return spent, nil, ErrClosed
 		}
 	}
 }
 
 // attempt makes one try that may take so long, the time apart that it waits for others, and says how long it took. Host keys of the types in
 // without are not asked for.
-func (c *Conn) attempt(log context.Context, limit time.Duration, without []string) (took time.Duration, l *link, err error) {
+func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took time.Duration, l *link, err error) {
 	login, err := c.login()
 	if err != nil {
 		return 0, nil, err
@@ -71,7 +89,7 @@ func (c *Conn) attempt(log context.Context, limit time.Duration, without []strin
 	if err != nil {
 		return 0, nil, err
 	}
-	via, leave, err := c.pass()
+	via, leave, err := c.pass(d.anew)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -104,7 +122,7 @@ func (c *Conn) attempt(log context.Context, limit time.Duration, without []strin
 	client, err := c.handshake(ctx, tcp, login, keys)
 	passed()
 	if err == nil {
-		l, err = c.open(ctx, log, client, leave)
+		l, err = c.open(ctx, d.log, client, leave)
 	}
 	return took + time.Since(began), l, err
 }

@@ -93,7 +93,7 @@ func TestAllWaitersGetTheErrorOfADial(t *testing.T) {
 		tries <- struct{}{}
 		<-release
 	})
-	c := conn(t, pool(t, set))
+	c := conn(t, pool(t, set, func(p *Pool) { p.pace.answersFor = forNobodyElse }))
 	var all sync.WaitGroup
 	for range 10 {
 		all.Go(func() { fails(t, c, Unreachable) })
@@ -387,6 +387,24 @@ func TestRefusedDialIsTriedAgain(t *testing.T) {
 		}
 	})
 	mustEcho(t, conn(t, p))
+}
+
+// forNobodyElse lets a failure answer for those alone who wait for the same dial.
+func forNobodyElse(error, time.Duration) time.Duration { return 0 }
+
+// What took long to find out answers for others as well, for so much longer, and a refusal for some seconds.
+func TestFailuresThatAnswerForFurtherCalls(t *testing.T) {
+	for _, tc := range []struct {
+		kind       Kind
+		took, want time.Duration
+	}{
+		{Unreachable, 0, 0}, {Unreachable, time.Second, 4 * time.Second}, {Unreachable, time.Hour, failureHold}, {HostKeyChanged, time.Second, 4 * time.Second},
+		{AuthRefused, 0, refusalHold}, {SudoRefused, time.Hour, refusalHold}, {DoasRefused, 0, refusalHold},
+	} {
+		if got := answersFor(&Error{Kind: tc.kind}, tc.took); got != tc.want {
+			t.Errorf("%s, found out in %s: %s, want %s", (&Error{Kind: tc.kind}).Summary(), tc.took, got, tc.want)
+		}
+	}
 }
 
 func TestBackoffGrowsAndStaysPolite(t *testing.T) {

@@ -23,15 +23,16 @@ const (
 	// keepaliveEvery and keepaliveMisses: a network that goes dark is noticed after three unanswered questions.
 	keepaliveEvery  = 15 * time.Second
 	keepaliveMisses = 3
-	// refusalHold is how long a refused login or sudo password answers for further calls: newer sshd and pam_faillock lock out who tries wrong secrets in a row.
+	// refusalHold is how long a refused login or sudo password answers for further calls, and failureHold the longest that another failure does.
 	refusalHold = 6 * time.Second
+	failureHold = time.Minute
 )
 
 // pace holds the durations of a pool that are no setting.
 type pace struct {
 	keepalive   time.Duration
-	refusalHold time.Duration
 	passageHold time.Duration
+	answersFor  func(err error, took time.Duration) time.Duration
 	// backoff is the pause of Conn.Wait, redial the one within a single try to connect.
 	backoff, redial func(try int) time.Duration
 }
@@ -73,7 +74,7 @@ func NewPool(c Config) *Pool {
 	}
 	p := &Pool{
 		config: c,
-		pace:   pace{keepalive: keepaliveEvery, refusalHold: refusalHold, passageHold: passageHold, backoff: backoff, redial: redial},
+		pace:   pace{keepalive: keepaliveEvery, passageHold: passageHold, answersFor: answersFor, backoff: backoff, redial: redial},
 		conns:  map[string]*Conn{},
 		hops:   map[string]*Conn{},
 		slots:  map[string]chan struct{}{},

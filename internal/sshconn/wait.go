@@ -13,13 +13,13 @@ func (c *Conn) Wait(ctx context.Context) error {
 	enough := time.NewTimer(limit)
 	defer enough.Stop()
 	for try := 0; ; try++ {
-		l, err := c.use(ctx)
+		l, err := c.use(ctx, true)
 		if err == nil {
 			c.release(l)
 			return nil
 		}
 		var e *Error
-		if !errors.As(err, &e) || e.Kind != Unreachable || e.final {
+		if !errors.As(err, &e) || !mayPass(err) {
 			return err
 		}
 		c.pool.log(ctx, "SSH host not there yet", map[string]any{"host": c.host, "address": c.addr, "try": try + 1, "why": e.Why})
