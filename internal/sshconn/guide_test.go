@@ -1,15 +1,22 @@
 package sshconn
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 )
 
-// Guards that the guide has every heading of an error, and that the messages it explains are those that the code has.
-func TestGuideHasEveryHeadingAndNoOtherMessage(t *testing.T) {
+// messageTable is the guide's table of messages: its text, and the words of each message that it explains.
+func messageTable(t *testing.T) (table string, explained []string) {
+	t.Helper()
 	guide, err := os.ReadFile("../../docs/guides/connecting.md")
 	if err != nil {
 		t.Fatal(err)
@@ -18,6 +25,38 @@ func TestGuideHasEveryHeadingAndNoOtherMessage(t *testing.T) {
 	if !ok {
 		t.Fatal("the guide has no table of messages")
 	}
+	quoted := regexp.MustCompile("`([^`]+)`")
+	for row := range strings.Lines(table) {
+		cells := strings.Split(row, " | ")
+		if len(cells) < 3 {
+			continue
+		}
+		if strings.TrimSpace(strings.Trim(cells[2], "|\n ")) == "" {
+			t.Errorf("no remedy in the row %s", row)
+		}
+		for _, m := range quoted.FindAllStringSubmatch(cells[1], -1) {
+			explained = append(explained, m[1])
+		}
+	}
+	if len(explained) < 50 {
+		t.Errorf("%d messages: the table is not read", len(explained))
+	}
+	return table, explained
+}
+
+// sources are the package's files, without its tests.
+func sources(t *testing.T) (names []string) {
+	t.Helper()
+	names, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, "_test.go") })
+}
+
+// Guards that the guide has every heading of an error, and that the messages it explains are those that the code has.
+func TestGuideHasEveryHeadingAndNoOtherMessage(t *testing.T) {
+	table, explained := messageTable(t)
 	headings := []string{(&FileError{Op: "write"}).Summary(), (&FileError{Op: "remove"}).Summary(), (&FileError{Op: "sync"}).Summary()}
 	for k := Misconfigured; k <= Lost; k++ {
 		headings = append(headings, (&Error{Kind: k}).Summary())
@@ -28,31 +67,107 @@ func TestGuideHasEveryHeadingAndNoOtherMessage(t *testing.T) {
 		}
 	}
 	var code strings.Builder
-	files, _ := filepath.Glob("*.go")
-	for _, f := range files {
-		if !strings.HasSuffix(f, "_test.go") {
-			text, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			code.Write(text)
+	for _, name := range sources(t) {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code.Write(text)
+	}
+	for _, words := range explained {
+		if !strings.Contains(code.String(), words) {
+			t.Errorf("the guide explains %q, which no message has", words)
 		}
 	}
-	quoted := regexp.MustCompile("`([^`]+)`")
-	rows := 0
-	for row := range strings.Lines(table) {
-		cells := strings.Split(row, " | ")
-		if len(cells) < 3 {
-			continue
+}
+
+// Guards that the guide explains every message: whatever the code gives as the reason of an Error has words that the table has.
+func TestGuideExplainsEveryMessage(t *testing.T) {
+	_, explained := messageTable(t)
+	// Where the reason stands among the arguments of what makes an error, and the files whose plain errors become part of one.
+	reasonAt := map[string]int{"fault": 1, "refused": 0, "malformed": 0, "unknown": 2}
+	partOfOne := []string{"target.go", "sshconfig.go"}
+	explained = slices.DeleteFunc(explained, func(words string) bool { return len(words) < len("only:") }) // such as `but` would explain anything
+	messages := 0
+	for _, name := range sources(t) {
+		files := token.NewFileSet()
+		file, err := parser.ParseFile(files, name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
 		}
-		rows++
-		for _, m := range quoted.FindAllStringSubmatch(cells[1], -1) {
-			if !strings.Contains(code.String(), m[1]) {
-				t.Errorf("the guide explains %q, which no message has", m[1])
+		check := func(reason ast.Expr) {
+			var words []string
+			ast.Inspect(reason, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.BasicLit:
+					if n.Kind == token.STRING {
+						text, _ := strconv.Unquote(n.Value)
+						words = append(words, text)
+					}
+				case *ast.CallExpr:
+					trim, ok := n.Fun.(*ast.SelectorExpr)
+					return !ok || trim.Sel.Name != "TrimPrefix" // whose words go
+				}
+				return true
+			})
+			text := strings.Join(words, "\x00")
+			if !strings.ContainsFunc(text, unicode.IsLower) || strings.HasSuffix(text, "%w") {
+				return // worded elsewhere
+			}
+			messages++
+			if !slices.ContainsFunc(explained, func(e string) bool { return strings.Contains(text, e) }) {
+				t.Errorf("%s: templates/guides/connecting.md.tmpl explains nothing of %q", files.Position(reason.Pos()), words)
 			}
 		}
+		named := func(e ast.Expr, name string) bool {
+			switch e := e.(type) {
+			case *ast.Ident:
+				return e.Name == name
+			case *ast.SelectorExpr:
+				return e.Sel.Name == name
+			}
+			return false
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				for function, at := range reasonAt {
+					if named(n.Fun, function) && len(n.Args) > at {
+						check(n.Args[at])
+					}
+				}
+				if slices.Contains(partOfOne, name) && (named(n.Fun, "Errorf") || named(n.Fun, "New")) {
+					check(n.Args[0])
+				}
+			case *ast.KeyValueExpr:
+				if named(n.Key, "Why") {
+					check(n.Value)
+				}
+			case *ast.AssignStmt:
+				for i, to := range n.Lhs {
+					if (named(to, "why") || named(to, "Why")) && i < len(n.Rhs) {
+						check(n.Rhs[i])
+					}
+					if named(to, "notes") {
+						check(n.Rhs[i])
+					}
+				}
+			case *ast.FuncDecl:
+				results := n.Type.Results
+				if results == nil || len(results.List[0].Names) == 0 || results.List[0].Names[0].Name != "why" {
+					return true
+				}
+				ast.Inspect(n.Body, func(n ast.Node) bool {
+					if r, ok := n.(*ast.ReturnStmt); ok && len(r.Results) > 0 {
+						check(r.Results[0])
+					}
+					return true
+				})
+			}
+			return true
+		})
 	}
-	if rows < 30 {
-		t.Errorf("%d rows: the table is not read", rows)
+	if messages < 80 {
+		t.Errorf("%d messages were found: the code is not read", messages)
 	}
 }
