@@ -22,6 +22,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/provider"
+	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 	"github.com/host-provider/terraform-provider-host/internal/terraform"
 )
 
@@ -161,6 +162,80 @@ func TestAccInterruptEndsAnApply(t *testing.T) {
 	}
 }
 
+// Guards the same on a real sshd, whose write of the drop-in hangs at one of its programs, or whose network then goes dark too. Whenever the hanging program goes on, the
+// drop-in is whole.
+func TestAccInterruptEndsAnApplyOnARealHost(t *testing.T) {
+	if err := sshdtest.Available(); err != nil {
+		t.Skipf("NOT PROVED ON A REAL SSHD: %v", err)
+	}
+	const dropIn = "/etc/sysctl.d/90-terraform-net.core.somaxconn.conf"
+	const hang = "cat >/usr/local/bin/%[1]s <<'END'\n#!/bin/sh\necho $$ >/run/hangs\nread -r _ </run/gate\nexec /bin/%[1]s \"$@\"\nEND\nmkfifo /run/gate; chmod +x /usr/local/bin/%[1]s"
+	for _, tc := range []struct {
+		at   string
+		dark bool
+	}{{"chmod", false}, {"sync", false}, {"mv", false}, {"mv", true}} {
+		t.Run(fmt.Sprintf("at %s, dark %v", tc.at, tc.dark), func(t *testing.T) {
+			m, err := sshdtest.Start(sshdtest.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { closeAll(t, m) }) // what hangs in it ends with it
+			sh := func(script string) {
+				t.Helper()
+				if out, status := m.Sh(script); status != 0 {
+					t.Fatalf("%s: %s", script, out)
+				}
+			}
+			whole := func() {
+				t.Helper()
+				if text, there := m.ReadFile(dropIn); there && !strings.HasSuffix(text, "net.core.somaxconn = 1111\n") {
+					t.Errorf("the drop-in holds %q", text)
+				}
+			}
+			w := newWorkspace(t, required+config(m, "resource \"host_sysctl\" \"a\" {\n  key = \"net.core.somaxconn\"\n  value = \"1111\"\n}\n"))
+			w.run("plan", "-out=a.plan")
+			sh(fmt.Sprintf(hang, tc.at))
+			ctx, interrupt := context.WithCancel(context.Background())
+			defer interrupt()
+			var out bytes.Buffer
+			ended := make(chan int, 1)
+			go func() {
+				status, err := w.cli.Run(ctx, w.dir, &out, "apply", "a.plan")
+				if err != nil {
+					t.Error(err)
+				}
+				ended <- status
+			}()
+			eventually(t, "the write hangs", func() bool { _, there := m.ReadFile("/run/hangs"); return there || len(ended) > 0 })
+			if tc.dark {
+				sh("ip route add blackhole $(ip -4 -o addr show dev eth0 | awk '{print $4}' | awk -F'[./]' '{print $1\".\"$2\".\"$3\".\"$4-1}')/32")
+			}
+			interrupt()
+			select {
+			case status := <-ended:
+				if status == 0 {
+					t.Errorf("the interrupted apply succeeded:\n%s", out.String())
+				}
+			case <-time.After(time.Minute):
+				t.Fatal("the apply did not end")
+			}
+			whole()
+			sh("rm /usr/local/bin/" + tc.at + "; ip route flush type blackhole; exec 3<>/run/gate; echo >&3; while kill -0 $(cat /run/hangs) 2>/dev/null; do :; done")
+			whole()
+			w.run("apply", "-auto-approve")
+			if text, there := m.ReadFile(dropIn); !there || reading(t, m, "net/core/somaxconn") != "1111" {
+				t.Errorf("after the next apply the drop-in holds %q", text)
+			}
+			whole()
+			for _, name := range m.List("/etc/sysctl.d") {
+				if strings.Contains(name, "terraform-tmp") {
+					t.Errorf("left: %s", name)
+				}
+			}
+		})
+	}
+}
+
 // Guards that no secret reaches the state, the plan, its file, a log at its most talkative or the words of a crash, also not by way of an error, and that nothing is
 // left of a run: no connection, no provider process.
 func TestAccSecretsStayOut(t *testing.T) {
@@ -178,13 +253,14 @@ func TestAccSecretsStayOut(t *testing.T) {
 	// In files and not in the configuration, which a plan file has a copy of.
 	w := newWorkspace(t, fmt.Sprintf(required+`
 variable "wrong" { default = "" }
+variable "wrong_key" { default = "" }
 provider "host" {
   host_key = %q
   agent    = false
   sudo     = true
   bastion  = { host = "jump@127.0.0.1:%[2]s", password = "${file("jump-password")}", host_key = %[1]q }
   hosts = {
-    key      = { address = "127.0.0.1", port = %[2]s, user = "ops", private_key = file("key"), private_key_passphrase = file("passphrase"), sudo_password = "${file("password")}${var.wrong}" }
+    key      = { address = "127.0.0.1", port = %[2]s, user = "ops", private_key = file("key"), private_key_passphrase = "${file("passphrase")}${var.wrong_key}", sudo_password = "${file("password")}${var.wrong}" }
     password = { address = "127.0.0.1", port = %[2]s, user = "dev", password = "${file("password")}${var.wrong}", sudo_password = file("password") }
   }
 }
@@ -207,9 +283,13 @@ resource "host_sysctl" "password" {
 	w.run("plan", "-out=a.plan")
 	w.run("apply", "-parallelism=1", "a.plan")
 	out := w.run("plan")
-	failed, status := w.try("plan", "-var=wrong=x")
-	if status == 0 {
-		t.Error("wrong passwords were accepted")
+	var failed string
+	for wrong, want := range map[string]string{"wrong=x": "sudo did not accept the password", "wrong_key=x": "private_key_passphrase does not decrypt private_key",
+		"wrong=\nx": "its sudo_password holds a line break"} {
+		said, status := w.try("plan", "-var="+wrong)
+		if failed += said; status == 0 || !words(want).MatchString(said) {
+			t.Errorf("with -var=%q the plan ended with %d, and not of %q:\n%s", wrong, status, want, said)
+		}
 	}
 	stateText := w.read("terraform.tfstate")
 	w.run("destroy", "-auto-approve")
