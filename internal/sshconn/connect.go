@@ -26,8 +26,8 @@ func redial(try int) time.Duration {
 	return d*3/4 + rand.N(d/2) //nolint:gosec // nothing depends on nobody guessing it
 }
 
-// answersFor is how long a failure answers for further calls: a refusal because newer sshd and pam_faillock lock out who tries wrong secrets in a row, and every other because
-// who found it out the slow way, as of a jump host that is down, has found it out for all who come after.
+// answersFor is how long a failure answers for further calls: a refusal since newer sshd and pam_faillock lock out who tries wrong secrets in a row, any other since what
+// took long to find out, as that a jump host is down, need not be found out again by all who come after.
 func answersFor(err error, took time.Duration) time.Duration {
 	var e *Error
 	if errors.As(err, &e) && (e.Kind == AuthRefused || e.Kind == SudoRefused || e.Kind == DoasRefused) {
