@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,13 +69,19 @@ func (b bench) holds() map[string]string {
 			all[dir+"/"+name], _ = b.ReadFile(dir + "/" + name)
 		}
 	}
-	for _, key := range []string{"vm/swappiness", "vm/dirty_ratio", "net/core/somaxconn"} {
-		all[key], _ = b.Sh("cat /proc/sys/" + key)
+	for _, path := range faultValues {
+		all[path], _ = b.Sh("cat " + path + " 2>/dev/null")
 	}
-	all["hashsize"], _ = b.Sh("cat /sys/module/nf_conntrack/parameters/hashsize 2>/dev/null")
-	all["loaded"], _ = b.Sh("grep -c '^nf_conntrack ' /proc/modules")
+	all[faultModule], _ = b.Sh("grep -c '^nf_conntrack ' /proc/modules")
 	return all
 }
+
+// faultValues are the kernel's files that operations write, and faultModule is what an error calls the module that they load.
+var faultValues = []string{
+	"/proc/sys/net/ipv4/tcp_fin_timeout", "/proc/sys/net/ipv4/tcp_keepalive_probes", "/proc/sys/net/core/somaxconn", "/sys/module/nf_conntrack/parameters/hashsize",
+}
+
+const faultModule = "the kernel module nf_conntrack"
 
 // operation is a change of a host, from what prepare made of it.
 type operation struct {
@@ -86,16 +93,15 @@ type operation struct {
 
 func operations(t *testing.T) []operation {
 	t.Helper()
-	key, err := sysctl.ParseKey("vm.swappiness")
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, err := sysctl.ParseKey("net.ipv4.tcp_fin_timeout")
+	must(t, err)
 	one := host.Sysctl{Key: key, Value: "10", FileName: key.DropInName(), Persist: true}
-	two := host.Sysctl{Key: key, Value: "20", FileName: "50-swap.conf", Persist: true}
+	two := host.Sysctl{Key: key, Value: "20", FileName: "50-fin.conf", Persist: true}
 	original := "60"
 	small := host.Module{Name: "nf_conntrack", Parameters: map[string]string{"hashsize": "4096"}, Persist: true}
 	large := host.Module{Name: "nf_conntrack", Parameters: map[string]string{"hashsize": "8192"}, Persist: true}
-	few, other := keepAll(t, "vm.swappiness = 10", "vm.dirty_ratio = 5"), keepAll(t, "vm.swappiness = 20", "net.core.somaxconn = 77")
+	few := keepAll(t, "net.ipv4.tcp_fin_timeout = 10", "net.ipv4.tcp_keepalive_probes = 5")
+	other := keepAll(t, "net.ipv4.tcp_fin_timeout = 20", "net.core.somaxconn = 77")
 	other.FileName = "50-few.conf"
 	setFew := func(ctx context.Context, h *host.Host) error { _, err := h.SetSysctls(ctx, few, nil, nil); return err }
 	setOne := func(ctx context.Context, h *host.Host) error { _, err := h.SetSysctl(ctx, one, nil, nil); return err }
@@ -115,7 +121,7 @@ func operations(t *testing.T) []operation {
 			return err
 		}},
 		{"delete sysctls", false, setFew, func(ctx context.Context, h *host.Host) error {
-			return h.UnsetSysctls(ctx, few, map[sysctl.Key]string{few.Settings[0].Key: "60", few.Settings[1].Key: "20"})
+			return h.UnsetSysctls(ctx, few, map[sysctl.Key]string{few.Settings[0].Key: "60", few.Settings[1].Key: "9"})
 		}},
 		{"create a module", false, nothing, setSmall},
 		{"update a module", false, setSmall, func(ctx context.Context, h *host.Host) error { _, err := h.SetModule(ctx, large, &small); return err }},
@@ -173,26 +179,40 @@ func faulty(t *testing.T, op operation, fault hosttest.Fault, want map[string]st
 	undo := b.Inject(fault)
 	err := op.change(t.Context(), b.host)
 	undo()
-	left := b.holds()
-	switch {
-	case err != nil && fault.CutAt > 0:
+	if err != nil && fault.CutAt > 0 {
 		t.Errorf("one cut is more than the change takes: %v", err)
-	case err == nil && !maps.Equal(left, want):
-		t.Errorf("no error, but %v is not %v", left, want)
-	case err != nil && !host.MayHaveChanged(err) && !maps.Equal(withoutTemporary(left), before):
-		t.Errorf("%v\nleft %v\nnot  %v", err, left, before)
 	}
+	judge(t, err, before, b.holds(), want)
 	must(t, op.change(t.Context(), b.host))
 	if left := b.holds(); !maps.Equal(left, want) {
 		t.Errorf("the next apply leaves %v, not %v", left, want)
 	}
 }
 
-// withoutTemporary leaves out what the next write of the same file takes away.
-func withoutTemporary(files map[string]string) map[string]string {
-	files = maps.Clone(files)
-	maps.DeleteFunc(files, func(path, _ string) bool { return strings.HasSuffix(path, ".terraform-tmp") })
-	return files
+// judge wants of a change under a fault that it is whole, or undone, or that its error names what it left; and that no file is half written. A temporary file may
+// stay, which the next write of the same file takes away.
+func judge(t *testing.T, err error, before, left, want map[string]string) {
+	t.Helper()
+	for _, what := range slices.Sorted(maps.Keys(mergedMaps(before, left, want))) {
+		is, was, wanted := left[what], before[what], want[what]
+		switch {
+		case strings.HasSuffix(what, ".terraform-tmp"):
+		case err == nil && is != wanted:
+			t.Errorf("no error, but of %s is left %q, not %q", what, is, wanted)
+		case err != nil && is != was && (!host.MayHaveChanged(err) || !strings.Contains(err.Error(), what)):
+			t.Errorf("of %s is left %q, not %q, which the error does not say: %v", what, is, was, err)
+		case is != was && is != wanted:
+			t.Errorf("of %s is left %q, neither %q nor %q: %v", what, is, was, wanted, err)
+		}
+	}
+}
+
+func mergedMaps(all ...map[string]string) map[string]string {
+	merged := map[string]string{}
+	for _, m := range all {
+		maps.Copy(merged, m)
+	}
+	return merged
 }
 
 func must(t *testing.T, err error) {

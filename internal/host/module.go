@@ -5,6 +5,7 @@ package host
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -471,12 +472,24 @@ func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err erro
 			if !snap.Loaded[n] {
 				continue
 			}
+			c.undos = append(c.undos, func(ctx context.Context) ([]string, error) {
+				return []string{"the kernel module " + n + ", unloaded"}, h.stillThere(ctx, n)
+			})
 			if err := h.unload(ctx, n); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// stillThere undoes no unload: loaded again, the module would have lost what it held. It says whether there is anything to tell.
+func (h *Host) stillThere(ctx context.Context, module string) error {
+	snap, err := h.fresh(ctx)
+	if err == nil && !snap.Loaded[module] {
+		err = errors.New("a module is not loaded again")
+	}
+	return err
 }
 
 // unload unloads the module, with the modules that only it needed; one that is not loaded needs nothing.

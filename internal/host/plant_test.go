@@ -1,0 +1,193 @@
+package host_test
+
+// Operations under faults on real machines: what they hold, and how they are put back between faults.
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/host-provider/terraform-provider-host/internal/host"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
+)
+
+// plant is a real machine and the way to it.
+type plant struct {
+	machine interface {
+		Addr() string
+		HostKey() string
+		PrivateKey() string
+		Sh(script string) (out string, status int)
+	}
+	wire          *wire
+	modules       bool // it can load them
+	tried, losses int
+}
+
+// reach is the machine as a provider sees it that has just started. The provider ends with t.
+func (p *plant) reach(t *testing.T, sftp bool, as sshconn.Settings) *host.Host {
+	t.Helper()
+	as.PrivateKey, as.HostKey = p.machine.PrivateKey(), p.machine.HostKey()
+	pool := sshconn.NewPool(sshconn.Config{Defaults: as, ConnectTimeout: time.Minute, Timeout: time.Minute, SFTP: sftp})
+	t.Cleanup(pool.Close)
+	h, err := host.NewFleet(func(name string) (host.Conn, error) { return pool.Conn(name) }).Host(p.wire.listener.Addr().String())
+	must(t, err)
+	must(t, h.Wait(t.Context()))
+	return h
+}
+
+const (
+	faultFiles = "/etc/sysctl.d/* /etc/sysctl.d/.[!.]* /etc/modules-load.d/* /etc/modules-load.d/.[!.]* /etc/modprobe.d/* /etc/modprobe.d/.[!.]*"
+
+	// holdsScript starts one program only: on a machine that is emulated each takes its time.
+	holdsScript = `
+set --
+for f in ` + faultFiles + `; do
+	[ ! -f "$f" ] || { echo "$f:"; set -- "$@" "$f"; }
+done
+[ ! -d /sys/module/nf_conntrack ] || echo '` + faultModule + `:loaded'
+grep -sH '' "$@" `
+)
+
+// holds is all of the machine that a change may touch, after a script.
+func (p *plant) holds(t *testing.T, script string) map[string]string {
+	t.Helper()
+	out, status := p.machine.Sh(script + holdsScript + strings.Join(faultValues, " ") + "; [ $? != 127 ]")
+	if status != 0 {
+		t.Fatalf("%s: %d, %s", script, status, out)
+	}
+	all := map[string]string{}
+	for line := range strings.Lines(out) {
+		name, text, _ := strings.Cut(line, ":")
+		all[name] += text
+	}
+	return all
+}
+
+// putBack makes the machine hold this again.
+func (p *plant) putBack(t *testing.T, was map[string]string) {
+	t.Helper()
+	script := "set -e; rm -f /etc/*.d/*terraform* /etc/*.d/.*terraform* /etc/sysctl.d/50-*\n"
+	switch {
+	case !p.modules:
+	case was[faultModule] == "":
+		script += "[ ! -d /sys/module/nf_conntrack ] || modprobe -r nf_conntrack\n"
+	default:
+		script += "[ -d /sys/module/nf_conntrack ] || modprobe nf_conntrack\n"
+	}
+	for _, path := range slices.Sorted(maps.Keys(was)) {
+		value := slices.Contains(faultValues, path) && (p.modules || strings.HasPrefix(path, "/proc/"))
+		if ours := strings.Contains(path, "terraform") || strings.Contains(path, "/50-"); (ours || value) && was[path] != "" {
+			script += fmt.Sprintf("printf '%%s' '%s' >%s\n", strings.TrimPrefix(was[path], "\n"), path)
+		}
+	}
+	if now := p.holds(t, script+"set +e"); !maps.Equal(now, was) {
+		t.Fatalf("the machine holds %v, not %v", now, was)
+	}
+}
+
+// prepared is an operation on a machine, tried once without a fault: what the machine holds before it and after it.
+type prepared struct {
+	*plant
+	operation
+	host      *host.Host
+	was, want map[string]string
+	exchanges int
+}
+
+func (p *plant) prepare(t *testing.T, fresh map[string]string, op operation, as sshconn.Settings) *prepared {
+	t.Helper()
+	p.putBack(t, fresh)
+	o := &prepared{plant: p, operation: op, host: p.reach(t, op.sftp, as)}
+	must(t, op.prepare(t.Context(), o.host))
+	o.was = p.holds(t, "")
+	p.wire.count(0, unsent, nil)
+	must(t, op.change(t.Context(), o.host))
+	o.exchanges, _ = p.wire.counted()
+	o.want = p.holds(t, "")
+	if o.exchanges < 2 || maps.Equal(o.was, o.want) {
+		t.Fatalf("%d exchanges from %v to %v: the count or the operation is broken", o.exchanges, o.was, o.want)
+	}
+	return o
+}
+
+// tries makes the change under a fault, which mend takes away, and judges what it left; then it makes the change again without. It says whether the fault came.
+func (o *prepared) tries(t *testing.T, name string, at int, when moment, harm, mend func(), may func(err error) bool) (harmed bool) {
+	t.Helper()
+	o.putBack(t, o.was)
+	o.wire.count(at, when, harm)
+	err := o.change(t.Context(), o.host)
+	if _, harmed = o.wire.counted(); !harmed {
+		return false
+	}
+	if mend != nil {
+		mend()
+	}
+	o.tried++
+	if !t.Run(name, func(t *testing.T) {
+		judge(t, err, o.was, o.holds(t, ""), o.want)
+		if !may(err) {
+			t.Errorf("the fault ends with %v", err)
+		}
+		must(t, o.change(t.Context(), o.host))
+		if left := o.holds(t, ""); !maps.Equal(left, o.want) {
+			t.Errorf("the next apply leaves %v, not %v", left, o.want)
+		}
+	}) {
+		o.losses++
+	}
+	return true
+}
+
+func none(err error) bool { return err == nil }
+
+// cutEverywhere cuts the connection at every exchange in turn, at each of these moments, and wants the change to go on over a new one.
+func (o *prepared) cutEverywhere(t *testing.T, moments ...moment) {
+	t.Helper()
+	for _, when := range moments {
+		at := 1
+		for o.tries(t, fmt.Sprintf("cut at exchange %d of %d %s", at, o.exchanges, when), at, when, nil, nil, none) {
+			at++
+		}
+		if at <= 2 {
+			t.Errorf("%d exchanges were cut %s: the count is broken", at-1, when)
+		}
+	}
+}
+
+// figures end a test with what was tried, in the name of a test so that every form of its output shows it.
+func (p *plant) figures(t *testing.T) {
+	t.Run(fmt.Sprintf("faults tried: %d, losses: %d", p.tried, p.losses), func(t *testing.T) {
+		if p.tried == 0 {
+			t.Error("nothing was tried")
+		}
+	})
+}
+
+// Guards that a connection to a real sshd that is cut on the wire at any exchange of any change, before the request leaves, with it there, or when its reply comes, is
+// made anew and the change goes on; and that the same change made again converges.
+func TestConnectionCutOnTheWire(t *testing.T) {
+	if err := sshdtest.Available(); err != nil {
+		t.Skipf("NOT PROVED ON A REAL SSHD: %v", err)
+	}
+	m, err := sshdtest.Start(sshdtest.Options{})
+	must(t, err)
+	p := &plant{machine: m, wire: newWire(t, m.Addr())}
+	t.Cleanup(func() {
+		p.wire.close()
+		must(t, m.Close())
+	})
+	fresh := p.holds(t, "")
+	for _, op := range operations(t) {
+		if !strings.Contains(op.name, "module") { // that a namespace cannot load
+			t.Run(op.name, func(t *testing.T) {
+				p.prepare(t, fresh, op, sshconn.Settings{}).cutEverywhere(t, unsent, sent, answered)
+			})
+		}
+	}
+	p.figures(t)
+}
