@@ -35,6 +35,12 @@ func TestReadOpenRC(t *testing.T) {
 		{"commented out", boot, map[string]string{"sysctl": "#rc_after=\"modules\""}, nil, false},
 		{"a longer name", boot, map[string]string{"sysctl": "rc_after=\"modules2\""}, nil, false},
 		{"said by the modules", boot, map[string]string{"modules": "rc_before=\"sysctl\""}, nil, true},
+		{"for that service, in its own file", boot, map[string]string{"sysctl": "rc_sysctl_after=\"modules\""}, nil, true},
+		{"for that service, in rc.conf", boot, map[string]string{"rc.conf": "rc_sysctl_after=\"modules\"\n"}, nil, true},
+		{"for every service, in rc.conf", boot, map[string]string{"rc.conf": "rc_after=\"modules\"\n"}, nil, false},
+		{"for another service, in rc.conf", boot, map[string]string{"rc.conf": "rc_procps_after=\"modules\"\n"}, nil, false},
+		{"a name with a hyphen", []string{"boot/modules-load", "boot/sysctl"}, map[string]string{"rc.conf": "rc_modules_load_before=\"sysctl\"\n"}, nil, true},
+		{"a service that is in no runlevel", boot, map[string]string{"sysctl": "rc_after=\"kmod\""}, nil, false},
 		{"the other way round", boot, map[string]string{"sysctl": "rc_before=\"modules\""}, nil, false},
 	} {
 		var s Snapshot

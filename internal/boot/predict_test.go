@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite the want section of every case 
 
 // parseCase reads a case: the files of a host, and sections that say what else it is.
 //
-//	host   kernel RELEASE, init NAME, cmdline WORDS, looked-for MODULES, loaded MODULES, in-sys-module MODULES, builtin MODULES, read-only, off SERVICES, modules-first
+//	host   kernel RELEASE, init NAME, cmdline WORDS, looked-for MODULES, loaded MODULES, in-sys-module MODULES, builtin MODULES, read-only, off SERVICES, modules-first, runlevels LEVEL/SERVICES
 //	dep/RELEASE, alias/RELEASE, softdep/RELEASE, builtin/RELEASE   files of /lib/modules/RELEASE
 //	links, unread, entries   PATH TARGET; PATH WORDS, for a file that root could read; PATH WORDS, for what nobody can
 //	proc   KEY VALUE, or KEY alone for one that is not there
@@ -125,6 +125,8 @@ func parseHost(t *testing.T, s *Snapshot, data string) {
 			for _, service := range strings.Fields(rest) {
 				s.Off[service] = "/etc/" + service
 			}
+		case "runlevels":
+			s.ReadOpenRC(strings.Fields(rest), nil)
 		case "modules-first":
 			s.ModulesFirst = true
 		case "read-only":

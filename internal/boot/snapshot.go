@@ -35,6 +35,8 @@ type Snapshot struct {
 	// Off are the services that would apply the files at boot and are kept from it, each with what keeps it: systemd's units that are masked, and OpenRC's
 	// "modules" and "sysctl" where no runlevel has them.
 	Off map[string]string
+	// OpenRC names the services that apply the files where Init is "openrc"; a name is "" where no runlevel has the service.
+	OpenRC OpenRC
 	// ModulesFirst says that OpenRC is told to start sysctl after modules; systemd always does so.
 	ModulesFirst bool
 	// ProcSysReadOnly says that /proc/mounts shows the mount that holds /proc/sys/net as ro, as in a container: systemd-sysctl is then not started. What

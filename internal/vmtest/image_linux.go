@@ -27,7 +27,9 @@ var imageScript string
 
 const (
 	suite    = "bookworm"
-	packages = "busybox-static,dropbear-bin,iproute2,iptables,kmod,openssh-server,procps,sudo,systemd,systemd-sysv,udev"
+	packages = "busybox-static,dropbear-bin,iproute2,iptables,kmod,openrc,openssh-server,procps,sudo,systemd,sysvinit-core,udev"
+
+	systemd = "/lib/systemd/systemd"
 )
 
 // image is a directory in the cache and how QEMU runs what is in it.

@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func boot(ctx context.Context, i *image, o Options, fresh bool) (v *VM, err erro
 	more := ""
 	if fresh {
 		more = ",snapshot=on"
-		if o.Cmdline == "" {
+		if o == (Options{}) {
 			if memory, err = os.Open(i.path("memory")); err != nil {
 				return nil, err
 			}
@@ -59,7 +60,7 @@ func boot(ctx context.Context, i *image, o Options, fresh bool) (v *VM, err erro
 	const port = "22"
 	const forward = ",hostfwd=tcp:127.0.0.1:0-10.0.2.15:"
 	args := append(i.accel.args(i.path("disk"), more), "-kernel", i.path("vmlinuz"), "-initrd", i.path("initrd.img"),
-		"-append", strings.TrimSpace(cmdline+" "+o.Cmdline),
+		"-append", strings.TrimSpace(cmdline+" init="+cmp.Or(string(o.Init), systemd)+" "+o.Cmdline),
 		"-netdev", "user,id=net,restrict=on"+forward+port+forward+"2222", "-device", "virtio-net-pci,netdev=net,romfile=")
 	v = &VM{image: i}
 	if v.qemu, err = startQEMU(ctx, i.accel.program, args, memory, i.dir); err != nil {
@@ -139,7 +140,10 @@ func (v *VM) Console() string { return v.qemu.said() }
 // Reboot shuts the machine down as its administrator would, and returns when it is up again.
 func (v *VM) Reboot(ctx context.Context) error {
 	// The command's own end may be lost with the connection.
-	return v.again(ctx, func() error { v.Sh("systemctl --no-block reboot"); return nil })
+	return v.again(ctx, func() error {
+		v.Sh("if [ -d /run/systemd/system ]; then systemctl --no-block reboot; elif [ -d /run/openrc ]; then reboot; else busybox reboot; fi")
+		return nil
+	})
 }
 
 // Reset is the reset button: what the machine has not written to its disk is lost. It returns when the machine is up again.

@@ -12,7 +12,19 @@ import "time"
 type Options struct {
 	// Cmdline holds further words of the kernel command line. The VM then boots instead of going on from the memory that was kept.
 	Cmdline string
+	// Init is what starts the machine's services; with one that is not Systemd the VM boots too.
+	Init Init
 }
+
+// Init is a program that starts a machine's services.
+type Init string
+
+// The inits of a VM.
+const (
+	Systemd Init = ""
+	OpenRC  Init = "/sbin/init"                          // as Debian has it: sysvinit starts it, and its services are Debian's kmod and procps
+	BusyBox Init = "/usr/local/sbin/vmtest-busybox-init" // reads no file of sysctl.d or modules-load.d
+)
 
 // The users of a VM, who all log in with PrivateKey.
 const (

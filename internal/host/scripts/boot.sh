@@ -14,12 +14,12 @@ if [ -d /run/systemd/system ]; then
 elif [ -d /run/openrc ]; then
 	rec runlevels
 	for f in /etc/runlevels/*/*; do printf '%s\n' "${f#/etc/runlevels/}"; done
-	for f in modules modules-load kmod sysctl procps; do
-		[ -f "/etc/conf.d/$f" ] || continue
+	for f in rc.conf conf.d/modules conf.d/modules-load conf.d/kmod conf.d/sysctl conf.d/procps; do
+		[ -f "/etc/$f" ] || continue
 		rec service
-		printf '%s' "$f"
+		printf '%s' "${f#conf.d/}"
 		rec settings
-		cat "/etc/conf.d/$f"
+		cat "/etc/$f"
 	done
 fi
 readonly=

@@ -40,9 +40,12 @@ cat >/tmp/initrd/init <<INIT
 /bin/busybox mount -t proc proc /proc
 for m in $insmod; do /bin/busybox insmod /modules/\$m 2>/dev/null; done
 /bin/busybox mount -t ext4 /dev/vda /root
+for word in \$(/bin/busybox cat /proc/cmdline); do
+	case \$word in init=*) init=\${word#init=} ;; esac
+done
 /bin/busybox umount /proc
 /bin/busybox mount -o move /dev /root/dev
-exec /bin/busybox switch_root /root /sbin/init
+exec /bin/busybox switch_root /root "\$init"
 INIT
 chmod 755 /tmp/initrd/init
 cd /tmp/initrd
@@ -114,6 +117,34 @@ ExecStart=/bin/echo vmtest: ready
 WantedBy=multi-user.target
 END
 chroot "$root" systemctl -q enable vmtest-network vmtest-sshd vmtest-ready ssh
+
+# The same for the other inits. OpenRC is started by Debian's sysvinit; BusyBox's init has an inittab of its own, which mounts and starts no more than it must.
+cat >"$root/usr/local/sbin/vmtest-up" <<'END'
+#!/bin/sh
+ip link set lo up
+ip address add 10.0.2.15/24 dev eth0
+ip link set eth0 up
+mkdir -p /run/sshd
+/usr/sbin/sshd -o PidFile=none
+/usr/sbin/sshd -p 2222 -o PidFile=none -o MaxStartups=100 -o MaxSessions=100
+for port in 22 2222; do until ss -Hltn "sport = :$port" | grep -q .; do sleep 0.1; done; done
+echo 'vmtest: ready' >/dev/ttyS0
+END
+cat >"$root/usr/local/sbin/vmtest-busybox-init" <<'END'
+#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tmpfs -o mode=755 run /run
+mkdir -p /dev/pts
+mount -t devpts devpts /dev/pts
+mount --bind /etc/inittab.busybox /etc/inittab
+exec busybox init
+END
+chmod 755 "$root/usr/local/sbin/vmtest-up" "$root/usr/local/sbin/vmtest-busybox-init"
+echo '::sysinit:/usr/local/sbin/vmtest-up' >"$root/etc/inittab.busybox"
+sed -i '/getty/d' "$root/etc/inittab"
+echo 'vm:2:once:/usr/local/sbin/vmtest-up' >>"$root/etc/inittab"
+chroot "$root" rc-update -q del ssh default || :
 
 # What nothing here needs only makes the boot longer.
 chroot "$root" systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
