@@ -136,7 +136,7 @@ func (r root) run(args ...string) (stdout, stderr string, status int, err error)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a program that never ends is a finding, with its tree
 	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Dir, cmd.WaitDelay = "/", time.Second
+	cmd.Dir, cmd.WaitDelay = "/", time.Minute
 	cmd.Env = []string{"PATH=/bin:/sbin", "SYSTEMD_LOG_LEVEL=debug", "SYSTEMD_LOG_TARGET=console", "CREDENTIALS_DIRECTORY=/run/credentials"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: string(r)}
 	var out, errout bytes.Buffer
