@@ -4,6 +4,7 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -164,12 +165,13 @@ func (h *Host) moduleLost(m Module, o boot.ModuleOutcome, kernel string) *Error 
 }
 
 // bootLayer is the next boot's value of a key and where it comes from. Where the host's init or files leave it uncertain, it is own, what our own drop-in says.
-func bootLayer(o boot.KeyOutcome, own *string) (value, source *string) {
+func bootLayer(o boot.KeyOutcome, own *sysctl.Assignment) (value, source *string) {
 	if !o.Known && slices.Contains(uncertain, o.Reason) {
 		if own == nil {
 			return nil, nil
 		}
-		value = own
+		at := fmt.Sprintf("%s:%d", own.File, own.Line)
+		return &own.Value, &at
 	}
 	if o.Known {
 		value = &o.Value

@@ -165,8 +165,8 @@ func (s Sysctls) originalsIn(f confdir.File) map[sysctl.Key]string {
 	return found
 }
 
-// assigned is what a file alone sets the keys of s to. A pattern sets a key that no line names.
-func assigned(f confdir.File, s Sysctls) map[sysctl.Key]*string {
+// assigned are the lines by which a file alone sets the keys of s. A pattern sets a key that no line names.
+func assigned(f confdir.File, s Sysctls) map[sysctl.Key]*sysctl.Assignment {
 	all, _ := sysctl.ParseFile(f.Path, f.Text)
 	named := map[string]sysctl.Assignment{}
 	var patterns []sysctl.Assignment
@@ -177,23 +177,23 @@ func assigned(f confdir.File, s Sysctls) map[sysctl.Key]*string {
 			named["/proc/sys/"+a.Pattern] = a
 		}
 	}
-	values := make(map[sysctl.Key]*string, len(s.Settings))
+	found := make(map[sysctl.Key]*sysctl.Assignment, len(s.Settings))
 	for _, v := range s.Settings {
 		a, ok := named[v.Key.Path()]
 		for i := len(patterns) - 1; !ok && i >= 0; i-- {
 			a, ok = patterns[i], patterns[i].HasValue && patterns[i].Matches(v.Key)
 		}
 		if ok && a.HasValue {
-			values[v.Key] = &a.Value
+			found[v.Key] = &a
 		}
 	}
-	return values
+	return found
 }
 
 // holds reports whether a file alone sets every key of s to its value.
 func (s Sysctls) holds(f confdir.File) bool {
 	own := assigned(f, s)
-	return !slices.ContainsFunc(s.Settings, func(v Setting) bool { return own[v.Key] == nil || !sysctl.Equal(v.Key, *own[v.Key], v.Value) })
+	return !slices.ContainsFunc(s.Settings, func(v Setting) bool { return own[v.Key] == nil || !sysctl.Equal(v.Key, own[v.Key].Value, v.Value) })
 }
 
 // says reports whether a file sets just what s wants, so that it stays as it is.

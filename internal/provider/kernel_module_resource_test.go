@@ -197,3 +197,13 @@ func TestAccModuleImport(t *testing.T) {
 		resource.TestStep{Config: c, ResourceName: "host_kernel_module.conntrack", ImportState: true, ImportStateId: "web1/", ExpectError: regexp.MustCompile("has not the form")},
 	)
 }
+
+// Guards that a plan promises of a host with OpenRC what apply then finds, where the order of its services leaves a module's key uncertain: the provider's own line.
+func TestAccUncertainOrderOfOpenRC(t *testing.T) {
+	m := simulated(t)
+	m.Sh("rm -r /run/systemd; mkdir -p /run/openrc /etc/runlevels/boot; touch /etc/runlevels/boot/modules /etc/runlevels/boot/sysctl")
+	run(t, resource.TestStep{Config: config(m, conntrack+beLiberal), ConfigPlanChecks: emptyAfter(), Check: resource.ComposeTestCheckFunc(
+		resource.TestCheckResourceAttr("host_sysctl.be_liberal", "boot_value", "1"),
+		resource.TestCheckResourceAttr("host_sysctl.be_liberal", "boot_source", "/etc/sysctl.d/90-terraform-net.netfilter.nf_conntrack_tcp_be_liberal.conf:3"),
+	)})
+}
