@@ -75,10 +75,10 @@ func (l *link) start(request func(*ssh.Session) error) (*process, error) {
 		_ = chn.Close()
 		return nil, err
 	}
-	p.out = bufio.NewReaderSize(out, 32<<10)
+	p.out = bufio.NewReader(out)
 	if !l.spawn(func() {
 		defer close(p.exited)
-		_, _ = io.Copy(p.complained, complaints) // to the end, so that the last words are there when the end is noticed
+		_, _ = io.CopyBuffer(p.complained, complaints, make([]byte, 512)) // to the end, so that the last words are there when the end is noticed
 		_ = chn.Wait()
 	}) {
 		return nil, errHangup

@@ -210,7 +210,7 @@ func (s *session) unsend() {
 
 // receive reads replies until the shell's output ends.
 func (s *session) receive(out io.Reader) {
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, 4<<10) // as long as the connection: a thousand hosts have one each
 	for {
 		n, err := out.Read(buf)
 		if e := s.took(buf[:n]); e != nil {
