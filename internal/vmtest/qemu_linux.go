@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,7 +33,7 @@ const (
 	cmdline = "console=ttyS0 quiet net.ifnames=0 mitigations=off cryptomgr.notests"
 )
 
-// accel is how QEMU runs the guest's instructions.
+// accel is how QEMU runs the guest's instructions; name and cpu are arguments of its, properties included.
 type accel struct{ program, name, cpu, cpus string }
 
 // findQEMU returns how to run QEMU here, and its version. Whether KVM works is tried, since it may be there and not work.
@@ -51,8 +52,10 @@ func findQEMU(ctx context.Context) (accel, string, error) {
 	if try.Run() == nil {
 		return kvm, string(version), nil
 	}
-	// With two CPUs, QEMU's emulation on a busy machine now and then hangs in a lock of the kernel's, and is no faster.
-	return accel{program: program, name: "tcg", cpu: "max", cpus: "1"}, string(version), nil
+	// With two CPUs, QEMU's emulation on a busy machine now and then hangs in a lock of the kernel's, and is no faster. What it keeps of translated code is
+	// few MB, since every write into a page that once held such code is slow: without a limit, a machine that boots again clears its memory for minutes. Without
+	// erms the kernel clears by words, not by bytes.
+	return accel{program: program, name: "tcg,tb-size=64", cpu: "max,-erms", cpus: "1"}, string(version), nil
 }
 
 // args is the machine, without what a single VM adds to it.
@@ -89,8 +92,9 @@ type qemu struct {
 	boots   chan struct{} // gets one each time the machine says that it is up
 	readers sync.WaitGroup
 
-	mu  sync.Mutex
-	log strings.Builder
+	mu     sync.Mutex
+	log    strings.Builder
+	before int // how much of log is from earlier boots
 
 	calls sync.Mutex // one command of the monitor at a time
 }
@@ -199,6 +203,63 @@ func (q *qemu) said() string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.log.String()
+}
+
+// hung are words of a kernel that comes to nothing any more.
+var hung = regexp.MustCompile(`soft lockup|detected stalls|Kernel panic`)
+
+// lockedUp says whether the kernel has said in this boot that it hangs.
+func (q *qemu) lockedUp() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return hung.MatchString(q.log.String()[q.before:])
+}
+
+// forget has lockedUp and boots say nothing of boots before now.
+func (q *qemu) forget() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.before = q.log.Len()
+	for len(q.boots) > 0 {
+		<-q.boots
+	}
+}
+
+// pressReset resets the machine.
+func (q *qemu) pressReset(ctx context.Context) error {
+	_, err := q.call(ctx, "system_reset", nil)
+	q.forget()
+	return err
+}
+
+// spent is the CPU time that the machine's processors have taken.
+func (q *qemu) spent(ctx context.Context) (time.Duration, error) {
+	text, err := q.call(ctx, "query-cpus-fast", nil)
+	if err != nil {
+		return 0, err
+	}
+	var cpus []struct {
+		Thread int `json:"thread-id"`
+	}
+	if err := json.Unmarshal(text, &cpus); err != nil {
+		return 0, err
+	}
+	var sum time.Duration
+	for _, c := range cpus {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.Thread))
+		if err != nil {
+			return 0, err
+		}
+		_, fields, _ := strings.Cut(string(stat), ") ") // the name before it may hold anything
+		for _, ticks := range strings.Fields(fields)[11:13] {
+			n, err := strconv.Atoi(ticks)
+			if err != nil {
+				return 0, err
+			}
+			sum += time.Duration(n) * time.Second / 100 // USER_HZ is 100 on x86
+		}
+	}
+	return sum, nil
 }
 
 // call runs a command of QEMU's monitor.

@@ -93,15 +93,59 @@ func (v *VM) up(ctx context.Context, port string, resumed bool) error {
 	return err
 }
 
-// booted waits until the machine says that it is up.
+// booted waits until the machine says that it is up. Emulated on a busy machine, the guest's kernel now and then hangs while it boots: it is then reset, a few
+// times at most. That repeats the boot and no more, since what a test has written is on the disk.
 func (v *VM) booted(ctx context.Context) error {
-	select {
-	case <-v.qemu.boots:
-		return nil
-	case <-v.qemu.gone:
-		return fmt.Errorf("QEMU has ended:\n%s", tail(v.qemu.said()))
-	case <-ctx.Done():
-		return fmt.Errorf("the machine did not come up: %w\n%s", ctx.Err(), tail(v.qemu.said()))
+	const most = 3
+	for again := 0; ; again++ {
+		why, err := v.watchBoot(ctx)
+		if why == "" || err != nil {
+			return err
+		}
+		if again == most {
+			return fmt.Errorf("the machine hung in each of %d boots, the last time because %s\n%s", most+1, why, tail(v.qemu.said()))
+		}
+		fmt.Fprintf(os.Stderr, "vmtest: a boot hangs (%s): the machine is reset, %d of %d times\n", why, again+1, most)
+		if err := v.PressReset(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// watchBoot waits until the machine is up, and returns why it will not be, if that shows.
+func (v *VM) watchBoot(ctx context.Context) (hangs string, err error) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	began, err := v.qemu.spent(ctx)
+	if err != nil {
+		return "", err
+	}
+	seen, at := began, time.Now()
+	for {
+		select {
+		case <-v.qemu.boots:
+			return "", nil
+		case <-v.qemu.gone:
+			return "", fmt.Errorf("QEMU has ended:\n%s", tail(v.qemu.said()))
+		case <-ctx.Done():
+			return "", fmt.Errorf("the machine did not come up: %w\n%s", ctx.Err(), tail(v.qemu.said()))
+		case <-tick.C:
+		}
+		spent, err := v.qemu.spent(ctx)
+		if err != nil {
+			return "", err
+		}
+		if spent-seen > time.Second {
+			seen, at = spent, time.Now()
+		}
+		switch {
+		case v.qemu.lockedUp():
+			return "its kernel says so", nil
+		case spent-began > bootEffort:
+			return fmt.Sprintf("it has taken %s of CPU time", spent-began), nil
+		case time.Since(at) > bootPause:
+			return fmt.Sprintf("it has done nothing for %s", bootPause), nil
+		}
 	}
 }
 
@@ -141,6 +185,7 @@ func (v *VM) Console() string { return v.qemu.said() }
 func (v *VM) Reboot(ctx context.Context) error {
 	// The command's own end may be lost with the connection.
 	return v.again(ctx, func() error {
+		v.qemu.forget()
 		v.Sh("if [ -d /run/systemd/system ]; then systemctl --no-block reboot; elif [ -d /run/openrc ]; then reboot; else busybox reboot; fi")
 		return nil
 	})
@@ -152,10 +197,7 @@ func (v *VM) Reset(ctx context.Context) error {
 }
 
 // PressReset is Reset that does not wait for the machine to be up; WaitBoot does.
-func (v *VM) PressReset(ctx context.Context) error {
-	_, err := v.qemu.call(ctx, "system_reset", nil)
-	return err
-}
+func (v *VM) PressReset(ctx context.Context) error { return v.qemu.pressReset(ctx) }
 
 // WaitBoot waits until the machine is up after PressReset.
 func (v *VM) WaitBoot(ctx context.Context) error {

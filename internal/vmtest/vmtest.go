@@ -33,8 +33,14 @@ const (
 	NoSudo = "dev" // is not in sudoers
 )
 
-// bootTimeout is for a machine so busy that something must be wrong.
-const bootTimeout = 5 * time.Minute
+const (
+	// bootTimeout is for a machine so busy that something must be wrong.
+	bootTimeout = 10 * time.Minute
+	// bootEffort is the CPU time by which a machine is up or hangs: emulated, a boot takes some 10 to 25 seconds of it, however busy the host is.
+	bootEffort = 60 * time.Second
+	// bootPause is how long a boot may take next to no CPU time: even a busy host gives it some.
+	bootPause = time.Minute
+)
 
 // Error says what could not be done, why, and what to do next.
 type Error struct {
