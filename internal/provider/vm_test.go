@@ -18,6 +18,7 @@ import (
 // onEach runs a test on a fresh virtual machine, as root and as a user with sudo.
 func onEach(t *testing.T, test func(t *testing.T, m machine)) {
 	t.Helper()
+	checkName(t)
 	t.Run("vm", func(t *testing.T) { test(t, startVM(t)) })
 	t.Run("vm with sudo", func(t *testing.T) { test(t, sudoer{startVM(t)}) })
 }
@@ -147,4 +148,58 @@ func TestVMBootDataSource(t *testing.T) {
 	)
 	reboot(t, v)
 	reads(t, v, map[string]string{"net/ipv4/tcp_fin_timeout": "60"})
+}
+
+// Guards a Kubernetes node: its modules and keys hold after a reboot, those of br_netfilter too, which are not there without it. One of them has a value that the
+// kernel would not choose by itself.
+func TestVMKubernetesNodeSurvivesAReboot(t *testing.T) {
+	v := startVM(t)
+	const modules = `
+resource "host_kernel_module" "overlay" {
+  name = "overlay"
+}
+resource "host_kernel_module" "br_netfilter" {
+  name = "br_netfilter"
+}
+`
+	c := config(v, modules+
+		group("modules = [host_kernel_module.br_netfilter.name]\n", "net.bridge.bridge-nf-call-iptables = 1", "net.bridge.bridge-nf-call-ip6tables = 1",
+			"net.bridge.bridge-nf-filter-vlan-tagged = 1")+
+		sysctlResource("net.ipv4.ip_forward", "1"))
+	if out, status := v.Sh("[ -e /proc/sys/net/bridge ] || grep -E '^(overlay|br_netfilter) ' /proc/modules"); status == 0 {
+		t.Fatalf("the node is one already: %s", out)
+	}
+	run(t, resource.TestStep{Config: c, ConfigPlanChecks: emptyAfter()}, emptyAfterReboot(t, v, c, func() {
+		reads(t, v, map[string]string{
+			"net/bridge/bridge-nf-call-iptables": "1", "net/bridge/bridge-nf-call-ip6tables": "1", "net/bridge/bridge-nf-filter-vlan-tagged": "1", "net/ipv4/ip_forward": "1",
+		})
+		if out, status := v.Sh("for m in overlay br_netfilter; do grep \"^$m \" /proc/modules || exit 1; done"); status != 0 {
+			t.Errorf("the modules are not loaded: %s", out)
+		}
+	}))
+}
+
+// Guards values that name what a module brings: the kernel loads it when the value is written, now and at boot.
+func TestVMCongestionControlSurvivesAReboot(t *testing.T) {
+	v := startVM(t)
+	c := config(v, group("", "net.ipv4.tcp_congestion_control = bbr", "net.core.default_qdisc = fq"))
+	reads(t, v, map[string]string{"net/ipv4/tcp_congestion_control": "cubic", "net/core/default_qdisc": "fq_codel"})
+	run(t, resource.TestStep{Config: c, ConfigPlanChecks: emptyAfter()}, emptyAfterReboot(t, v, c, func() {
+		reads(t, v, map[string]string{"net/ipv4/tcp_congestion_control": "bbr", "net/core/default_qdisc": "fq"})
+	}))
+}
+
+// Guards parameters of a module: what it is loaded with at boot is what the plan shows, also of one that a running module does not take.
+func TestVMModuleParametersSurviveAReboot(t *testing.T) {
+	v := startVM(t)
+	c := config(v, strings.Replace(conntrack, "\n}", "\n  parameters = {\n    hashsize = \"4096\"\n    acct     = \"1\"\n  }\n}", 1))
+	hold := func(when string) {
+		for name, want := range map[string]string{"hashsize": "4096", "acct": "Y"} {
+			if got, _ := v.ReadFile("/sys/module/nf_conntrack/parameters/" + name); strings.TrimSpace(got) != want {
+				t.Errorf("%s is %q %s", name, got, when)
+			}
+		}
+	}
+	run(t, resource.TestStep{Config: c, ConfigPlanChecks: emptyAfter(), Check: func(*terraformState) error { hold("after the apply"); return nil }},
+		emptyAfterReboot(t, v, c, func() { hold("after the reboot") }))
 }
