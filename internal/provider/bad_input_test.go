@@ -28,20 +28,28 @@ type bad struct {
 	want    string
 }
 
-// refuse applies each and wants the error, the files as they were, and these keys too.
+// refuse applies each, one after the other on each machine, and wants the error, the files as they were, and these keys too.
 func refuse(t *testing.T, cases []bad, keys ...string) {
 	t.Helper()
-	for _, test := range cases {
-		t.Run(test.name, func(t *testing.T) {
-			onEach(t, func(t *testing.T, m machine) { refuseOn(t, m, test, keys...) })
-		})
-	}
+	onEach(t, func(t *testing.T, m machine) {
+		for _, test := range cases {
+			t.Run(test.name, func(t *testing.T) { refuseOn(t, m, test, keys...) })
+		}
+	})
 }
 
 func refuseOn(t *testing.T, m machine, test bad, keys ...string) {
 	t.Helper()
 	if test.prepare != nil {
+		clean := files(m)
 		test.prepare(m)
+		defer func() { // for the next case
+			for path := range files(m) {
+				if _, had := clean[path]; !had {
+					m.RemoveFile(path)
+				}
+			}
+		}()
 	}
 	before, had := map[string]string{}, files(m)
 	for _, k := range keys {
@@ -66,7 +74,7 @@ func sysctlResource(key, value string) string {
 }
 
 // Guards that bad input gets a clear error and changes nothing, on the simulated host and on a real kernel alike.
-func TestAccBadSysctlChangesNothing(t *testing.T) {
+func TestAccOnEachBadSysctlChangesNothing(t *testing.T) {
 	refuse(t, []bad{
 		{"empty key", sysctlResource("", "1"), nil, "malformed sysctl key"},
 		{"key that leads out of /proc/sys", sysctlResource("net/ipv4/../../kernel/sysrq", "1"), nil, "malformed sysctl key"},

@@ -9,7 +9,7 @@ import (
 )
 
 // Guards the audit of a host that Terraform does not manage: what holds, what is lost and why, and that asking changes nothing.
-func TestAccBootDataSource(t *testing.T) {
+func TestAccOnEachBootDataSource(t *testing.T) {
 	const data = "data \"host_boot\" \"a\" {\n  also_keys = [\"net.ipv4.tcp_fin_timeout\", \"net/core/somaxconn\"]\n}\n"
 	onEach(t, func(t *testing.T, m machine) {
 		m.WriteFile("/etc/sysctl.d/50-site.conf", "net.ipv4.tcp_fin_timeout = 41\nnet.ipv4.tcp_retries2 = 9\n")

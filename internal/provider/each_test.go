@@ -13,6 +13,7 @@ import (
 // onEach runs a test on each kind of machine.
 func onEach(t *testing.T, test func(t *testing.T, m machine)) {
 	t.Helper()
+	checkName(t)
 	t.Run("simulated", func(t *testing.T) { test(t, simulated(t)) })
 	t.Run("sshd", func(t *testing.T) {
 		if err := sshdtest.Available(); err != nil {

@@ -95,7 +95,7 @@ func TestAccModuleDriftByLayer(t *testing.T) {
 }
 
 // Guards that a built-in module counts as loaded, on a kernel that lists its built-in modules and on one that only shows them in /sys/module.
-func TestAccBuiltinCountsAsLoaded(t *testing.T) {
+func TestAccOnEachBuiltinCountsAsLoaded(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		name := "ipv6"
 		if out, _ := m.Sh("ls /sys/module/ipv6/parameters"); !strings.Contains(out, "disable") {

@@ -34,6 +34,14 @@ type machine interface {
 	Close() error
 }
 
+// checkName wants the name by which `make test-vm` finds a test that goes through onEach.
+func checkName(t *testing.T) {
+	t.Helper()
+	if !strings.HasPrefix(t.Name(), "TestAccOnEach") {
+		t.Fatal("the name of a test that calls onEach begins with TestAccOnEach")
+	}
+}
+
 // simulated starts a simulated host.
 func simulated(t *testing.T) *hosttest.Host {
 	t.Helper()

@@ -38,7 +38,7 @@ func ten(values map[string]string) string {
 
 // Guards the main promise on a host: ten keys are applied, one changed behind our back is the only thing the plan shows, apply mends it, and destroy restores
 // every value from before.
-func TestAccTenKeysApplyDriftDestroy(t *testing.T) {
+func TestAccOnEachTenKeysApplyDriftDestroy(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		before, had := map[string]string{}, files(m)
 		for _, k := range tenKeys {
@@ -76,9 +76,9 @@ func procPath(key string) string {
 }
 
 // Guards that the plan says which layer drifted, in a line of its own, and that apply mends each.
-func TestAccSysctlDriftByLayer(t *testing.T) {
+func TestAccOnEachSysctlDriftByLayer(t *testing.T) {
 	const file = "/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf"
-	for _, test := range []struct {
+	cases := []struct {
 		name                  string
 		drift                 func(t *testing.T, m machine)
 		attribute             string
@@ -88,9 +88,10 @@ func TestAccSysctlDriftByLayer(t *testing.T) {
 		{"drop-in edited", func(_ *testing.T, m machine) { m.WriteFile(file, "net.ipv4.tcp_fin_timeout = 30\n") }, "boot_value", "30", "41", "value"},
 		{"drop-in deleted", func(_ *testing.T, m machine) { m.RemoveFile(file) }, "boot_value", "", "41", "value"},
 		{"drop-in emptied", func(_ *testing.T, m machine) { m.WriteFile(file, "# gone\n") }, "boot_value", "", "41", "value"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			onEach(t, func(t *testing.T, m machine) {
+	}
+	onEach(t, func(t *testing.T, m machine) {
+		for _, test := range cases {
+			t.Run(test.name, func(t *testing.T) {
 				c := config(m, "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.tcp_fin_timeout\"\n  value = \"41\"\n}\n")
 				run(t,
 					resource.TestStep{Config: c},
@@ -117,12 +118,12 @@ func TestAccSysctlDriftByLayer(t *testing.T) {
 					},
 				)
 			})
-		})
-	}
+		}
+	})
 }
 
 // Guards each attribute that changes where and whether the value is kept.
-func TestAccSysctlPersistAndFileName(t *testing.T) {
+func TestAccOnEachSysctlPersistAndFileName(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		key := func(more string) string {
 			return config(m, "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.tcp_fin_timeout\"\n  value = \"41\"\n"+more+"}\n")
@@ -163,7 +164,7 @@ func TestAccSysctlPersistAndFileName(t *testing.T) {
 }
 
 // Guards that destroy puts the value to what the host's other files set, which need not be the value from before.
-func TestAccDestroyRestoresWhatOtherFilesSet(t *testing.T) {
+func TestAccOnEachDestroyRestoresWhatOtherFilesSet(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		m.WriteFile("/etc/sysctl.d/10-site.conf", "net.ipv4.tcp_fin_timeout = 33\n")
 		run(t, resource.TestStep{Config: config(m, "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.tcp_fin_timeout\"\n  value = \"41\"\n}\n")})
@@ -174,7 +175,7 @@ func TestAccDestroyRestoresWhatOtherFilesSet(t *testing.T) {
 }
 
 // Guards that two files which name one key are no drift: each value is read once.
-func TestAccKeyNamedByTwoFilesIsNoDrift(t *testing.T) {
+func TestAccOnEachKeyNamedByTwoFilesIsNoDrift(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		m.WriteFile("/etc/sysctl.d/10-site.conf", "net.ipv4.tcp_fin_timeout = 33\nnet.core.somaxconn = 77\nnet.ipv4.conf.*.log_martians = 0\n")
 		run(t, resource.TestStep{Config: config(m, ten(nil)), ConfigPlanChecks: emptyAfter()})
@@ -182,7 +183,7 @@ func TestAccKeyNamedByTwoFilesIsNoDrift(t *testing.T) {
 }
 
 // Guards that persist = false says nothing of a file that somebody else has under the default name.
-func TestAccNotPersistedLeavesFilesAlone(t *testing.T) {
+func TestAccOnEachNotPersistedLeavesFilesAlone(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		m.WriteFile("/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf", "net.ipv4.tcp_fin_timeout = 50\n")
 		had := files(m)
@@ -206,7 +207,7 @@ func TestAccDropInThatSetsAnotherKeyIsKept(t *testing.T) {
 }
 
 // Guards import: of what the provider wrote, and of a key that a file of one's own sets.
-func TestAccSysctlImport(t *testing.T) {
+func TestAccOnEachSysctlImport(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		c := config(m, "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.tcp_fin_timeout\"\n  value = \"41\"\n}\n")
 		run(t,

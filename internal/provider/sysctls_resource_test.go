@@ -88,7 +88,7 @@ func expectOnlyElements(want ...string) planCheck {
 
 // Guards the main promise for many keys: they are applied, one changed behind our back is the only thing the plan shows, apply mends it, another spelling is no
 // change, and destroy restores every value from before.
-func TestAccSysctlsApplyDriftDestroy(t *testing.T) {
+func TestAccOnEachSysctlsApplyDriftDestroy(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		before, had := map[string]string{}, files(m)
 		for _, k := range tenKeys {
@@ -119,9 +119,9 @@ func TestAccSysctlsApplyDriftDestroy(t *testing.T) {
 }
 
 // Guards that the plan says of which key which layer drifted, and that apply mends it.
-func TestAccSysctlsDriftByLayer(t *testing.T) {
+func TestAccOnEachSysctlsDriftByLayer(t *testing.T) {
 	const fin, somax = "net.ipv4.tcp_fin_timeout", "net.core.somaxconn"
-	for _, test := range []struct {
+	cases := []struct {
 		name  string
 		drift func(t *testing.T, m machine)
 		want  []string
@@ -138,9 +138,10 @@ func TestAccSysctlsDriftByLayer(t *testing.T) {
 		{"drop-in deleted", func(_ *testing.T, m machine) { m.RemoveFile(groupFile) }, []string{
 			"boot_values[" + fin + "]:  -> 41", "boot_sources[" + fin + "]:  -> " + groupFile, "boot_values[" + somax + "]:  -> 2048", "boot_sources[" + somax + "]:  -> " + groupFile,
 		}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			onEach(t, func(t *testing.T, m machine) {
+	}
+	onEach(t, func(t *testing.T, m machine) {
+		for _, test := range cases {
+			t.Run(test.name, func(t *testing.T) {
 				c := config(m, group("", fin+" = 41", somax+" = 2048"))
 				var text string
 				run(t,
@@ -161,12 +162,12 @@ func TestAccSysctlsDriftByLayer(t *testing.T) {
 					},
 				)
 			})
-		})
-	}
+		}
+	})
 }
 
 // Guards what happens when keys come and go, the file moves, and nothing is persisted: the file holds just the keys, and a key that is taken out gets its value back.
-func TestAccSysctlsKeysAndFile(t *testing.T) {
+func TestAccOnEachSysctlsKeysAndFile(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		const fin, somax = "net.ipv4.tcp_fin_timeout", "net.core.somaxconn"
 		finBefore, somaxBefore := reading(t, m, procPath(fin)), reading(t, m, procPath(somax))
@@ -219,7 +220,7 @@ func TestAccSysctlsKeysAndFile(t *testing.T) {
 }
 
 // Guards that one bad value, or several, leave every key and file as it was, and that the error names each.
-func TestAccBadSysctlsChangeNothing(t *testing.T) {
+func TestAccOnEachBadSysctlsChangeNothing(t *testing.T) {
 	const fin, somax = "net.ipv4.tcp_fin_timeout", "net.core.somaxconn"
 	refuse(t, []bad{
 		{"one value that the kernel refuses", group("", "net.ipv4.ip_forward = 1", fin+" = 21abc", somax+" = 2048"), nil,
@@ -276,7 +277,7 @@ func TestAccOverlapIsTold(t *testing.T) {
 }
 
 // Guards that a write to a key that others follow does not undo them: forwarding, once on, resets accept_redirects.
-func TestAccSysctlsThatFollowOneAnother(t *testing.T) {
+func TestAccOnEachSysctlsThatFollowOneAnother(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		c := config(m, group("", "net.ipv4.conf.all.accept_redirects = 1", "net.ipv4.conf.all.forwarding = 1", "net.ipv4.ip_forward = 1"))
 		run(t, resource.TestStep{Config: c, ConfigPlanChecks: emptyAfter()})
@@ -284,7 +285,7 @@ func TestAccSysctlsThatFollowOneAnother(t *testing.T) {
 }
 
 // Guards import: of what the provider wrote by its name, and of a file of one's own by the file's.
-func TestAccSysctlsImport(t *testing.T) {
+func TestAccOnEachSysctlsImport(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		c := config(m, group("", "net.ipv4.tcp_fin_timeout = 41", "net.core.somaxconn = 2048"))
 		step := resource.TestStep{Config: c, ResourceName: "host_sysctls.g", ImportState: true, ImportStateId: "web1/group", ImportStateVerify: true,
