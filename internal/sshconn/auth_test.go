@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
+	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -244,6 +245,21 @@ func TestUserCertificate(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The agent signs for the login and is not forwarded, whatever ssh_config says: root of the host could use its keys.
+func TestAgentIsNeverForwarded(t *testing.T) {
+	home(t, map[string]string{"config": "ForwardAgent yes\n"})
+	startAgent(t, userKey)
+	s := startSSHD(t, "AllowAgentForwarding yes")
+	set := s.settings()
+	set.PrivateKey, set.Agent = "", nil
+	p := NewPool(Config{Hosts: map[string]Settings{"web1": set}, SSHConfig: []string{"~/.ssh/config"}})
+	t.Cleanup(p.Close)
+	res, err := conn(t, p).Run(t.Context(), shell.Script{Name: "agent", Text: `printf '%s' "${SSH_AUTH_SOCK:-none} $SSH_CONNECTION"`})
+	if got, _ := res.Get(""); err != nil || !strings.HasPrefix(got, "none 127.0.0.1 ") {
+		t.Errorf("the session has the agent %q, %v", got, err)
+	}
 }
 
 // A host that wants two proofs gets both from one login, and one that wants what nobody has is named.

@@ -58,6 +58,23 @@ func TestSudo(t *testing.T) {
 	})
 }
 
+// Whoever lists the processes of the host and their environments sees no password: neither sudo's, which waits as long as the connection lasts, nor the shell's.
+func TestPasswordsAreInNoArgumentAndNoEnvironment(t *testing.T) {
+	h := realHost(t, machineOptions{users: accounts})
+	on := true
+	set := reach(h, "ops")
+	set.Sudo, set.PrivateKey, set.Password, set.SudoPassword = &on, "", "ops-secret", "ops-secret"
+	c := conn(t, pool(t, set))
+	if err := c.WriteFile(t.Context(), dropIn, "x\n"); err != nil { // SFTP is root's by a sudo of its own
+		t.Fatal(err)
+	}
+	out, status := h.Sh(`for p in /proc/[0-9]*; do tr '\0' ' ' <$p/cmdline; tr '\0' ' ' <$p/environ; echo; done 2>/dev/null`)
+	if status != 0 || strings.Count(out, "sudo -k -S -p") < 2 {
+		t.Fatalf("sudo is not among the processes: the look proves nothing:\n%s", out)
+	}
+	noSecret(t, set, out)
+}
+
 func TestPasswordLogin(t *testing.T) {
 	onMachines(t, machineOptions{users: accounts}, func(t *testing.T, m machine) {
 		set := reach(m, "ops")
