@@ -40,7 +40,7 @@ func (k *hostKeys) record(addr string, remote net.Addr, key ssh.PublicKey) error
 		return failed(err)
 	}
 	var mismatch *knownhosts.KeyError
-	err = k.known.db.HostKeyCallback()(addr, remote, key)
+	err = k.known.check(addr, remote, key)
 	switch {
 	case err == nil:
 		return nil

@@ -51,15 +51,19 @@ func (c *Conn) hostKeys(without []string) (*hostKeys, error) {
 	if k.known, err = readKnownHosts(c.settings.knownHostsFiles()); err != nil {
 		return nil, c.fault(Misconfigured, "the known_hosts files cannot be used ("+err.Error()+")", "Correct them, or set host_key", err)
 	}
-	// What the files have comes first. The rest follows, so that the key of an unknown or changed host can be named, but no certificates: without an authority in
-	// the files they prove nothing, and would hide the plain key.
-	for _, a := range k.known.db.HostKeyAlgorithms(c.knownAs()) {
-		if slices.Contains(supported, a) {
-			k.algorithms = append(k.algorithms, a)
+	// What the files have comes first: where they have an authority, certificates of every type, which need not be that of the authority's key. The rest follows, so that
+	// the key of an unknown or changed host can be named, but no certificates: without an authority in the files they prove nothing, and would hide the plain key.
+	ask := k.known.algorithms(c.knownAs())
+	authority := slices.ContainsFunc(k.known.keys(c.knownAs()), func(p skeema.PublicKey) bool { return p.Cert })
+	for _, certificates := range []bool{true, false} {
+		for _, a := range supported {
+			if strings.Contains(a, "-cert-") == certificates && (authority || !certificates) {
+				ask = append(ask, a)
+			}
 		}
 	}
-	for _, a := range supported {
-		if !slices.Contains(k.algorithms, a) && !strings.Contains(a, "-cert-") {
+	for _, a := range ask {
+		if slices.Contains(supported, a) && !slices.Contains(k.algorithms, a) {
 			k.algorithms = append(k.algorithms, a)
 		}
 	}
@@ -91,7 +95,7 @@ func (k *hostKeys) judge(addr string, remote net.Addr, key ssh.PublicKey) error 
 		return nil
 	}
 	checking := k.conn.settings.HostKeyChecking
-	err := k.known.db.HostKeyCallback()(addr, remote, key)
+	err := k.known.check(addr, remote, key)
 	if err == nil || checking == Insecure {
 		return nil
 	}
@@ -124,7 +128,7 @@ func (k *hostKeys) explain(addr string, key ssh.PublicKey, err error) error {
 
 // plainLines describes the lines for the host itself; a line for an authority only says who may vouch for it.
 func (k *hostKeys) plainLines(addr string, want []knownhosts.KnownKey) (lines []string) {
-	known := k.known.db.HostKeys(addr)
+	known := k.known.keys(addr)
 	for _, w := range want {
 		authority := slices.ContainsFunc(known, func(p skeema.PublicKey) bool { return p.Cert && bytes.Equal(p.Marshal(), w.Key.Marshal()) })
 		if !authority {

@@ -1,6 +1,7 @@
 package sshconn
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
@@ -58,6 +60,15 @@ func TestIPv6(t *testing.T) {
 		{name: "changed", host: address, known: "\n" + address + " " + publicLine(otherKey), kind: HostKeyChanged,
 			words: []string{"On " + address + " (" + address + ")", "FILE:2"}},
 		{name: "revoked", host: address, known: plain + "@revoked " + address + " " + publicLine(hostKey), kind: HostKeyRevoked, words: []string{"FILE:2"}},
+		{name: "known by a wildcard", host: address, known: "::* " + publicLine(hostKey)},
+		{name: "changed, by a wildcard", host: address, known: "::* " + publicLine(otherKey), kind: HostKeyChanged, words: []string{"FILE:1"}},
+		{name: "unknown, beside a wildcard for others", host: address, known: "*.example.com " + publicLine(hostKey) + "::1 " + publicLine(otherKey), kind: HostKeyUnknown,
+			words: []string{"no known_hosts file has a key for the host"}},
+		{name: "accepted new, beside a wildcard for others", host: address, known: "*.example.com " + publicLine(otherKey), change: func(c *Config) {
+			c.Defaults.HostKeyChecking = AcceptNew
+		}},
+		{name: "not accepted new, changed by a wildcard", host: address, known: "::* " + publicLine(otherKey), kind: HostKeyChanged, words: []string{"FILE:1"},
+			change: func(c *Config) { c.Defaults.HostKeyChecking = AcceptNew }},
 		{name: "through an IPv6 jump host", host: "root@" + address, known: through, throughJump: bastion, change: func(c *Config) {
 			c.Defaults.Bastion = &Bastion{Host: "root@" + bastionAddress}
 		}},
@@ -104,6 +115,29 @@ func TestIPv6(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An authority for all hosts is one for IPv6 hosts at any port.
+func TestIPv6HostCertificate(t *testing.T) {
+	authority, err := ssh.NewSignerFromKey(otherKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &ssh.Certificate{Key: public(hostKey), CertType: ssh.HostCert, ValidPrincipals: []string{"::1"}, ValidBefore: ssh.CertTimeInfinity}
+	if err := cert.SignCert(rand.Reader, authority); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "cert.pub"), string(ssh.MarshalAuthorizedKey(cert)))
+	s := startSSHDv6(t, "HostKey "+hostKeyFile(t, dir, hostKey), "HostCertificate "+filepath.Join(dir, "cert.pub"))
+	set := s.settings()
+	set.HostKey, set.KnownHosts = "", []string{filepath.Join(dir, "known_hosts")}
+	write(t, set.KnownHosts[0], "@cert-authority * "+publicLine(otherKey))
+	mustEcho(t, conn(t, pool(t, set)))
+	write(t, set.KnownHosts[0], "@cert-authority * "+publicLine(otherKey)+"@revoked * "+publicLine(otherKey))
+	fails(t, conn(t, pool(t, set)), HostKeyRevoked, "revokes the certificate")
+	write(t, set.KnownHosts[0], "@cert-authority * "+publicLine(ecdsaKey))
+	fails(t, conn(t, pool(t, set)), HostKeyUnknown)
 }
 
 // A key that ssh recorded is one that we know, and the other way round, hashed or not.

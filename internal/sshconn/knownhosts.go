@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	skeema "github.com/skeema/knownhosts"
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
@@ -22,6 +25,7 @@ type knownHosts struct {
 	bad   []string
 	// original names the file that a copy without its bad lines stands for.
 	original map[string]string
+	texts    map[string][]byte
 }
 
 // maxLine is the longest line that the library's scanner takes.
@@ -29,16 +33,16 @@ const maxLine = 64 << 10
 
 // readKnownHosts reads files. One that is missing is no error, and a line that cannot be read is left out: the library would refuse the whole file.
 func readKnownHosts(files []string) (*knownHosts, error) {
-	k := &knownHosts{first: "known_hosts", original: map[string]string{}}
+	k := &knownHosts{first: "known_hosts", original: map[string]string{}, texts: map[string][]byte{}}
 	if len(files) > 0 {
 		k.first = files[0]
 	}
-	texts, names := map[string][]byte{}, []string{}
+	var names []string
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		switch {
 		case err == nil:
-			texts[f], names = text, append(names, f)
+			k.texts[f], names = text, append(names, f)
 		case !errors.Is(err, fs.ErrNotExist):
 			k.bad = append(k.bad, err.Error())
 		}
@@ -57,7 +61,7 @@ func readKnownHosts(files []string) (*knownHosts, error) {
 	for i, f := range names {
 		copies[i] = filepath.Join(dir, strconv.Itoa(i))
 		k.original[copies[i]] = f
-		if err := k.sieve(f, copies[i], texts[f]); err != nil {
+		if err := k.sieve(f, copies[i], k.texts[f]); err != nil {
 			return nil, err
 		}
 	}
@@ -96,11 +100,67 @@ func (k *knownHosts) sieve(file, copied string, text []byte) error {
 	return nil
 }
 
+// check is what the files make of a host's key: nil, or the library's error.
+func (k *knownHosts) check(addr string, remote net.Addr, key ssh.PublicKey) error {
+	err := k.db.HostKeyCallback()(addr, remote, key)
+	at22, ok := unspelled(addr)
+	if !ok || err == nil || !strings.Contains(err.Error(), "SplitHostPort") && !strings.Contains(err.Error(), "no authorities for hostname") {
+		return err
+	}
+	err = k.db.HostKeyCallback()(at22, remote, key)
+	var mismatch *knownhosts.KeyError
+	if !errors.As(err, &mismatch) {
+		return err
+	}
+	return &knownhosts.KeyError{Want: slices.DeleteFunc(slices.Clone(mismatch.Want), func(w knownhosts.KnownKey) bool { return !k.wildcard(w) })}
+}
+
+// keys are those that the files have for a host, and the authorities for it.
+func (k *knownHosts) keys(addr string) []skeema.PublicKey {
+	keys := k.db.HostKeys(addr)
+	if at22, ok := unspelled(addr); ok {
+		keys = append(keys, k.db.HostKeys(at22)...)
+	}
+	return keys
+}
+
+// algorithms are those of the keys that the files have for a host.
+func (k *knownHosts) algorithms(addr string) []string {
+	names := k.db.HostKeyAlgorithms(addr)
+	if at22, ok := unspelled(addr); ok {
+		names = append(names, k.db.HostKeyAlgorithms(at22)...)
+	}
+	return names
+}
+
+// unspelled is the address that the library means and cannot spell where it asks for an IPv6 address again, with port 22: a line with a wildcard counts for every port.
+func unspelled(addr string) (at22 string, ok bool) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || port == "22" || !strings.Contains(host, ":") {
+		return "", false
+	}
+	return net.JoinHostPort(host, "22"), true
+}
+
+// wildcard reports whether the line of a key names hosts by a wildcard.
+func (k *knownHosts) wildcard(key knownhosts.KnownKey) bool {
+	lines := bytes.Split(k.texts[k.file(key)], []byte("\n"))
+	if key.Line > len(lines) {
+		return false
+	}
+	names, _, _ := bytes.Cut(bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(lines[key.Line-1]), []byte("@cert-authority"))), []byte(" "))
+	return bytes.Contains(names, []byte("*"))
+}
+
 // place is where a key stands, "file:line".
 func (k *knownHosts) place(key knownhosts.KnownKey) string {
-	file := key.Filename
-	if o, ok := k.original[file]; ok {
-		file = o
+	return fmt.Sprintf("%s:%d", k.file(key), key.Line)
+}
+
+// file is the file that a key stands in.
+func (k *knownHosts) file(key knownhosts.KnownKey) string {
+	if o, ok := k.original[key.Filename]; ok {
+		return o
 	}
-	return fmt.Sprintf("%s:%d", file, key.Line)
+	return key.Filename
 }
