@@ -87,10 +87,7 @@ func (c resolver) walk(host string, own *Settings, behind []string) (*route, err
 	if r.User == "" {
 		r.User = "root"
 	}
-	if r.Address = alias; config.hostName != "" {
-		r.Address, err = expandTokens(config.hostName, map[byte]string{'%': "%", 'h': alias})
-	}
-	if err == nil {
+	if r.Address, err = config.address(alias); err == nil {
 		err = r.expand(config, alias)
 	}
 	if err != nil {

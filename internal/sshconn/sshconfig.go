@@ -24,6 +24,8 @@ type sshConfigFile struct {
 	name     string
 	parsed   *ssh_config.Config
 	includes map[int][]*sshConfigFile
+	// byHostName says of each block of parsed that it is for those whose HostName so far, and not what the user calls them, matches.
+	byHostName []bool
 }
 
 // sshHost is what ssh_config says of one host; paths and names hold their tokens still.
@@ -61,16 +63,20 @@ func readSSHConfigFile(name string, depth int) (*sshConfigFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &sshConfigFile{name: name, includes: map[int][]*sshConfigFile{}}
+	f := &sshConfigFile{name: name, includes: map[int][]*sshConfigFile{}, byHostName: []bool{false}} // what stands before the first Host is a block too
 	// The library drops a last line without a newline.
 	lines := bytes.Split(append(text, '\n'), []byte("\n"))
 	for i, l := range lines {
 		keyword, value := sshConfigLine(string(l))
 		switch keyword {
+		case "host": // the library takes quotes for a part of the name
+			lines[i], f.byHostName = []byte("Host "+strings.Join(configWords(value), " ")), append(f.byHostName, false)
 		case "match":
-			if lines[i], err = matchLine(value); err != nil {
+			var byHostName bool
+			if lines[i], byHostName, err = matchLine(value); err != nil {
 				return nil, fmt.Errorf("%s:%d has '%s', %w", name, i+1, strings.TrimSpace(string(l)), err)
 			}
+			f.byHostName = append(f.byHostName, byHostName)
 		case "include":
 			if depth == includesAtMost {
 				return nil, fmt.Errorf("%s:%d includes files too deep", name, i+1)
@@ -83,6 +89,9 @@ func readSSHConfigFile(name string, depth int) (*sshConfigFile, error) {
 	}
 	if f.parsed, err = ssh_config.DecodeBytes(bytes.Join(lines, []byte("\n"))); err != nil {
 		return nil, fmt.Errorf("%s cannot be read: %w", name, err)
+	}
+	if len(f.parsed.Hosts) != len(f.byHostName) {
+		return nil, fmt.Errorf("%s cannot be read: a Host or Match is hidden in another line", name)
 	}
 	return f, nil
 }
@@ -97,16 +106,17 @@ func sshConfigLine(line string) (keyword, value string) {
 	return strings.ToLower(line[:i]), strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line[i:]), "="))
 }
 
-// matchLine gives the library a Match line that it judges as ssh does. It would take further criteria for patterns.
-func matchLine(value string) ([]byte, error) {
+// matchLine gives the library a Match line that it judges as ssh does, by the HostName so far or by what the user calls the host. It would take further criteria for
+// patterns.
+func matchLine(value string) (line []byte, byHostName bool, err error) {
 	words := strings.Fields(value)
 	switch {
 	case len(words) == 1 && strings.EqualFold(words[0], "all"):
-		return []byte("Match all"), nil
+		return []byte("Match all"), false, nil
 	case len(words) == 2 && (strings.EqualFold(words[0], "host") || strings.EqualFold(words[0], "originalhost")):
-		return []byte("Match host " + strings.ReplaceAll(strings.Trim(words[1], `"`), ",", " ")), nil
+		return []byte("Match host " + strings.ReplaceAll(strings.Trim(words[1], `"`), ",", " ")), strings.EqualFold(words[0], "host"), nil
 	default:
-		return nil, errors.New("and of Match only 'host' and 'all' are understood here")
+		return nil, false, errors.New("and of Match only 'host' and 'all' are understood here")
 	}
 }
 
@@ -166,10 +176,14 @@ func expandHome(path string) string {
 	return path
 }
 
-// each calls do with every setting for alias, in order, and where it stands.
-func (f *sshConfigFile) each(alias string, do func(keyword, value, place string) error) error {
-	for _, block := range f.parsed.Hosts {
-		if !block.Matches(alias) {
+// each calls do with every setting for alias, in order, and where it stands. What was done so far decides on the host's name.
+func (f *sshConfigFile) each(alias string, hostName func() string, do func(keyword, value, place string) error) error {
+	for i, block := range f.parsed.Hosts {
+		name := alias
+		if f.byHostName[i] {
+			name = hostName()
+		}
+		if !block.Matches(name) {
 			continue
 		}
 		for _, node := range block.Nodes {
@@ -179,7 +193,7 @@ func (f *sshConfigFile) each(alias string, do func(keyword, value, place string)
 			}
 			line := kv.Pos().Line
 			for _, included := range f.includes[line] {
-				if err := included.each(alias, do); err != nil {
+				if err := included.each(alias, hostName, do); err != nil {
 					return err
 				}
 			}
@@ -198,8 +212,15 @@ func (c *sshConfig) host(alias string) (sshHost, error) {
 		return h, nil
 	}
 	seen := map[string]bool{}
+	hostName := func() string {
+		name, err := h.address(alias)
+		if err != nil {
+			return h.hostName // whoever takes the address says so
+		}
+		return name
+	}
 	for _, f := range c.files {
-		err := f.each(alias, func(keyword, value, place string) error {
+		err := f.each(alias, hostName, func(keyword, value, place string) error {
 			first := !seen[keyword]
 			seen[keyword] = true
 			if err := h.take(keyword, value, place, first); err != nil {
@@ -212,6 +233,14 @@ func (c *sshConfig) host(alias string) (sshHost, error) {
 		}
 	}
 	return h, nil
+}
+
+// address is the HostName of the host that a user calls alias.
+func (h *sshHost) address(alias string) (string, error) {
+	if h.hostName == "" {
+		return alias, nil
+	}
+	return expandTokens(h.hostName, map[byte]string{'%': "%", 'h': alias})
 }
 
 // take adds one setting; first says that it is the first of its keyword, which alone counts for most.

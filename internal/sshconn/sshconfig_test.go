@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -141,6 +143,71 @@ Host last
 	c.Defaults.Bastion = &Bastion{Host: NoBastion}
 	if r, err := c.resolve("web1"); err != nil || r.via != nil {
 		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+// What ssh itself makes of a file (ssh -G) is what is made of it here.
+func TestSSHConfigMeansWhatItMeansToSSH(t *testing.T) {
+	if _, err := exec.LookPath("ssh"); err != nil {
+		t.Skip("NOT TESTED: there is no OpenSSH client here: ", err)
+	}
+	dir := home(t, map[string]string{"more": "Match host included\n HostName 10.0.0.6\nMatch host 10.0.0.6\n Port 66\n"})
+	text := `
+Host web1
+  HostName 10.0.0.5
+Match host 10.0.*
+  User by-host-name
+Match host web1
+  User not-by-what-it-is-called
+Match originalhost web1,web2
+  User by-what-it-is-called
+  HostKeyAlias one
+Host "quoted" beside
+  User "ops"
+  Port "2200"
+Host com*ment !comment9 # those
+  User ops # trailing
+  HostName h.example
+Host equals
+  User=eq1
+  HostName = eqhost
+Host twice
+  HostName %h.example.com
+  HostName second
+Match host *.example.com
+  Port 77
+Match host !neg,n*
+  User not-neg
+Host jumps
+  ProxyJump a@b:3,c
+Include MORE
+Match all
+  User everybody
+`
+	write(t, filepath.Join(dir, ".ssh", "config"), strings.ReplaceAll(text, "MORE", filepath.Join(dir, ".ssh", "more"))) // ssh asks passwd for the home
+	c := sshResolver(t, Config{})
+	for _, host := range []string{"web1", "web2", "quoted", "beside", "comment", "comment9", "equals", "twice", "neg", "nx", "jumps", "included", "other", "10.0.0.9"} {
+		out, err := exec.CommandContext(t.Context(), "ssh", "-F", filepath.Join(dir, ".ssh", "config"), "-G", host).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ssh := map[string]string{}
+		for line := range strings.Lines(string(out)) {
+			keyword, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+			ssh[keyword] = value
+		}
+		r, err := c.resolve(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := c.ssh.host(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{ssh["user"], ssh["hostname"], ssh["port"], ssh["hostkeyalias"], ssh["proxyjump"]}
+		if got := []string{r.User, r.Address, strconv.Itoa(r.Port), r.HostKeyAlias, config.proxyJump}; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %q, and to ssh %q", host, got, want)
+		}
 	}
 }
 
