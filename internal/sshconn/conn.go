@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -208,12 +209,12 @@ func (c *Conn) connectTimeout() time.Duration {
 	return defaultConnectTimeout
 }
 
-// knownAs is the address that host keys are looked up by, "host:port".
+// knownAs is the address that host keys are looked up by, "host:port", in small letters as ssh does.
 func (c *Conn) knownAs() string {
 	if alias := c.route.HostKeyAlias; alias != "" {
 		return net.JoinHostPort(alias, "22")
 	}
-	return c.addr
+	return strings.ToLower(c.addr)
 }
 
 // String names the host for a message.

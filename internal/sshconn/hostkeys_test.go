@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -77,6 +78,27 @@ func TestHostKey(t *testing.T) {
 			}
 			fails(t, c, tc.kind, tc.words...)
 		})
+	}
+}
+
+// As ssh does, a host's name is looked for in small letters, and recorded so.
+func TestKnownHostsHaveNamesInSmallLetters(t *testing.T) {
+	s := startSSHD(t)
+	file := filepath.Join(t.TempDir(), "known_hosts")
+	for _, checking := range []HostKeyChecking{AcceptNew, Strict} {
+		set := s.settings()
+		set.Address, set.HostKey, set.KnownHosts, set.HostKeyChecking = "LocalHost", "", []string{file}, checking
+		mustEcho(t, conn(t, pool(t, set)))
+	}
+	if text, _ := os.ReadFile(file); string(text) != fmt.Sprintf("[localhost]:%d %s", port(s), publicLine(hostKey)) {
+		t.Errorf("recorded %q", text)
+	}
+	key := filepath.Join(t.TempDir(), "key")
+	write(t, key, privatePEM(userKey))
+	out, err := exec.CommandContext(t.Context(), "ssh", "-F", "none", "-p", fmt.Sprint(port(s)), "-i", key, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
+		"-o", "UserKnownHostsFile="+file, "root@LocalHost", "true").CombinedOutput()
+	if err != nil {
+		t.Errorf("ssh: %v\n%s", err, out)
 	}
 }
 
