@@ -72,7 +72,10 @@ func TestAccUnreachableHostsAreWarnedOf(t *testing.T) {
 	_, other := newKey(t, "")
 	known := func(key string) string { return fmt.Sprintf("%q", strings.TrimSpace(key)) }
 	config := func(mode, deadPort, changedKey, value string) string {
-		text := "provider \"host\" {\n  agent = false\n  unreachable = \"" + mode + "\"\n  timeout = \"1s\"\n  hosts = {\n"
+		if mode != "" {
+			mode = fmt.Sprintf("unreachable = %q\n", mode)
+		}
+		text := "provider \"host\" {\n  agent = false\n  " + mode + "  timeout = \"1s\"\n  hosts = {\n"
 		for name, m := range map[string]machine{"alive": alive, "dead": dead, "changed": changed} {
 			port, key := portOf(m), known(m.HostKey())
 			if name == "dead" && deadPort != "" {
@@ -118,6 +121,13 @@ func TestAccUnreachableHostsAreWarnedOf(t *testing.T) {
 	if out, status := w.try("plan"); status == 0 {
 		t.Errorf("plan succeeded without a host:\n%s", out)
 	}
+	w.write("main.tf", config("", "1", "", "20"))
+	cli := w.cli
+	w.cli = cli.With("HOST_UNREACHABLE=warn")
+	if out := w.run("plan"); !words("host not reached, its state is kept").MatchString(out) {
+		t.Errorf("the plan says nothing of the host:\n%s", out)
+	}
+	w.cli = cli
 	if out := w.run("state", "list"); strings.Count(out, "host_sysctl.") != 3 {
 		t.Errorf("the state has %s", out)
 	}

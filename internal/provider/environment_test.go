@@ -1,0 +1,55 @@
+package provider
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/provider"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+)
+
+// Guards that every attribute of the provider block but hosts has its variable, and that each reaches the connections. What host and unreachable come to is not theirs.
+func TestEveryAttributeHasAVariable(t *testing.T) {
+	values := map[string]string{
+		"host": "web1", "unreachable": "warn",
+		"user": "u", "port": "23", "private_key": "k", "private_key_passphrase": "p", "certificate": "c", "password": "w", "agent": "false", "host_key": "h",
+		"host_key_checking": "accept_new", "known_hosts_files": "/a:/b", "sudo": "true", "sudo_password": "s", "doas": "false", "bastion": "jump",
+		"connect_timeout": "7s", "timeout": "8m", "max_connections": "9", "ssh_config_files": "none",
+	}
+	var schema provider.SchemaResponse
+	New("test").Schema(t.Context(), provider.SchemaRequest{}, &schema)
+	attributes := slices.DeleteFunc(slices.Sorted(maps.Keys(schema.Schema.Attributes)), func(name string) bool { return name == "hosts" })
+	if names := slices.Sorted(maps.Keys(values)); !slices.Equal(names, attributes) {
+		t.Errorf("attributes %q, variables %q", attributes, names)
+	}
+	for name, value := range values {
+		t.Setenv(variable(name), value)
+	}
+	yes, no := true, false
+	want := sshconn.Config{
+		Environment: sshconn.Settings{User: "u", Port: 23, PrivateKey: "k", PrivateKeyPassphrase: "p", Certificate: "c", Password: "w", Agent: &no, HostKey: "h",
+			HostKeyChecking: sshconn.AcceptNew, KnownHosts: []string{"/a", "/b"}, Sudo: &yes, SudoPassword: "s", Doas: &no, Bastion: &sshconn.Bastion{Host: "jump"}},
+		SSHConfig: []string{}, ConnectTimeout: 7 * time.Second, Timeout: 8 * time.Minute, MaxConnections: 9, Hosts: map[string]sshconn.Settings{},
+	}
+	var diags diag.Diagnostics
+	got := providerModel{}.config(t.Context(), environment{&diags}, &diags)
+	got.Log = nil
+	if diags.HasError() || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v\nwant %+v\n%v", got, want, diags)
+	}
+	// What cannot be meant is refused, by its name and without its value.
+	for _, name := range []string{"port", "agent", "host_key_checking", "sudo", "doas", "connect_timeout", "timeout", "max_connections"} {
+		t.Setenv(variable(name), "-nonsense")
+		var diags diag.Diagnostics
+		providerModel{}.config(t.Context(), environment{&diags}, &diags)
+		if diags.ErrorsCount() != 1 {
+			t.Errorf("%s: %v", name, diags)
+		}
+		t.Setenv(variable(name), values[name])
+	}
+}
