@@ -183,6 +183,21 @@ func TestRepeatableScriptIsRunAgain(t *testing.T) {
 	}
 }
 
+// What may not be run twice is run once, whatever becomes of its reply.
+func TestScriptThatIsNotRepeatableIsRunOnce(t *testing.T) {
+	s := startSSHD(t)
+	c := conn(t, pool(t, s.settings()))
+	runs := filepath.Join(t.TempDir(), "runs")
+	end := shell.Script{Name: "end", Text: `echo run >>"$1"; kill -9 "$PPID"`, Args: []string{runs}}
+	if _, err := c.Run(t.Context(), end); !errors.Is(err, ErrLost) {
+		t.Errorf("got %v", err)
+	}
+	mustEcho(t, c)
+	if text, err := os.ReadFile(runs); string(text) != "run\n" {
+		t.Errorf("runs: %q, %v", text, err)
+	}
+}
+
 // What may have happened stays open where the host does not come back to be asked: never is it said that nothing was done.
 func TestLostReplyStaysOpenWhenTheHostDoesNotComeBack(t *testing.T) {
 	ctx := context.Background()
