@@ -2,7 +2,8 @@
 
 package provider_test
 
-// The machines that the acceptance suite runs on: the simulated host, and a real OpenSSH sshd in a network namespace of its own.
+// The machines that the acceptance suite runs on: the simulated host, and in network namespaces of their own a real OpenSSH sshd, and a dropbear with BusyBox's
+// shell and commands.
 
 import (
 	"testing"
@@ -15,18 +16,22 @@ func onEach(t *testing.T, test func(t *testing.T, m machine)) {
 	t.Helper()
 	checkName(t)
 	t.Run("simulated", func(t *testing.T) { test(t, simulated(t)) })
-	t.Run("sshd", func(t *testing.T) {
-		if err := sshdtest.Available(); err != nil {
-			t.Skipf("NOT PROVED ON A REAL SSHD: %v", err)
-		}
-		h, err := sshdtest.Start(sshdtest.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			eventually(t, "no process of a session is left on the host", func() bool { return len(h.Processes()) == 0 })
-			closeAll(t, h)
-		})
-		test(t, h)
+	t.Run("sshd", func(t *testing.T) { test(t, realHost(t, sshdtest.Options{})) })
+	t.Run("dropbear and BusyBox", func(t *testing.T) { test(t, realHost(t, sshdtest.Options{Server: "dropbear", Shell: "busybox"})) })
+}
+
+func realHost(t *testing.T, o sshdtest.Options) *sshdtest.Host {
+	t.Helper()
+	if err := sshdtest.Available(); err != nil {
+		t.Skipf("NOT PROVED ON A REAL SSHD: %v", err)
+	}
+	h, err := sshdtest.Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		eventually(t, "no process of a session is left on the host", func() bool { return len(h.Processes()) == 0 })
+		closeAll(t, h)
 	})
+	return h
 }

@@ -11,6 +11,7 @@ import (
 var needed = [][2]string{
 	{"sshd", "openssh-server"}, {"sudo", "sudo"}, {"doas", "opendoas"}, {"ip", "iproute2"}, {"mount", "mount"}, {"modprobe", "kmod"}, {"busybox", "busybox"},
 	{"chpasswd", "passwd"}, {"nsenter", "util-linux"}, {"setpriv", "util-linux"}, {"pivot_root", "util-linux"}, {"tar", "tar"}, {"sed", "sed"},
+	{"dropbear", "dropbear-bin"},
 }
 
 // Available is nil where hosts can be started, else an *Error that says why not. It starts one to find out.

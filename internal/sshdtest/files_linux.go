@@ -51,6 +51,9 @@ func newFiles(o Options, name string) (*files, error) {
 	if o.NoSFTP {
 		w.file("run/no-sftp", 0o600, 0, 0, "")
 	}
+	if o.Server == "dropbear" {
+		w.file("run/dropbear", 0o600, 0, 0, "")
+	}
 	if err := w.accounts(users, o.Shell); err != nil {
 		return nil, err
 	}
@@ -216,6 +219,9 @@ func newKey() (public, private string, err error) {
 func (o Options) check() error {
 	if o.Shell != "" && o.Shell != "busybox" {
 		return fmt.Errorf("option Shell is %q, want \"\" or \"busybox\"", o.Shell)
+	}
+	if o.Server != "" && o.Server != "dropbear" {
+		return fmt.Errorf("option Server is %q, want \"\" or \"dropbear\"", o.Server)
 	}
 	seen := map[string]bool{}
 	for _, u := range o.Users {

@@ -32,6 +32,7 @@ var initScript string
 
 // Host is a running host. Its methods may be called from several goroutines.
 type Host struct {
+	inside
 	files *files
 	link  *link
 	init  *exec.Cmd // the first process; not waited for before Close, so that its id stays ours
@@ -86,6 +87,7 @@ func launch(shell string) (h *Host, archive *os.File, err error) {
 		}
 	}
 	h = &Host{stdin: w[0], own: map[int]bool{}, logDone: make(chan struct{}), started: make(chan error, 1)}
+	h.inside = inside{pid: func() int { return h.init.Process.Pid }, name: func() string { return h.link.hostName() }, caps: lostCapabilities}
 	h.init = exec.Command("/bin/sh", "-c", rootScript, "init", lostCapabilities, initScript, shell)
 	h.init.Env = []string{"PATH=" + searchPath, "LC_ALL=C"}
 	h.init.Dir = "/"
@@ -154,7 +156,7 @@ func (h *Host) readLog(r *os.File) {
 		h.log.WriteString(line)
 		h.logMu.Unlock()
 		switch {
-		case strings.HasPrefix(line, "Server listening on "):
+		case strings.HasPrefix(line, "Server listening on "), strings.HasSuffix(line, " Not backgrounding\n"): // sshd, dropbear
 			said(nil)
 		case strings.HasPrefix(line, "host: sshd ended"):
 			said(errors.New("sshd ended"))

@@ -40,11 +40,17 @@ func startHost(t *testing.T, o Options) *Host {
 
 // dial logs in.
 func dial(h *Host, user string, auth ssh.AuthMethod) (*ssh.Client, error) {
-	want, _, _, _, err := ssh.ParseAuthorizedKey([]byte(h.HostKey()))
+	return dialAs(h.Addr(), h.HostKey(), user, auth)
+}
+
+func dialAs(addr, hostKey, user string, auth ssh.AuthMethod) (*ssh.Client, error) {
+	want, _, _, _, err := ssh.ParseAuthorizedKey([]byte(hostKey))
 	if err != nil {
 		return nil, err
 	}
-	return ssh.Dial("tcp", h.Addr(), &ssh.ClientConfig{User: user, Auth: []ssh.AuthMethod{auth}, HostKeyCallback: ssh.FixedHostKey(want)})
+	return ssh.Dial("tcp", addr, &ssh.ClientConfig{
+		User: user, Auth: []ssh.AuthMethod{auth}, HostKeyCallback: ssh.FixedHostKey(want), HostKeyAlgorithms: []string{want.Type()}, // dropbear dies of others
+	})
 }
 
 func mustDial(t *testing.T, h *Host, user string, auth ssh.AuthMethod) *ssh.Client {

@@ -2,7 +2,10 @@
 
 package sshdtest
 
-import "errors"
+import (
+	"context"
+	"errors"
+)
 
 var errNotLinux = &Error{What: "real hosts cannot be started here", Err: errors.New("they need Linux namespaces"), Next: "Run this on Linux as root."}
 
@@ -50,3 +53,15 @@ func (*Host) Connections() (open int) { return 0 }
 
 // Close does nothing.
 func (*Host) Close() error { return nil }
+
+// Container is never made on this system.
+type Container struct{ Host }
+
+// ContainerAvailable says that there are no containers on this system.
+func ContainerAvailable(context.Context) error { return errNotLinux }
+
+// StartContainer fails on this system.
+func StartContainer(context.Context) (*Container, error) { return nil, errNotLinux }
+
+// Reboot fails, as there is no container.
+func (*Container) Reboot(context.Context) error { return errNotLinux }

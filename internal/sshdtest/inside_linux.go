@@ -12,14 +12,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// inside is the inside of a host's namespaces.
+type inside struct {
+	// pid is a process there, and name what the host is called.
+	pid  func() int
+	name func() string
+	// caps are the capabilities that nothing has there, as setpriv names them.
+	caps string
+}
+
 // Sh runs a POSIX shell script as root on the host, without SSH, and returns its output, standard error included, and its exit status: 127 and the
 // reason where it cannot be run. It does not wait for what the script leaves in the background.
-func (h *Host) Sh(script string) (out string, status int) {
+func (h *inside) Sh(script string) (out string, status int) {
 	return h.run("exec 2>&1\n"+script, "")
 }
 
 // ReadFile returns a file's content; false where it cannot be read.
-func (h *Host) ReadFile(path string) (string, bool) {
+func (h *inside) ReadFile(path string) (string, bool) {
 	out, status := h.run(`cat -- "$1" 2>/dev/null`, "", path)
 	if status != 0 {
 		return "", false
@@ -28,17 +37,17 @@ func (h *Host) ReadFile(path string) (string, bool) {
 }
 
 // WriteFile writes a file and makes the directories it is in. It panics with the host's words if that fails: a test would go on with a host it does not mean.
-func (h *Host) WriteFile(path, content string) {
+func (h *inside) WriteFile(path, content string) {
 	h.must("write "+path, `exec 2>&1; case $1 in */*) mkdir -p -- "${1%/*}/" || exit ;; esac; cat >"$1"`, content, path)
 }
 
 // RemoveFile removes a file, or does nothing where there is none. It panics with the host's words if that fails.
-func (h *Host) RemoveFile(path string) {
+func (h *inside) RemoveFile(path string) {
 	h.must("remove "+path, `exec 2>&1; rm -f -- "$1"`, "", path)
 }
 
 // List returns the names in a directory, sorted; none where there is no such directory.
-func (h *Host) List(dir string) []string {
+func (h *inside) List(dir string) []string {
 	out, status := h.run(`cd -- "$1" 2>/dev/null && ls -A`, "", dir)
 	if status != 0 {
 		return nil
@@ -48,19 +57,19 @@ func (h *Host) List(dir string) []string {
 	return names
 }
 
-func (h *Host) must(what, script, stdin string, args ...string) {
+func (h *inside) must(what, script, stdin string, args ...string) {
 	if out, status := h.run(script, stdin, args...); status != 0 {
-		panic(&Error{What: "sshdtest: " + what + " on " + h.link.hostName(), Err: fmt.Errorf("exit status %d: %s", status, strings.TrimSpace(out))})
+		panic(&Error{What: "sshdtest: " + what + " on " + h.name(), Err: fmt.Errorf("exit status %d: %s", status, strings.TrimSpace(out))})
 	}
 }
 
 // apart refuses to run anything while the host's root is still the machine's: entering the mount namespace alone does not lead into it from a chroot.
-func (h *Host) apart() error {
+func (h *inside) apart() error {
 	ours, err := os.Stat("/")
 	if err != nil {
 		return err
 	}
-	theirs, err := os.Stat("/proc/" + strconv.Itoa(h.init.Process.Pid) + "/root")
+	theirs, err := os.Stat("/proc/" + strconv.Itoa(h.pid()) + "/root")
 	if err != nil {
 		return err
 	}
@@ -71,7 +80,7 @@ func (h *Host) apart() error {
 }
 
 // run runs a script inside the host with the capabilities that everything there has.
-func (h *Host) run(script, stdin string, args ...string) (out string, status int) {
+func (h *inside) run(script, stdin string, args ...string) (out string, status int) {
 	nsenter, err := program("nsenter")
 	if err != nil {
 		return err.Error(), 127
@@ -90,8 +99,8 @@ func (h *Host) run(script, stdin string, args ...string) (out string, status int
 	}
 	output := os.NewFile(uintptr(fd), "output")
 	defer closeAll(output)
-	cmd := exec.Command(nsenter, append([]string{"--target", strconv.Itoa(h.init.Process.Pid), "--mount", "--net", "--pid", "--uts", "--ipc", "--root", "--wd", "--",
-		setpriv, "--bounding-set", lostCapabilities, "--", "/bin/sh", "-c", script, "sh"}, args...)...)
+	cmd := exec.Command(nsenter, append([]string{"--target", strconv.Itoa(h.pid()), "--mount", "--net", "--pid", "--uts", "--ipc", "--root", "--wd", "--",
+		setpriv, "--bounding-set", h.caps, "--", "/bin/sh", "-c", script, "sh"}, args...)...)
 	cmd.Env = []string{"PATH=" + searchPath, "LC_ALL=C", "HOME=/root"}
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = output, output
@@ -144,7 +153,7 @@ func (h *Host) Connections() (open int) {
 func (h *Host) Processes() []string {
 	var lines []string
 	for _, p := range h.processes() {
-		if !h.own[p.id] && !strings.HasPrefix(p.name, "sshd") {
+		if !h.own[p.id] && !strings.HasPrefix(p.name, "sshd") && p.name != "dropbear" {
 			lines = append(lines, p.line)
 		}
 	}

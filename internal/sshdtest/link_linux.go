@@ -24,20 +24,27 @@ func newLink(pid int) (*link, error) {
 	for i := range links {
 		l := &link{number: (first + i) % links}
 		l.inside = l.address(2).String() + "/30"
-		err = ipBatch(
-			fmt.Sprintf("link add %s type veth peer name eth0 netns %d", l.name(), pid),
-			fmt.Sprintf("address add %s/30 dev %s", l.address(1), l.name()),
-			fmt.Sprintf("link set %s up", l.name()),
-		)
-		if err == nil {
+		if err = l.make(pid); err == nil {
 			return l, nil
 		}
-		if !strings.Contains(err.Error(), "File exists") {
+		if !taken(err) {
 			break
 		}
 	}
 	return nil, err
 }
+
+// make makes the interfaces, with eth0 in the network namespace of a process.
+func (l *link) make(pid int) error {
+	return ipBatch(
+		fmt.Sprintf("link add %s type veth peer name eth0 netns %d", l.name(), pid),
+		fmt.Sprintf("address add %s/30 dev %s", l.address(1), l.name()),
+		fmt.Sprintf("link set %s up", l.name()),
+	)
+}
+
+// taken reports whether make failed because its link is there.
+func taken(err error) bool { return strings.Contains(err.Error(), "File exists") }
 
 func (l *link) name() string        { return fmt.Sprintf("sshdtest%d", l.number) }
 func (l *link) hostName() string    { return fmt.Sprintf("host%d", l.number) }

@@ -69,9 +69,22 @@ link set eth0 up
 link set lo up
 END
 mkdir -p /run/sshd
+if [ -e /run/dropbear ]; then
+	dropbearconvert openssh dropbear /etc/ssh/ssh_host_ed25519_key /run/dropbear 2>/dev/null
+fi
 setpriv=$(command -v setpriv)
 if [ "$shell" = busybox ]; then
 	busybox --install -s /usr/local/bin
-	ln -sf "$(command -v busybox)" /bin/sh
+	busybox=$(command -v busybox)
+	ln -sf "$busybox" /bin/sh
+	# A session's PATH may leave out /usr/local, as dropbear's does.
+	for f in /usr/local/bin/*; do
+		for there in /bin /sbin /usr/bin /usr/sbin; do
+			case ${f##*/} in
+			busybox | setpriv) ;;
+			*) [ ! -e "$there/${f##*/}" ] || ln -sf "$busybox" "$there/${f##*/}" ;;
+			esac
+		done
+	done
 fi
 exec "$setpriv" --bounding-set "$caps" -- /bin/sh -c "$next"
