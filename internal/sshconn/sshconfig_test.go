@@ -78,6 +78,34 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// Of a jump host, what is said where it is named comes first, then its entry in hosts, ssh_config, and only then the provider block, which is for the hosts behind it.
+func TestPrecedenceOfAJumpHost(t *testing.T) {
+	home(t, map[string]string{"config": "Host jump\n User config\n Port 4\n"})
+	c := Config{Defaults: Settings{User: "provider", Port: 3}, Environment: Settings{User: "environment", Port: 5}}
+	entry := map[string]Settings{"jump": {User: "entry", Port: 2}}
+	for _, tc := range []struct {
+		name    string
+		bastion Bastion
+		hosts   map[string]Settings
+		user    string
+		port    int
+	}{
+		{"where it is named", Bastion{Host: "jump", Settings: Settings{User: "own", Port: 1}}, entry, "own", 1},
+		{"entry", Bastion{Host: "jump"}, entry, "entry", 2},
+		{"ssh_config", Bastion{Host: "jump"}, nil, "config", 4},
+		{"provider", Bastion{Host: "other"}, nil, "provider", 3},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := c
+			c.Hosts, c.Defaults.Bastion = tc.hosts, &tc.bastion
+			r, err := sshResolver(t, c).resolve("web1")
+			if err != nil || r.via == nil || r.via.User != tc.user || r.via.Port != tc.port || r.User != "provider" {
+				t.Errorf("got %+v by %+v, %v", r, r.via, err)
+			}
+		})
+	}
+}
+
 func TestSSHConfigOfAHost(t *testing.T) {
 	dir := home(t, map[string]string{
 		"config": `
