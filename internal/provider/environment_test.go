@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
+	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
 )
@@ -41,6 +42,15 @@ func TestEveryAttributeHasAVariable(t *testing.T) {
 	got.Log = nil
 	if diags.HasError() || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v\n%v", got, want, diags)
+	}
+	// The block goes before them.
+	m := providerModel{ConnectTimeout: types.StringValue("1s"), Timeout: types.StringValue("2m"), MaxConnections: types.Int64Value(3)}
+	m.User, m.Port = types.StringValue("x"), types.Int64Value(4)
+	want.ConnectTimeout, want.Timeout, want.MaxConnections, want.Defaults = time.Second, 2*time.Minute, 3, sshconn.Settings{User: "x", Port: 4}
+	got = m.config(t.Context(), environment{&diags}, &diags)
+	got.Log = nil
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("with a block: got %+v\nwant %+v", got, want)
 	}
 	// What cannot be meant is refused, by its name and without its value.
 	for _, name := range []string{"port", "agent", "host_key_checking", "sudo", "doas", "connect_timeout", "timeout", "max_connections"} {
