@@ -3,6 +3,7 @@ package provider
 // Configure: from the provider block to connections. The only file where provider and sshconn meet.
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"path/filepath"
@@ -94,7 +95,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	}
 	c := configured{host: m.Host, unknownHosts: map[string]bool{}, tolerated: func(error) bool { return false }}
 	c.unknown = m.unknown()
-	if first(m.Unreachable.ValueString(), env.oneOf("unreachable", unreachableModes...)) == unreachableWarn {
+	if cmp.Or(m.Unreachable.ValueString(), env.oneOf("unreachable", unreachableModes...)) == unreachableWarn {
 		c.tolerated = sshconn.NotReached
 	}
 	config := m.config(ctx, env, &resp.Diagnostics)
@@ -160,9 +161,9 @@ func (m providerModel) config(ctx context.Context, env environment, diags *diag.
 		Defaults:       m.settings(ctx, diags),
 		Environment:    env.settings(),
 		SSHConfig:      fileList(ctx, m.SSHConfigFiles),
-		ConnectTimeout: duration(m.ConnectTimeout),
-		Timeout:        duration(m.Timeout),
-		MaxConnections: int(m.MaxConnections.ValueInt64()),
+		ConnectTimeout: cmp.Or(duration(m.ConnectTimeout), env.duration("connect_timeout")),
+		Timeout:        cmp.Or(duration(m.Timeout), env.duration("timeout")),
+		MaxConnections: cmp.Or(int(m.MaxConnections.ValueInt64()), env.number("max_connections", maxMaxConnections)),
 		Hosts:          map[string]sshconn.Settings{},
 		Log:            func(ctx context.Context, msg string, fields map[string]any) { tflog.Debug(ctx, msg, fields) },
 	}
@@ -171,15 +172,6 @@ func (m providerModel) config(ctx context.Context, env environment, diags *diag.
 	}
 	if c.SSHConfig == nil {
 		c.SSHConfig = []string{"~/.ssh/config", "/etc/ssh/ssh_config"}
-	}
-	if c.ConnectTimeout == 0 {
-		c.ConnectTimeout = env.duration("connect_timeout")
-	}
-	if c.Timeout == 0 {
-		c.Timeout = env.duration("timeout")
-	}
-	if c.MaxConnections == 0 {
-		c.MaxConnections = env.number("max_connections", maxMaxConnections)
 	}
 	return c
 }
@@ -216,13 +208,6 @@ func warnInsecure(settings []sshconn.Settings, diags *diag.Diagnostics) {
 			return
 		}
 	}
-}
-
-func first(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func (m providerModel) unknown() bool {

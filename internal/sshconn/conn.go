@@ -1,6 +1,7 @@
 package sshconn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -201,12 +202,7 @@ func (c *Conn) forget(l *link) {
 
 // connectTimeout limits one try to connect.
 func (c *Conn) connectTimeout() time.Duration {
-	for _, d := range []time.Duration{c.pool.config.ConnectTimeout, c.route.ConnectTimeout} {
-		if d != 0 {
-			return d
-		}
-	}
-	return defaultConnectTimeout
+	return cmp.Or(c.pool.config.ConnectTimeout, c.route.ConnectTimeout, defaultConnectTimeout)
 }
 
 // knownAs is the address that host keys are looked up by, "host:port", in small letters as ssh does.

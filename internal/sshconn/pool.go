@@ -3,6 +3,7 @@
 package sshconn
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -60,15 +61,8 @@ type Pool struct {
 
 // NewPool returns a pool without any connection. Close ends it.
 func NewPool(c Config) *Pool {
-	if c.Timeout == 0 {
-		c.Timeout = defaultTimeout
-	}
-	if c.IdleTimeout == 0 {
-		c.IdleTimeout = defaultIdleTimeout
-	}
-	if c.MaxConnections == 0 {
-		c.MaxConnections = defaultMaxConnections
-	}
+	c.Timeout, c.IdleTimeout = cmp.Or(c.Timeout, defaultTimeout), cmp.Or(c.IdleTimeout, defaultIdleTimeout)
+	c.MaxConnections = cmp.Or(c.MaxConnections, defaultMaxConnections)
 	if c.Log == nil {
 		c.Log = func(context.Context, string, map[string]any) {}
 	}

@@ -1,6 +1,7 @@
 package sshconn
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -81,12 +82,7 @@ func (c resolver) walk(host string, own *Settings, behind []string) (*route, err
 		return nil, malformed(err.Error(), "Correct that line, or set ssh_config_files = [] to do without ssh_config")
 	}
 	r := &route{name: host, Settings: c.merge(said, config, own != nil)}
-	if r.Port == 0 {
-		r.Port = 22
-	}
-	if r.User == "" {
-		r.User = "root"
-	}
+	r.Port, r.User = cmp.Or(r.Port, 22), cmp.Or(r.User, "root")
 	if r.Address, err = config.address(alias); err == nil {
 		err = r.expand(config, alias)
 	}
@@ -164,7 +160,7 @@ func (r *route) expand(config sshHost, alias string) error {
 		me = u.Username
 	}
 	short, _, _ := strings.Cut(name, ".")
-	tokens := map[byte]string{'%': "%", 'd': home, 'h': r.Address, 'i': strconv.Itoa(os.Getuid()), 'k': first(config.hostKeyAlias, r.Address), 'L': short, 'l': name,
+	tokens := map[byte]string{'%': "%", 'd': home, 'h': r.Address, 'i': strconv.Itoa(os.Getuid()), 'k': cmp.Or(config.hostKeyAlias, r.Address), 'L': short, 'l': name,
 		'n': alias, 'p': strconv.Itoa(r.Port), 'r': r.User, 'u': me}
 	r.sshAdds = sshAdds{IdentitiesOnly: config.identitiesOnly, HostKeyAlias: config.hostKeyAlias, ConnectTimeout: config.connectTimeout}
 	fromConfig := slices.Equal(r.KnownHosts, config.known)
@@ -201,13 +197,6 @@ func jumps(proxyJump string) *Bastion {
 	}
 	for hop := range strings.SplitSeq(proxyJump, ",") {
 		b = &Bastion{Host: strings.TrimPrefix(strings.TrimSpace(hop), "ssh://"), Settings: Settings{Bastion: b}}
-	}
-	return b
-}
-
-func first(a, b string) string {
-	if a != "" {
-		return a
 	}
 	return b
 }

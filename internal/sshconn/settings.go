@@ -1,6 +1,7 @@
 package sshconn
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"strconv"
@@ -92,18 +93,16 @@ type Config struct {
 
 // withDefaults returns s with its zero fields taken from d.
 func (s Settings) withDefaults(d Settings) Settings {
-	if s.Port == 0 {
-		s.Port = d.Port
-	}
-	s.User = first(s.User, d.User)
+	s.Port = cmp.Or(s.Port, d.Port)
+	s.User = cmp.Or(s.User, d.User)
 	if s.PrivateKey == "" {
-		s.PrivateKey, s.PrivateKeyPassphrase = d.PrivateKey, first(s.PrivateKeyPassphrase, d.PrivateKeyPassphrase)
+		s.PrivateKey, s.PrivateKeyPassphrase = d.PrivateKey, cmp.Or(s.PrivateKeyPassphrase, d.PrivateKeyPassphrase)
 	}
-	s.Certificate = first(s.Certificate, d.Certificate)
-	s.Password = first(s.Password, d.Password)
-	s.HostKey = first(s.HostKey, d.HostKey)
-	s.HostKeyChecking = HostKeyChecking(first(string(s.HostKeyChecking), string(d.HostKeyChecking)))
-	s.SudoPassword = first(s.SudoPassword, d.SudoPassword)
+	s.Certificate = cmp.Or(s.Certificate, d.Certificate)
+	s.Password = cmp.Or(s.Password, d.Password)
+	s.HostKey = cmp.Or(s.HostKey, d.HostKey)
+	s.HostKeyChecking = cmp.Or(s.HostKeyChecking, d.HostKeyChecking)
+	s.SudoPassword = cmp.Or(s.SudoPassword, d.SudoPassword)
 	if s.Agent == nil {
 		s.Agent = d.Agent
 	}
