@@ -70,13 +70,19 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 	if p.s.ProcSysReadOnly {
 		return fail(ReadOnly, "", "/proc/sys/net is mounted read-only, so systemd-sysctl.service is skipped at boot.")
 	}
+	if p.s.ReadOnly(k) {
+		return fail(ReadOnly, "", fmt.Sprintf("/proc/sys is mounted read-only apart from net, so systemd-sysctl passes over %s without a word.", k))
+	}
 	if r, source, detail := p.absent(k); r == InterfaceLater {
 		o.Notes = append(o.Notes, Note{r, detail})
 	} else if r != "" {
 		return fail(r, source, detail)
 	}
 	if module, ok := p.owner(k); ok {
-		o.Notes = append(o.Notes, p.Module(module).Notes...)
+		m := p.Module(module)
+		if o.Notes = append(o.Notes, m.Notes...); m.Reason == Container {
+			o.Notes = append(o.Notes, Note{Container, m.Detail})
+		}
 	}
 	if volatile(o.Source) {
 		o.Notes = append(o.Notes, Note{Volatile, o.Source + " decides, and /run is empty when the machine starts."})
@@ -242,6 +248,9 @@ func (p *Prediction) absent(k sysctl.Key) (r Reason, source, detail string) {
 	if module, ok := p.owner(k); ok {
 		m := p.Module(module)
 		belongs := fmt.Sprintf("%s belongs to the kernel module %s", k, module)
+		if m.Reason == Container && p.s.Has(module) {
+			return "", "", ""
+		}
 		if m.Known && m.Loaded {
 			if p.s.Init == "openrc" && !p.s.ModulesFirst && !m.Builtin {
 				return InitUnknown, m.Source, fmt.Sprintf("%[1]s, and OpenRC starts its services %[2]s and %[3]s in no fixed order, unless /etc/conf.d/%[3]s says rc_after=\"%[2]s\".",

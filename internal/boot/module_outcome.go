@@ -10,6 +10,9 @@ import (
 // Module says what the next boot makes of a module, or of the modules an alias stands for. What a device's driver, a service or the initial RAM file system
 // loads is not foreseen: it is not Known whether such a module is there in time.
 func (p *Prediction) Module(name string) ModuleOutcome {
+	if p.s.NoModules {
+		return p.contained(name)
+	}
 	if len(p.modules) == 0 {
 		return p.noTree(name)
 	}
@@ -60,6 +63,19 @@ func (p *Prediction) initDetail(family string) string {
 
 func (p *Prediction) gone() string {
 	return fmt.Sprintf("/lib/modules/%s, the running kernel's, is gone.", p.s.Kernel)
+}
+
+// contained is the outcome where nothing may load a module: the kernel is another machine's, which a boot of this host does not start anew.
+func (p *Prediction) contained(name string) ModuleOutcome {
+	switch {
+	case p.s.IsBuiltin(name):
+		return ModuleOutcome{Loaded: true, Known: true, Builtin: true}
+	case p.s.Has(name):
+		return ModuleOutcome{Reason: Container, Detail: fmt.Sprintf(
+			"%s is in the kernel of the machine that runs this container, which alone decides whether it stays there.", kmod.Canonical(name))}
+	}
+	return ModuleOutcome{Known: true, Reason: Container, Detail: fmt.Sprintf(
+		"This host may not load %s, or any module: the capability CAP_SYS_MODULE is taken from it, as from a container, so systemd-modules-load.service is skipped.", name)}
 }
 
 // noTree is the outcome without any module tree.

@@ -85,7 +85,7 @@ func Predict(s *Snapshot) *Prediction {
 	if s.Init == "systemd" && s.Off[sysctlUnit] == "" && !s.ProcSysReadOnly {
 		p.failures = slices.Clone(p.sysctls.failures)
 	}
-	if len(p.modules) > 0 && s.Init == "systemd" {
+	if len(p.modules) > 0 && s.Init == "systemd" && !s.NoModules {
 		p.failures = append(p.failures, p.modules[0].failures...)
 	}
 	return p

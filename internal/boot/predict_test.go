@@ -23,7 +23,8 @@ var update = flag.Bool("update", false, "rewrite the want section of every case 
 
 // parseCase reads a case: the files of a host, and sections that say what else it is.
 //
-//	host   kernel RELEASE, init NAME, cmdline WORDS, looked-for MODULES, loaded MODULES, in-sys-module MODULES, builtin MODULES, read-only, off SERVICES, modules-first, runlevels LEVEL/SERVICES
+//	host   kernel RELEASE, init NAME, cmdline WORDS, looked-for MODULES, loaded MODULES, in-sys-module MODULES, builtin MODULES, read-only, others-read-only, no-modules,
+//	       off SERVICES, modules-first, runlevels LEVEL/SERVICES
 //	dep/RELEASE, alias/RELEASE, softdep/RELEASE, builtin/RELEASE   files of /lib/modules/RELEASE
 //	links, unread, entries   PATH TARGET; PATH WORDS, for a file that root could read; PATH WORDS, for what nobody can
 //	proc   KEY VALUE, or KEY alone for one that is not there
@@ -130,7 +131,11 @@ func parseHost(t *testing.T, s *Snapshot, data string) {
 		case "modules-first":
 			s.ModulesFirst = true
 		case "read-only":
-			s.ProcSysReadOnly = true
+			s.ProcSysReadOnly, s.OthersReadOnly = true, true
+		case "others-read-only":
+			s.OthersReadOnly = true
+		case "no-modules":
+			s.NoModules = true
 		default:
 			t.Fatalf("host: unknown word %q", word)
 		}

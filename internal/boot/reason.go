@@ -37,6 +37,8 @@ const (
 	KeyMissing Reason = "key_missing"
 	// InterfaceLater: the key appears with its network interface, and udev then applies it.
 	InterfaceLater Reason = "interface_later"
+	// Container: the module is the business of the machine that runs this container.
+	Container Reason = "container"
 	// ReadOnly: /proc/sys cannot be written, as in a container.
 	ReadOnly Reason = "proc_sys_read_only"
 	// Disagree: systemd-sysctl and `sysctl --system` would leave different values.
@@ -59,7 +61,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		Shadowed, Voided, Masked, Excluded, Covered, Unset, SysctlConfUnread, CommandLine,
-		NotLoaded, LoadedByHand, DenyListed, InstallLine, NotInTree, KernelPending,
+		NotLoaded, LoadedByHand, DenyListed, InstallLine, NotInTree, KernelPending, Container,
 		KeyMissing, InterfaceLater, ReadOnly, Disagree, UnitFails, Volatile, ServiceOff, Unread, InitUnknown,
 	}
 }
@@ -135,8 +137,12 @@ var words = map[Reason]struct{ sentence, remedy string }{
 		"The network interface is not there yet. udev applies its keys when it appears.",
 		"Nothing to do.",
 	},
+	Container: {
+		"The host may load no modules, as a container may not.",
+		"Load the module on the machine that runs the container.",
+	},
 	ReadOnly: {
-		"/proc/sys cannot be written here, as in a container, and systemd-sysctl is not started.",
+		"/proc/sys, or all of it but net, cannot be written here, as in a container.",
 		"Set the key on the machine that runs the container, or in the container's own configuration.",
 	},
 	Disagree: {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
@@ -42,6 +43,10 @@ type Snapshot struct {
 	// ProcSysReadOnly says that /proc/mounts shows the mount that holds /proc/sys/net as ro, as in a container: systemd-sysctl is then not started. What
 	// [ -w ] says of a directory there means nothing.
 	ProcSysReadOnly bool
+	// OthersReadOnly says the same of the mount that holds the keys outside /proc/sys/net: systemd-sysctl passes over those without a word.
+	OthersReadOnly bool
+	// NoModules says that the first process lacks CAP_SYS_MODULE, as in a container: systemd-modules-load is then not started, and nothing else loads any module.
+	NoModules bool
 	// Trees are the kernels with a directory in /lib/modules, each with what grep finds in its modules.dep and modules.alias; nil when nobody looked.
 	Trees []Tree
 	// LookedFor are the modules, in canonical spelling, that every tree was searched for besides those that modules-load.d files and the command line
@@ -73,6 +78,14 @@ func (s *Snapshot) WithValues(more map[string]Reading) *Snapshot {
 func (s *Snapshot) IsBuiltin(module string) bool {
 	m := kmod.Canonical(module)
 	return s.Builtin[m] || s.SysModules[m] && !s.Loaded[m]
+}
+
+// ReadOnly reports whether a key cannot be written because of how /proc/sys is mounted.
+func (s *Snapshot) ReadOnly(k sysctl.Key) bool {
+	if strings.HasPrefix(k.Path(), "/proc/sys/net/") {
+		return s.ProcSysReadOnly
+	}
+	return s.OthersReadOnly
 }
 
 // Has reports whether the module is in the running kernel, loaded or built in.

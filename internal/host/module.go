@@ -327,6 +327,9 @@ func (h *Host) load(ctx context.Context, c *change, m Module, real []string, sna
 		}
 		return snap, nil
 	}
+	if snap.NoModules {
+		return nil, h.mayNotLoad(boot.Predict(snap).Module(m.Name))
+	}
 	for _, n := range missing {
 		c.undos = append(c.undos, func(ctx context.Context) ([]string, error) {
 			return []string{"the kernel module " + n + ", loaded"}, h.unload(ctx, n)
@@ -350,6 +353,11 @@ func (h *Host) load(ctx context.Context, c *change, m Module, real []string, sna
 	}
 	_, failed := r.Get("failed")
 	return nil, h.notLoaded(m, snap, strings.TrimSpace(words), failed)
+}
+
+// mayNotLoad is the error for a host that may load no modules.
+func (h *Host) mayNotLoad(o boot.ModuleOutcome) *Error {
+	return h.errorf(ModuleNotLoaded, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 }
 
 func (h *Host) notLoaded(m Module, snap *boot.Snapshot, words string, failed bool) error {

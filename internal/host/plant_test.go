@@ -31,12 +31,19 @@ type plant struct {
 // reach is the machine as a provider sees it that has just started. The provider ends with t.
 func (p *plant) reach(t *testing.T, sftp bool, as sshconn.Settings) *host.Host {
 	t.Helper()
+	h := p.unreached(t, sftp, as)
+	must(t, h.Wait(t.Context()))
+	return h
+}
+
+// unreached is reach before the first connection, which may be refused.
+func (p *plant) unreached(t *testing.T, sftp bool, as sshconn.Settings) *host.Host {
+	t.Helper()
 	as.PrivateKey, as.HostKey = p.machine.PrivateKey(), p.machine.HostKey()
 	pool := sshconn.NewPool(sshconn.Config{Defaults: as, ConnectTimeout: time.Minute, Timeout: time.Minute, SFTP: sftp})
 	t.Cleanup(pool.Close)
 	h, err := host.NewFleet(func(name string) (host.Conn, error) { return pool.Conn(name) }).Host(p.wire.listener.Addr().String())
 	must(t, err)
-	must(t, h.Wait(t.Context()))
 	return h
 }
 
@@ -115,26 +122,49 @@ func (p *plant) prepare(t *testing.T, fresh map[string]string, op operation, as 
 	return o
 }
 
-// tries makes the change under a fault, which mend takes away, and judges what it left; then it makes the change again without. It says whether the fault came.
-func (o *prepared) tries(t *testing.T, name string, at int, when moment, harm, mend func(), may func(err error) bool) (harmed bool) {
+// fault is what happens to a change.
+type fault struct {
+	name string
+	// strike readies it, and came says afterwards whether it happened; nil is yes.
+	strike func()
+	came   func() bool
+	// mend takes it away; nil is nothing.
+	mend func()
+	// ends judges how the change ends, beside what it leaves.
+	ends func(err error) bool
+	// resets says that the kernel starts anew, so that of what it held nothing is judged.
+	resets bool
+}
+
+func whole(err error) bool { return err == nil }
+
+// tries makes the change under a fault, and judges what it left; then it makes the change again without. It says whether the fault came.
+func (o *prepared) tries(t *testing.T, f fault) (came bool) {
 	t.Helper()
 	o.putBack(t, o.was)
-	o.wire.count(at, when, harm)
+	f.strike()
 	err := o.change(t.Context(), o.host)
-	if _, harmed = o.wire.counted(); !harmed {
+	if f.came != nil && !f.came() {
 		return false
 	}
-	if mend != nil {
-		mend()
+	if f.mend != nil {
+		f.mend()
 	}
 	o.tried++
-	if !t.Run(name, func(t *testing.T) {
-		judge(t, err, o.was, o.holds(t, ""), o.want)
-		if !may(err) {
+	if !t.Run(f.name, func(t *testing.T) {
+		all := func(held map[string]string) map[string]string {
+			if f.resets {
+				held = maps.Clone(held)
+				maps.DeleteFunc(held, func(path, _ string) bool { return !strings.HasPrefix(path, "/etc/") })
+			}
+			return held
+		}
+		judge(t, err, all(o.was), all(o.holds(t, "")), all(o.want))
+		if !f.ends(err) {
 			t.Errorf("the fault ends with %v", err)
 		}
 		must(t, o.change(t.Context(), o.host))
-		if left := o.holds(t, ""); !maps.Equal(left, o.want) {
+		if left := o.holds(t, ""); !maps.Equal(all(left), all(o.want)) {
 			t.Errorf("the next apply leaves %v, not %v", left, o.want)
 		}
 	}) {
@@ -143,14 +173,22 @@ func (o *prepared) tries(t *testing.T, name string, at int, when moment, harm, m
 	return true
 }
 
-func none(err error) bool { return err == nil }
+// onTheWire is a fault at an exchange, which cuts the connection and does harm, if any.
+func (o *prepared) onTheWire(at int, when moment, harm func()) fault {
+	return fault{
+		name:   fmt.Sprintf("exchange %d of %d %s", at, o.exchanges, when),
+		strike: func() { o.wire.count(at, when, harm) },
+		came:   func() bool { _, came := o.wire.counted(); return came },
+		ends:   whole,
+	}
+}
 
 // cutEverywhere cuts the connection at every exchange in turn, at each of these moments, and wants the change to go on over a new one.
 func (o *prepared) cutEverywhere(t *testing.T, moments ...moment) {
 	t.Helper()
 	for _, when := range moments {
 		at := 1
-		for o.tries(t, fmt.Sprintf("cut at exchange %d of %d %s", at, o.exchanges, when), at, when, nil, nil, none) {
+		for o.tries(t, o.onTheWire(at, when, nil)) {
 			at++
 		}
 		if at <= 2 {

@@ -65,6 +65,9 @@ func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Prom
 		}
 	}
 	for _, v := range s.inOrder() {
+		if !s.Persist && snap.ReadOnly(v.Key) {
+			p.Warnings = append(p.Warnings, h.errorf(KeyReadOnly, "%s cannot be written: /proc/sys is mounted read-only there. %s", v.Key, boot.ReadOnly.Remedy()))
+		}
 		if harm := sysctl.Dangerous(v.Key, v.Value); harm != "" {
 			p.Warnings = append(p.Warnings, h.errorf(Dangerous, "%s = %s is accepted by the kernel, but %s Choose a higher value.", v.Key, v.Value, harm))
 		}
@@ -94,10 +97,16 @@ func within(source, path string) bool { return strings.HasPrefix(source, path+":
 func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
 	h.lookFor(m.Name)
 	snap, err := h.recall(ctx)
-	if err != nil || !m.Persist {
+	if err != nil {
 		return Promise{}, err
 	}
 	var p Promise
+	if !m.Persist {
+		if o := boot.Predict(snap).Module(m.Name); o.Known && o.Reason == boot.Container {
+			p.Warnings = []*Error{h.mayNotLoad(o)}
+		}
+		return p, nil
+	}
 	o := boot.Predict(snap.WithFile(m.pretended())).Module(m.Name)
 	if lost := h.moduleLost(m, o, snap.Kernel); lost != nil {
 		p.Warnings = append(p.Warnings, lost)
@@ -134,6 +143,9 @@ func (h *Host) keyLost(v Setting, path string, o boot.KeyOutcome) *Error {
 	if o.Holds || slices.Contains(uncertain, o.Reason) || kernelsToJudge(v, path, o) {
 		return nil
 	}
+	if o.Reason == boot.ReadOnly {
+		return h.errorf(KeyReadOnly, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
+	}
 	return h.errorf(KeyLost, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 }
 
@@ -160,6 +172,8 @@ func (h *Host) moduleLost(m Module, o boot.ModuleOutcome, kernel string) *Error 
 		return nil
 	case o.Reason == boot.NotInTree:
 		return h.unknownModule(m, kernel)
+	case o.Reason == boot.Container && !o.Known:
+		return h.errorf(ModuleLost, "%s What modules-load.d says does nothing here: set persist = false, or leave the module to that machine.", lowerFirst(o.Detail))
 	}
 	return h.errorf(ModuleLost, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 }

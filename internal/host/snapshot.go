@@ -8,6 +8,7 @@ import (
 	_ "embed"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
@@ -218,6 +219,9 @@ func decode(r shell.Result) *boot.Snapshot {
 	return d.s
 }
 
+// capSysModule is the bit of CAP_SYS_MODULE, as in capabilities(7).
+const capSysModule = 1 << 16
+
 // decoder is a snapshot that is being read, and where in the records it is.
 type decoder struct {
 	s        *boot.Snapshot
@@ -285,6 +289,12 @@ func (d *decoder) boot(rec shell.Record) {
 		d.settings[d.service] = rec.Body
 	case "readonly":
 		d.s.ProcSysReadOnly = true
+	case "readonly-others":
+		d.s.OthersReadOnly = true
+	case "bounding":
+		_, set, _ := strings.Cut(strings.TrimSpace(rec.Body), "\t")
+		capabilities, err := strconv.ParseUint(set, 16, 64)
+		d.s.NoModules = err == nil && capabilities&capSysModule == 0
 	case "trees":
 		d.s.Trees = []boot.Tree{}
 	case "tree":

@@ -39,22 +39,38 @@ func newWire(t *testing.T, to string) *wire {
 		t.Fatal(err)
 	}
 	w := &wire{listener: l, to: to, open: map[net.Conn]bool{}}
-	w.work.Go(w.accept)
+	w.work.Go(func() { w.accept(l) })
 	return w
 }
 
 // close ends the proxy and waits for all of it.
 func (w *wire) close() {
-	w.listener.Close()
 	w.mu.Lock()
-	w.cut()
+	w.hangUp()
 	w.mu.Unlock()
 	w.work.Wait()
 }
 
-func (w *wire) accept() {
+// hangUp cuts every connection, and refuses new ones. The caller holds mu.
+func (w *wire) hangUp() {
+	w.listener.Close()
+	w.cut()
+}
+
+// listen takes connections again after hangUp.
+func (w *wire) listen(t *testing.T) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l, err := net.Listen("tcp", w.listener.Addr().String())
+	must(t, err)
+	w.listener = l
+	w.work.Go(func() { w.accept(l) })
+}
+
+func (w *wire) accept(l net.Listener) {
 	for {
-		client, err := w.listener.Accept()
+		client, err := l.Accept()
 		if err != nil {
 			return
 		}
@@ -135,7 +151,7 @@ func (w *wire) cut() {
 	}
 }
 
-// count counts from now on, and does harm at this exchange; 0 is none.
+// count counts from now on, and at this exchange does harm with mu held, and cuts; 0 is none.
 func (w *wire) count(at int, when moment, harm func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,4 +1,5 @@
-# Prints what else decides at boot: the kernel command line, the init system and what it makes of its services, whether /proc/sys is read-only, and of each kernel's
+# Prints what else decides at boot: the kernel command line, the init system and what it makes of its services, whether /proc/sys is read-only, what
+# the first process may do, and of each kernel's
 # module tree the lines about the modules that modules-load.d files and the command line name, and about those that the extended regular expression $1 matches. Takes $1 away.
 rec cmdline
 cat /proc/cmdline 2>/dev/null
@@ -23,6 +24,7 @@ elif [ -d /run/openrc ]; then
 	done
 fi
 readonly=
+others=
 while read -r _ at _ options _; do
 	case $at in
 	/proc | /proc/sys | /proc/sys/net)
@@ -30,10 +32,14 @@ while read -r _ at _ options _; do
 		ro | ro,*) readonly=yes ;;
 		*) readonly= ;;
 		esac
+		[ "$at" = /proc/sys/net ] || others=$readonly
 		;;
 	esac
 done </proc/mounts
 [ -z "$readonly" ] || rec readonly
+[ -z "$others" ] || rec readonly-others
+rec bounding
+grep '^CapBnd:' /proc/1/status 2>/dev/null
 names=
 for word in $(cat /proc/cmdline 2>/dev/null); do
 	case $word in
