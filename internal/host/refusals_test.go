@@ -1,0 +1,143 @@
+package host_test
+
+// Faults of a whole Debian, which a container and a virtual machine have: what is killed, refused or full there.
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
+)
+
+// do runs a script on the machine; any goroutine may.
+func (p *plant) do(t *testing.T, script string) {
+	t.Helper()
+	if out, status := p.machine.Sh(script); status != 0 {
+		t.Errorf("%s: %d, %s", script, status, out)
+	}
+}
+
+// each prepares operations one after the other, from what the machine holds now.
+func (p *plant) each(t *testing.T, ops []operation, as sshconn.Settings, test func(t *testing.T, o *prepared)) {
+	t.Helper()
+	fresh := p.holds(t, "")
+	for _, op := range ops {
+		t.Run(op.name, func(t *testing.T) { test(t, p.prepare(t, fresh, op, as)) })
+	}
+	p.putBack(t, fresh)
+}
+
+func failed(err error) bool { return err != nil }
+
+// serverKilled kills sshd with all of its sessions at every exchange in turn.
+func (p *plant) serverKilled(t *testing.T, ops []operation) {
+	p.each(t, ops, sshconn.Settings{}, func(t *testing.T, o *prepared) {
+		for at, came := 1, true; came; at++ {
+			f := o.onTheWire(at, answered, func() {
+				p.do(t, "systemctl kill --kill-who=all -s KILL ssh.service; systemctl stop ssh.service")
+				p.wire.hangUp()
+			})
+			f.mend = func() {
+				p.do(t, "systemctl start ssh.service")
+				p.wire.listen(t)
+			}
+			f.name, f.ends = "sshd killed, "+f.name, failed
+			came = o.tries(t, f)
+		}
+	})
+}
+
+// fileSystemRefuses makes the directories of all drop-ins full, read-only or not root's, and then that of modprobe.d alone, which a module writes last.
+func (p *plant) fileSystemRefuses(t *testing.T, ops []operation) {
+	p.do(t, `set -e
+mkdir /run/small
+mount -t tmpfs -o size=64k small /run/small
+for d in sysctl.d modules-load.d modprobe.d; do
+	cp -a /etc/$d /run/small
+	mount --bind /run/small/$d /etc/$d
+done
+mkdir -p /etc/systemd/system/ssh.service.d
+printf '[Service]\nCapabilityBoundingSet=~CAP_DAC_OVERRIDE\n' >/etc/systemd/system/ssh.service.d/hardened.conf
+systemctl daemon-reload
+systemctl restart ssh.service
+`)
+	const all = "sysctl.d modules-load.d modprobe.d"
+	p.each(t, ops, sshconn.Settings{}, func(t *testing.T, o *prepared) {
+		for _, r := range []struct{ words, strike, mend string }{
+			{"No space left on device", "cat /dev/zero >/run/small/filler 2>/dev/null; [ -s /run/small/filler ]", "rm /run/small/filler"},
+			{"Read-only file system", "for d in DIRS; do mount -o remount,bind,ro /etc/$d; done", "for d in DIRS; do mount -o remount,bind,rw /etc/$d; done"},
+			{"Permission denied", "cd /etc && chown ops DIRS", "cd /etc && chown root DIRS"},
+		} {
+			for _, dirs := range []string{all, "modprobe.d"} {
+				if dirs != all && (!strings.Contains(o.name, "module") || !strings.Contains(r.strike, "DIRS")) {
+					continue
+				}
+				o.tries(t, fault{
+					name:   r.words + ", " + dirs,
+					strike: func() { p.do(t, strings.ReplaceAll(r.strike, "DIRS", dirs)) },
+					mend:   func() { p.do(t, strings.ReplaceAll(r.mend, "DIRS", dirs)) },
+					ends: func(err error) bool {
+						if strings.HasPrefix(o.name, "delete") && !strings.Contains(r.strike, "DIRS") {
+							return err == nil // which takes no space
+						}
+						return err != nil && strings.Contains(err.Error(), r.words)
+					},
+				})
+			}
+		}
+	})
+	p.do(t, "rm -r /etc/systemd/system/ssh.service.d; systemctl daemon-reload; systemctl restart ssh.service; umount /etc/sysctl.d /etc/modules-load.d /etc/modprobe.d /run/small")
+}
+
+// rootRefused makes the change as who may not: a user without sudo, one whom sudo refuses, and one whom it refuses in mid-apply.
+func (p *plant) rootRefused(t *testing.T, ops []operation) {
+	on := true
+	as := sshconn.Settings{User: sshdtest.Sudoer, Sudo: &on}
+	p.each(t, ops, as, func(t *testing.T, o *prepared) {
+		root := o.host
+		for _, who := range []struct {
+			name string
+			as   sshconn.Settings
+			ends func(err error) bool
+		}{
+			{"no sudo", sshconn.Settings{User: sshdtest.NoSudo}, failed},
+			{"sudo refuses", sshconn.Settings{User: sshdtest.NoSudo, Sudo: &on}, func(err error) bool {
+				var e *sshconn.Error
+				return errors.As(err, &e) && e.Kind == sshconn.SudoRefused
+			}},
+		} {
+			o.tries(t, fault{
+				name:   who.name,
+				strike: func() { o.host = p.unreached(t, false, who.as) },
+				mend:   func() { o.host = root },
+				ends:   who.ends,
+			})
+		}
+		for at := 2; at <= o.exchanges; at++ {
+			f := o.onTheWire(at, answered, func() { p.do(t, "mv /etc/sudoers.d/ops /root") })
+			f.mend = func() {
+				p.do(t, "mv /root/ops /etc/sudoers.d")
+				o.host = p.reach(t, false, as)
+			}
+			f.name, f.ends = "sudo refuses from now on, "+f.name, failed
+			o.tries(t, f)
+		}
+	})
+}
+
+// Guards, in a container, that of keys nothing is left that no error names, and that the next apply goes through, whatever is killed, full, read-only or refused.
+func TestContainerFaults(t *testing.T) {
+	_, p := newContainer(t)
+	var ops []operation
+	for _, op := range operations(t) {
+		if !strings.Contains(op.name, "module") && !op.sftp {
+			ops = append(ops, op)
+		}
+	}
+	p.serverKilled(t, ops)
+	p.fileSystemRefuses(t, ops)
+	p.rootRefused(t, ops)
+	p.figures(t)
+}
