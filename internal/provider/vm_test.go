@@ -15,12 +15,18 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/vmtest"
 )
 
-// onEach runs a test on a fresh virtual machine, as root and as a user with sudo.
+// onEach runs a test on a fresh virtual machine as root, and on another, at the same time, as a user with sudo.
 func onEach(t *testing.T, test func(t *testing.T, m machine)) {
 	t.Helper()
 	checkName(t)
-	t.Run("vm", func(t *testing.T) { test(t, startVM(t)) })
-	t.Run("vm with sudo", func(t *testing.T) { test(t, sudoer{startVM(t)}) })
+	t.Run("vm", func(t *testing.T) {
+		t.Parallel()
+		test(t, startVM(t))
+	})
+	t.Run("vm with sudo", func(t *testing.T) {
+		t.Parallel()
+		test(t, sudoer{startVM(t)})
+	})
 }
 
 // sudoer is a virtual machine that the provider reaches as a user with sudo.
