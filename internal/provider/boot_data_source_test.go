@@ -41,7 +41,7 @@ func TestAccBootDataSourceOfAWholeHost(t *testing.T) {
 	}
 	const data, key = "data \"host_boot\" \"a\" {\n}\n", "keys.net.netfilter.nf_conntrack_tcp_be_liberal."
 	run(t,
-		resource.TestStep{Config: strings.Replace(config(m, data), `host        = "web1"`, "", 1), ExpectError: words("The data source names no host")},
+		resource.TestStep{Config: strings.Replace(config(m, data), `host            = "web1"`, "", 1), ExpectError: words("The data source names no host")},
 		resource.TestStep{Config: config(m, "data \"host_boot\" \"a\" {\n  also_keys = [\"..\"]\n}\n"), ExpectError: words("malformed sysctl key")},
 		resource.TestStep{Config: config(m, data), Check: resource.ComposeAggregateTestCheckFunc(
 			is("holds", "false"), is("init", "systemd"), is("modules.nf_conntrack.loaded", "true"), is("modules.nf_conntrack.loaded_at_boot", "false"),

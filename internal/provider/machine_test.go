@@ -100,7 +100,7 @@ func config(m machine, resources string) string {
 	return configWith(m, "", resources)
 }
 
-// configWith is config with further lines in the provider block.
+// configWith is config with further lines in the provider block. Its connect_timeout is for a busy machine.
 func configWith(m machine, settings, resources string) string {
 	if m, ok := m.(interface{ User() string }); ok {
 		settings += fmt.Sprintf("\n  user = %q\n  sudo = true", m.User())
@@ -109,9 +109,10 @@ func configWith(m machine, settings, resources string) string {
 	i := strings.LastIndexByte(addr, ':')
 	return fmt.Sprintf(`
 provider "host" {
-  host        = "web1"
-  private_key = %q
-  hosts       = { web1 = { address = %q, port = %s, host_key = %q } }
+  host            = "web1"
+  private_key     = %q
+  connect_timeout = "2m"
+  hosts           = { web1 = { address = %q, port = %s, host_key = %q } }
   %s
 }
 %s`, m.PrivateKey(), addr[:i], addr[i+1:], m.HostKey(), settings, resources)
