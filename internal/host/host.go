@@ -122,6 +122,7 @@ type Host struct {
 	files    map[string]chan struct{}         // a file's channel is held from the look at it to the proof that it holds what was written
 	snapshot *boot.Snapshot                   // nil when none is taken or a write threw it away
 	seen     *boot.Snapshot                   // what was last seen, for plans; nil when nothing was
+	outlook  outlook                          // the last prediction, for all that ask of the same snapshot
 	writes   int                              // how many writes began; a snapshot that was under way meanwhile is not kept
 	modules  []string                         // what module trees are searched for beside the modules that own keys
 	all      bool                             // readers have keys that no file names, so snapshots for them hold all

@@ -91,7 +91,7 @@ func (h *Host) ReadModule(ctx context.Context, m Module) (ModuleState, error) {
 	if snap, err = h.read(ctx, m.paths(real[0])...); err != nil {
 		return ModuleState{}, err
 	}
-	return moduleState(snap, m, real), nil
+	return h.moduleState(snap, m, real), nil
 }
 
 // paths are the files of the parameters in /sys/module, when the module is called real there.
@@ -127,7 +127,7 @@ func (h *Host) resolve(ctx context.Context, snap *boot.Snapshot, name string) ([
 	return real, nil
 }
 
-func moduleState(snap *boot.Snapshot, m Module, real []string) ModuleState {
+func (h *Host) moduleState(snap *boot.Snapshot, m Module, real []string) ModuleState {
 	st := ModuleState{Loaded: true}
 	for _, n := range real {
 		st.Loaded = st.Loaded && snap.Has(n)
@@ -137,7 +137,7 @@ func moduleState(snap *boot.Snapshot, m Module, real []string) ModuleState {
 		st.readParameters(snap, m, real[0])
 		return st
 	}
-	o := boot.Predict(snap).Module(m.Name)
+	o := h.predict(snap).Module(m.Name)
 	uncertain := !o.Known && slices.Contains(uncertain, o.Reason)
 	if o.Source != "" && (o.Loaded || uncertain) {
 		st.BootSource = &o.Source
@@ -241,7 +241,7 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	if err := h.setParameters(ctx, c, m, real[0], loaded); err != nil {
 		return ModuleState{}, err
 	}
-	has := moduleState(snap, m, real)
+	has := h.moduleState(snap, m, real)
 	var written []shell.File
 	var removed []string
 	for _, f := range m.files(real[0]) {
@@ -421,7 +421,7 @@ func (h *Host) setParameters(ctx context.Context, c *change, m Module, real stri
 
 // judgeModule says whether the promise is kept on a host that was read anew after the change.
 func (h *Host) judgeModule(snap *boot.Snapshot, m Module, real []string) (ModuleState, error) {
-	st := moduleState(snap, m, real)
+	st := h.moduleState(snap, m, real)
 	switch {
 	case !st.Loaded:
 		return st, h.errorf(NotKept, "the kernel module %s was loaded, but is gone a moment later. Something else on the host unloads it.", m.Name)

@@ -53,13 +53,13 @@ func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Prom
 		return p, err
 	}
 	if s.Persist {
-		now := boot.Predict(snap)
+		now := h.predict(snap)
 		for _, module := range s.Modules {
 			if !now.Module(module).Loaded {
 				snap = snap.WithFile(Module{Name: module}.pretended())
 			}
 		}
-		next := boot.Predict(s.pretend(snap, prior))
+		next := h.predict(s.pretend(snap, prior))
 		for _, v := range s.inOrder() {
 			h.foresee(&p, v, s.Path(), next.Key(v.Key, v.Value))
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"weak"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
@@ -78,7 +79,15 @@ func (h *Host) recall(ctx context.Context, paths ...string) (*boot.Snapshot, err
 
 // remember keeps s for recall, with the values that only older snapshots hold. The caller holds mu.
 func (h *Host) remember(s *boot.Snapshot) {
-	if old := h.seen; old != nil && old != s {
+	more := func(old *boot.Snapshot) bool {
+		for p := range old.Values {
+			if _, ok := s.Values[p]; !ok {
+				return true
+			}
+		}
+		return false
+	}
+	if old := h.seen; old != nil && old != s && more(old) {
 		values := maps.Clone(old.Values)
 		maps.Copy(values, s.Values)
 		c := *s
@@ -86,6 +95,28 @@ func (h *Host) remember(s *boot.Snapshot) {
 		s = &c
 	}
 	h.seen = s
+}
+
+// outlook is the prediction of a snapshot while anybody needs either: a thousand hosts do not keep theirs.
+type outlook struct {
+	of         weak.Pointer[boot.Snapshot]
+	prediction weak.Pointer[boot.Prediction]
+}
+
+// predict is boot.Predict, done once for resources that ask of one snapshot at about the same time.
+func (h *Host) predict(s *boot.Snapshot) *boot.Prediction {
+	of := weak.Make(s)
+	h.mu.Lock()
+	last := h.outlook
+	h.mu.Unlock()
+	if p := last.prediction.Value(); p != nil && last.of == of {
+		return p
+	}
+	p := boot.Predict(s)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.outlook = outlook{of, weak.Make(p)}
+	return p
 }
 
 // extend returns s with these paths, which takes no exchange where it has them; without s it takes a new one.

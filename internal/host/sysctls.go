@@ -112,11 +112,11 @@ func (h *Host) ReadSysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]Sysct
 	if faults := h.secrets(s); len(faults) > 0 {
 		return nil, several(faults)
 	}
-	return sysctlStates(snap, s), nil
+	return h.sysctlStates(snap, s), nil
 }
 
-func sysctlStates(snap *boot.Snapshot, s Sysctls) map[sysctl.Key]SysctlState {
-	next := boot.Predict(snap)
+func (h *Host) sysctlStates(snap *boot.Snapshot, s Sysctls) map[sysctl.Key]SysctlState {
+	next := h.predict(snap)
 	file, _ := snap.File(s.Path())
 	own, originals := assigned(file, s), s.originalsIn(file)
 	states := make(map[sysctl.Key]SysctlState, len(s.Settings))

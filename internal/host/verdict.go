@@ -43,7 +43,7 @@ func (h *Host) maySet(snap *boot.Snapshot, s Sysctls, prior *Sysctls, file confd
 		return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform import %s.<name> '%s/%s'. Else remove the file, or "+
 			"choose another file_name.", s.Path(), s.Resource, h.name, s.importedAs())
 	}
-	next := boot.Predict(s.pretend(snap, prior))
+	next := h.predict(s.pretend(snap, prior))
 	for _, v := range s.inOrder() {
 		if lost := h.keyLost(v, s.Path(), next.Key(v.Key, v.Value)); lost != nil {
 			faults = append(faults, lost)
@@ -166,7 +166,7 @@ func refusedBecause(v Setting, reason string) string {
 
 // judgeSysctls says whether the promise is kept on a host that was read anew after the change.
 func (h *Host) judgeSysctls(snap *boot.Snapshot, s Sysctls) (map[sysctl.Key]SysctlState, error) {
-	states := sysctlStates(snap, s)
+	states := h.sysctlStates(snap, s)
 	var faults []*Error
 	for _, v := range s.inOrder() {
 		st := states[v.Key]
