@@ -66,6 +66,7 @@ type providerModel struct {
 	Timeout        types.String `tfsdk:"timeout"`
 	SSHConfigFiles types.List   `tfsdk:"ssh_config_files"`
 	MaxConnections types.Int64  `tfsdk:"max_connections"`
+	SFTP           types.Bool   `tfsdk:"sftp"`
 	Unreachable    types.String `tfsdk:"unreachable"`
 	Hosts          types.Map    `tfsdk:"hosts"`
 }
@@ -164,8 +165,12 @@ func (m providerModel) config(ctx context.Context, env environment, diags *diag.
 		ConnectTimeout: cmp.Or(duration(m.ConnectTimeout), env.duration("connect_timeout")),
 		Timeout:        cmp.Or(duration(m.Timeout), env.duration("timeout")),
 		MaxConnections: cmp.Or(int(m.MaxConnections.ValueInt64()), env.number("max_connections", maxMaxConnections)),
+		SFTP:           m.SFTP.ValueBool(),
 		Hosts:          map[string]sshconn.Settings{},
 		Log:            func(ctx context.Context, msg string, fields map[string]any) { tflog.Debug(ctx, msg, fields) },
+	}
+	if sftp := env.flag("sftp"); m.SFTP.IsNull() && sftp != nil {
+		c.SFTP = *sftp
 	}
 	if c.SSHConfig == nil {
 		c.SSHConfig = env.files("ssh_config_files")

@@ -78,6 +78,11 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 		Optional: true, Validators: []validator.Int64{int64validator.Between(1, maxMaxConnections)},
 		MarkdownDescription: "How many hosts may be connected at once; an idle connection ends for one that is needed. Jump hosts do not count. Default `100`.",
 	}
+	attributes["sftp"] = schema.BoolAttribute{
+		Optional: true,
+		MarkdownDescription: "Write files by SFTP where a host offers it, under sudo too, in place of the shell that runs everything else. The guarantees are the same, but a " +
+			"file then takes some nine round trips in place of one. Default `false`.",
+	}
 	attributes["unreachable"] = schema.StringAttribute{
 		Optional: true, Validators: []validator.String{stringvalidator.OneOf(unreachableModes...)},
 		MarkdownDescription: "What a refresh makes of a host that cannot be reached: `error`; or `warn`, which keeps the state of its resources as it was, so that the other " +

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/plancheck"
+	"github.com/hashicorp/terraform-plugin-testing/terraform"
 )
 
 // tenKeys are keys that need no module, with values that no kernel has by default.
@@ -241,4 +242,22 @@ import {
 		run(t, resource.TestStep{Config: config(m, "import {\n  to = host_kernel_module.a\n  id = \"web1/nosuchmod\"\n}\nresource \"host_kernel_module\" \"a\" {\n  name = \"nosuchmod\"\n}\n"),
 			ExpectError: words("the kernel module nosuchmod is not loaded and no file loads it at boot.")})
 	})
+}
+
+// Guards that files travel by SFTP where the provider block asks for it, each in several exchanges, and by the shell elsewhere.
+func TestAccFilesBySFTP(t *testing.T) {
+	exchanges := map[bool]int{}
+	for _, sftp := range []bool{false, true} {
+		m := simulated(t)
+		run(t, resource.TestStep{Config: configWith(m, fmt.Sprintf("sftp = %v", sftp), swappiness), ConfigPlanChecks: emptyAfter(), Check: func(*terraform.State) error {
+			if text, _ := m.ReadFile("/etc/sysctl.d/90-terraform-vm.swappiness.conf"); !strings.Contains(text, "vm.swappiness = 10\n") {
+				return fmt.Errorf("the file holds %q", text)
+			}
+			return nil
+		}})
+		exchanges[sftp] = m.Exchanges()
+	}
+	if exchanges[true] < exchanges[false]+5 {
+		t.Errorf("exchanges with and without SFTP: %v", exchanges)
+	}
 }
