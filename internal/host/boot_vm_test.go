@@ -244,7 +244,8 @@ func TestVMKeptOutAndFighting(t *testing.T) {
 		"/etc/modules-load.d/site.conf":            "dummy\nsctp\noverlay\nnf-conntrack",
 		"/usr/lib/modules-load.d/vendor.conf":      "bonding",
 		"/etc/modules-load.d/vendor.conf":          os.DevNull,
-		"/etc/sysctl.d/10-a.conf":                  "vm.swappiness = 11\nnet.ipv4.tcp_fin_timeout = 41\nnet.netfilter.nf_conntrack_max = 5000",
+		"/etc/sysctl.d/10-a.conf":                  "vm.swappiness = 11\nvm.dirty_ratio = 32\nnet.ipv4.tcp_fin_timeout = 41\nnet.netfilter.nf_conntrack_max = 5000",
+		"/usr/lib/sysctl.d/05-early.conf":          "vm.dirty_ratio = 31",
 		"/usr/lib/sysctl.d/20-b.conf":              "vm.swappiness = 22",
 		"/etc/sysctl.d/99-z.conf":                  "net.ipv4.tcp_fin_timeout = 42\nnet.sctp.rto_min = 900",
 		"/etc/sysctl.d/k8s.conf":                   "net.ipv4.tcp_fin_timeout = 43\nnet.ipv4.conf.*.rp_filter = 2\n-net.ipv4.conf.all.rp_filter",
@@ -257,7 +258,7 @@ func TestVMKeptOutAndFighting(t *testing.T) {
 		}
 	}
 	for key, value := range map[string]string{
-		"vm.swappiness": "22", "net.ipv4.tcp_fin_timeout": "43", "net.netfilter.nf_conntrack_max": "5000", "net.ipv4.conf.eth0.rp_filter": "2",
+		"vm.swappiness": "22", "vm.dirty_ratio": "32", "net.ipv4.tcp_fin_timeout": "43", "net.netfilter.nf_conntrack_max": "5000", "net.ipv4.conf.eth0.rp_filter": "2",
 		"net.ipv4.conf.all.rp_filter": b.defaults[pathOf(t, "net.ipv4.conf.all.rp_filter")],
 	} {
 		if got := values[pathOf(t, key)]; got != value {
