@@ -120,6 +120,24 @@ func TestVMRebootsForReal(t *testing.T) {
 	}
 }
 
+// Guards that a machine whose kernel comes to nothing any more while somebody waits for its boot is reset, and is up then.
+func TestVMBootThatHangsIsBegunAgain(t *testing.T) {
+	v := start(t, Options{})
+	was := sh(t, v, bootID+"; echo 1 >/proc/sys/kernel/unknown_nmi_panic")
+	if _, err := v.qemu.call(t.Context(), "inject-nmi", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.WaitBoot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if now := sh(t, v, bootID); now == was {
+		t.Error("the kernel did not start anew")
+	}
+	if !strings.Contains(v.Console(), "Kernel panic") {
+		t.Errorf("the kernel did not hang: this test saw nothing:\n%s", v.Console())
+	}
+}
+
 // Guards that words of the kernel command line reach the kernel.
 func TestVMTakesACommandLine(t *testing.T) {
 	v := start(t, Options{Cmdline: "sysctl.vm.swappiness=33"})
