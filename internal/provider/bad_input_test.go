@@ -107,8 +107,6 @@ func TestAccOnEachBadSysctlChangesNothing(t *testing.T) {
 		{"file name that no program reads", "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.ip_forward\"\n  value = \"1\"\n  file_name = \"x\"\n}\n", nil,
 			"ends in .conf"},
 		{"module name that is an option", "resource \"host_kernel_module\" \"a\" {\n  name = \"-r\"\n}\n", nil, "malformed kernel module name"},
-		{"module that does not exist", "resource \"host_kernel_module\" \"a\" {\n  name = \"nosuchmod\"\n}\n", nil,
-			"there is no kernel module nosuchmod for the running kernel"},
 	}, "net/ipv4/tcp_fin_timeout", "net/ipv4/tcp_rmem", "net/ipv4/ip_forward", "net/ipv4/tcp_congestion_control")
 }
 
@@ -130,6 +128,7 @@ func TestAccBadInputOnTheSimulatedHost(t *testing.T) {
 			`/etc/modprobe.d/cis.conf:2 runs "/bin/true" in place of loading overlay`},
 		{"module whose install line fails", module("overlay"), func(m machine) { m.WriteFile("/etc/modprobe.d/cis.conf", "install overlay /bin/false\n") },
 			`/etc/modprobe.d/cis.conf:1 runs "/bin/false" in place of loading overlay`},
+		{"module that does not exist", module("nosuchmod"), nil, "there is no kernel module nosuchmod for the running kernel"},
 		{"modules-load file that is not ours", module("overlay"), func(m machine) { m.WriteFile("/etc/modules-load.d/terraform-overlay.conf", "overlay\n") },
 			"terraform import host_kernel_module.<name> 'web1/overlay'"},
 		{"kernel that loads no more modules", module("overlay"), func(m machine) { m.Sh("sysctl -w kernel.modules_disabled=1") }, "kernel.modules_disabled = 1"},
