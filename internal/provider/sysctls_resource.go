@@ -192,6 +192,10 @@ func (r *sysctlsResource) Update(ctx context.Context, req resource.UpdateRequest
 		addWarning(&resp.Diagnostics, err)
 	case err != nil:
 		addError(&resp.Diagnostics, err)
+		if host.MayHaveChanged(err) {
+			prior.remember(states, spellings(m.Settings), &resp.Diagnostics)
+			resp.Diagnostics.Append(resp.State.Set(ctx, prior)...)
+		}
 		return
 	}
 	m.take(states, &resp.Diagnostics)
@@ -371,6 +375,17 @@ func (m *sysctlsModel) take(states map[sysctl.Key]host.SysctlState, diags *diag.
 	if m.Persist.ValueBool() {
 		m.BootValues, m.BootSources = stringMap(boot, diags), stringMap(sources, diags)
 	}
+}
+
+// remember adds the values from before of keys that a failed update may have left changed: the next apply would take what they hold then for those.
+func (m *sysctlsModel) remember(states map[sysctl.Key]host.SysctlState, spelled map[sysctl.Key]string, diags *diag.Diagnostics) {
+	known, all := keyed(m.OriginalValues), m.OriginalValues.Elements()
+	for k, st := range states {
+		if _, ok := known[k]; !ok && st.Original != nil {
+			all[spelled[k]] = stringValue(st.Original)
+		}
+	}
+	m.OriginalValues = stringMap(all, diags)
 }
 
 // spellings are how maps spell their keys; a later map has the last word.
