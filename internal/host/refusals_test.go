@@ -4,6 +4,7 @@ package host_test
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -31,18 +32,34 @@ func (p *plant) each(t *testing.T, ops []operation, as sshconn.Settings, test fu
 
 func failed(err error) bool { return err != nil }
 
+// kill kills sshd with all of its sessions, and revive starts it again. Systemd must have been told by mortal that this may happen often.
+func (p *plant) kill(t *testing.T) {
+	p.do(t, "systemctl kill --kill-who=all -s KILL ssh.service; while systemctl -q is-active ssh.service; do :; done")
+	p.wire.hangUp()
+}
+
+func (p *plant) revive(t *testing.T) {
+	t.Helper()
+	p.do(t, "systemctl start ssh.service")
+	p.wire.listen(t)
+}
+
+func (p *plant) mortal(t *testing.T) {
+	t.Helper()
+	p.do(t, `set -e
+mkdir -p /etc/systemd/system/ssh.service.d
+printf '[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=no\n' >/etc/systemd/system/ssh.service.d/mortal.conf
+systemctl daemon-reload
+`)
+}
+
 // serverKilled kills sshd with all of its sessions at every exchange in turn.
 func (p *plant) serverKilled(t *testing.T, ops []operation) {
+	p.mortal(t)
 	p.each(t, ops, sshconn.Settings{}, func(t *testing.T, o *prepared) {
 		for at, came := 1, true; came; at++ {
-			f := o.onTheWire(at, answered, func() {
-				p.do(t, "systemctl kill --kill-who=all -s KILL ssh.service; systemctl stop ssh.service")
-				p.wire.hangUp()
-			})
-			f.mend = func() {
-				p.do(t, "systemctl start ssh.service")
-				p.wire.listen(t)
-			}
+			f := o.onTheWire(at, answered, func() { p.kill(t) })
+			f.mend = func() { p.revive(t) }
 			f.name, f.ends = "sshd killed, "+f.name, failed
 			came = o.tries(t, f)
 		}
@@ -91,6 +108,20 @@ systemctl restart ssh.service
 	p.do(t, "rm -r /etc/systemd/system/ssh.service.d; systemctl daemon-reload; systemctl restart ssh.service; umount /etc/sysctl.d /etc/modules-load.d /etc/modprobe.d /run/small")
 }
 
+// shellDies kills the host's shell when a file is all written and not yet renamed, which is when a temporary file is left.
+func (p *plant) shellDies(t *testing.T, ops []operation) {
+	p.each(t, ops, sshconn.Settings{}, func(t *testing.T, o *prepared) {
+		o.tries(t, fault{
+			name: "the shell dies before the rename",
+			strike: func() {
+				p.do(t, "mv /usr/bin/mv /usr/bin/mv.real && printf '#!/bin/sh\nkill -9 $PPID\n' >/usr/bin/mv && chmod 755 /usr/bin/mv")
+			},
+			mend: func() { p.do(t, "mv.real /usr/bin/mv.real /usr/bin/mv") },
+			ends: func(err error) bool { return (err == nil) == strings.HasPrefix(o.name, "delete") }, // which renames nothing
+		})
+	})
+}
+
 // rootRefused makes the change as who may not: a user without sudo, one whom sudo refuses, and one whom it refuses in mid-apply.
 func (p *plant) rootRefused(t *testing.T, ops []operation) {
 	on := true
@@ -127,6 +158,26 @@ func (p *plant) rootRefused(t *testing.T, ops []operation) {
 	})
 }
 
+// Guards that a value which the kernel refuses never stands in a file, whenever the host goes away.
+func TestContainerKeepsABadValueOutOfFiles(t *testing.T) {
+	_, p := newContainer(t)
+	p.mortal(t)
+	fresh := p.holds(t, "")
+	bad := oneKey(t, "net.ipv4.tcp_fin_timeout", "99999999999", true)
+	h := p.reach(t, false, sshconn.Settings{})
+	for at, came := 1, true; came; at++ {
+		p.wire.count(at, answered, func() { p.kill(t) })
+		_, err := h.SetSysctl(t.Context(), bad, nil, nil)
+		if _, came = p.wire.counted(); came {
+			p.revive(t)
+		}
+		if left := p.holds(t, ""); err == nil || !maps.Equal(left, fresh) {
+			t.Errorf("exchange %d: left %v, not %v: %v", at, left, fresh, err)
+		}
+		p.putBack(t, fresh)
+	}
+}
+
 // Guards, in a container, that of keys nothing is left that no error names, and that the next apply goes through, whatever is killed, full, read-only or refused.
 func TestContainerFaults(t *testing.T) {
 	_, p := newContainer(t)
@@ -138,6 +189,7 @@ func TestContainerFaults(t *testing.T) {
 	}
 	p.serverKilled(t, ops)
 	p.fileSystemRefuses(t, ops)
+	p.shellDies(t, ops)
 	p.rootRefused(t, ops)
 	p.figures(t)
 }
