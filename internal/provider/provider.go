@@ -80,8 +80,8 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	}
 	attributes["sftp"] = schema.BoolAttribute{
 		Optional: true,
-		MarkdownDescription: "Write files by SFTP where a host offers it, under sudo too, in place of the shell that runs everything else. The guarantees are the same, but a " +
-			"file then takes some nine round trips in place of one. Default `false`.",
+		MarkdownDescription: "Write files by SFTP where a host offers it, under sudo too, in place of the shell that runs everything else. The guarantees are the same, but " +
+			"a file then takes some nine round trips in place of one. Default `false`.",
 	}
 	attributes["unreachable"] = schema.StringAttribute{
 		Optional: true, Validators: []validator.String{stringvalidator.OneOf(unreachableModes...)},
