@@ -37,7 +37,12 @@ func (sudoer) User() string { return vmtest.Sudoer }
 // startVM starts a fresh virtual machine.
 func startVM(t *testing.T) *vmtest.VM {
 	t.Helper()
-	v, err := vmtest.Start(t.Context(), vmtest.Options{})
+	return startVMWith(t, vmtest.Options{})
+}
+
+func startVMWith(t *testing.T, o vmtest.Options) *vmtest.VM {
+	t.Helper()
+	v, err := vmtest.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

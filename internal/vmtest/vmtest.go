@@ -36,8 +36,9 @@ const (
 const (
 	// bootTimeout is for a machine so busy that something must be wrong.
 	bootTimeout = 10 * time.Minute
-	// bootEffort is the CPU time by which a machine is up or hangs: emulated, a boot takes some 10 to 25 seconds of it, however busy the host is.
-	bootEffort = 60 * time.Second
+	// bootEffort is the CPU time by which a machine is up or hangs: emulated, a boot takes some 10 to 25 seconds of it, and with OpenRC's many
+	// shells more than a minute, however busy the host is.
+	bootEffort = 3 * time.Minute
 	// bootPause is how long a boot may take next to no CPU time: even a busy host gives it some.
 	bootPause = time.Minute
 )
