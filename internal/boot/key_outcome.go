@@ -253,7 +253,8 @@ func (p *Prediction) absent(k sysctl.Key) (r Reason, source, detail string) {
 		}
 		if m.Known && m.Loaded {
 			if p.s.Init == "openrc" && !p.s.ModulesFirst && !m.Builtin {
-				return InitUnknown, m.Source, fmt.Sprintf("%[1]s, and OpenRC starts its services %[2]s and %[3]s in no fixed order, unless /etc/conf.d/%[3]s says rc_after=\"%[2]s\".",
+				return InitUnknown, m.Source, fmt.Sprintf(
+					"%[1]s, and OpenRC starts its services %[2]s and %[3]s in no fixed order, unless /etc/conf.d/%[3]s says rc_after=\"%[2]s\".",
 					belongs, p.s.OpenRC.Modules, p.s.OpenRC.Sysctl)
 			}
 			return "", "", ""
