@@ -163,6 +163,7 @@ func (o *prepared) tries(t *testing.T, f fault) (came bool) {
 		if !f.ends(err) {
 			t.Errorf("the fault ends with %v", err)
 		}
+		must(t, o.host.Wait(t.Context())) // as the next run does, which has not heard of the host's end
 		must(t, o.change(t.Context(), o.host))
 		if left := o.holds(t, ""); !maps.Equal(all(left), all(o.want)) {
 			t.Errorf("the next apply leaves %v, not %v", left, o.want)

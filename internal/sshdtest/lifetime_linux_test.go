@@ -313,7 +313,7 @@ func TestNothingIsRunInTheMachinesRoot(t *testing.T) {
 	if err := sleeping.Start(); err != nil {
 		t.Fatal(err)
 	}
-	h := &Host{init: sleeping}
+	h := &inside{pid: func() int { return sleeping.Process.Pid }, name: func() string { return "sleeping" }}
 	if out, status := h.Sh("true"); status != 127 || !strings.Contains(out, "nothing is run there") {
 		t.Errorf("it was run: %d, %s", status, out)
 	}
