@@ -3,6 +3,7 @@ package provider_test
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
@@ -28,7 +29,8 @@ func TestAccFailedUpdateKeepsTheValueFromBefore(t *testing.T) {
 			}
 		}
 		written := false
-		few, more := config(m, block("")), configWith(m, `connect_timeout = "2s"`, block("    \"net.core.somaxconn\" = \"77\"\n"))
+		few := config(m, block(""))
+		more := strings.Replace(config(m, block("    \"net.core.somaxconn\" = \"77\"\n")), `"2m"`, `"2s"`, 1) // connect_timeout, for a host that is gone
 		run(t,
 			resource.TestStep{Config: few},
 			resource.TestStep{
