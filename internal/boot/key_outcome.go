@@ -71,7 +71,7 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 		return fail(ReadOnly, "", "/proc/sys/net is mounted read-only, so systemd-sysctl.service is skipped at boot.")
 	}
 	if p.s.ReadOnly(k) {
-		return fail(ReadOnly, "", fmt.Sprintf("/proc/sys is mounted read-only apart from net, so systemd-sysctl passes over %s without a word.", k))
+		return fail(ReadOnly, "", fmt.Sprintf("/proc/sys cannot be written apart from net, so what applies sysctl.d at boot passes over %s without a word.", k))
 	}
 	if r, source, detail := p.absent(k); r == InterfaceLater {
 		o.Notes = append(o.Notes, Note{r, detail})
@@ -248,8 +248,11 @@ func (p *Prediction) absent(k sysctl.Key) (r Reason, source, detail string) {
 	if module, ok := p.owner(k); ok {
 		m := p.Module(module)
 		belongs := fmt.Sprintf("%s belongs to the kernel module %s", k, module)
-		if m.Reason == Container && p.s.Has(module) {
-			return "", "", ""
+		if p.s.NoModules && p.s.Has(module) {
+			if !p.s.Values[k.Path()].Absent {
+				return "", "", ""
+			}
+			return KeyMissing, "", fmt.Sprintf("%s, which is in this kernel, and yet there is no %s here, as in a container.", belongs, k.Path())
 		}
 		if m.Known && m.Loaded {
 			if p.s.Init == "openrc" && !p.s.ModulesFirst && !m.Builtin {
@@ -313,6 +316,12 @@ func (p *Prediction) refused(k sysctl.Key, own *option, value string) (r Reason,
 		return "", "", "" // the kernel holds it now without a module
 	}
 	needs := fmt.Sprintf("The value needs the kernel module %s. ", module)
+	if p.s.NoModules { // the module tree of a container says nothing of the machine's kernel
+		if p.s.Has(module) {
+			return "", "", ""
+		}
+		return Container, "", needs + p.Module(module).Detail
+	}
 	if !loadsItself(k, value, module) {
 		m := p.Module(module)
 		if m.Known && m.Loaded {

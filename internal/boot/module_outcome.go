@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
@@ -67,15 +68,22 @@ func (p *Prediction) gone() string {
 
 // contained is the outcome where nothing may load a module: the kernel is another machine's, which a boot of this host does not start anew.
 func (p *Prediction) contained(name string) ModuleOutcome {
+	modules := p.Resolve(name)
+	if len(modules) == 0 {
+		modules = []string{name}
+	}
+	lacks := func(has func(string) bool) bool {
+		return slices.ContainsFunc(modules, func(m string) bool { return !has(m) })
+	}
 	switch {
-	case p.s.IsBuiltin(name):
+	case !lacks(p.s.IsBuiltin):
 		return ModuleOutcome{Loaded: true, Known: true, Builtin: true}
-	case p.s.Has(name):
+	case !lacks(p.s.Has):
 		return ModuleOutcome{Reason: Container, Detail: fmt.Sprintf(
 			"%s is in the kernel of the machine that runs this container, which alone decides whether it stays there.", kmod.Canonical(name))}
 	}
 	return ModuleOutcome{Known: true, Reason: Container, Detail: fmt.Sprintf(
-		"This host may not load %s, or any module: the capability CAP_SYS_MODULE is taken from it, as from a container, so systemd-modules-load.service is skipped.", name)}
+		"This host may not load %s, or any module: the capability CAP_SYS_MODULE is taken from it, as from a container.", name)}
 }
 
 // noTree is the outcome without any module tree.

@@ -3,6 +3,7 @@ package boot
 // What OpenRC's runlevels and the settings of its services say about the next boot.
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -29,8 +30,9 @@ func (s *Snapshot) ReadOpenRC(services []string, settings map[string]string) {
 	if !applies {
 		s.Off["sysctl"] = "/etc/runlevels"
 	}
-	s.ModulesFirst = loads && applies && (loader.level < applier.level ||
-		told(applier.name, loader.name, settings, "after", "need", "use", "want") || told(loader.name, applier.name, settings, "before"))
+	// A service that is only after another one, and does not need it, does not wait for a later level.
+	s.ModulesFirst = loads && applies && (loader.level < applier.level || told(applier.name, loader.name, settings, "need") ||
+		loader.level == applier.level && (told(applier.name, loader.name, settings, "after", "use", "want") || told(loader.name, applier.name, settings, "before")))
 }
 
 // OpenRC names the services that load modules and apply sysctls as a host calls them.
@@ -61,19 +63,17 @@ func earliest(services, wanted []string) (first service, ok bool) {
 	return first, first.level < 3
 }
 
-var assignment = regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+)?rc_([A-Za-z0-9_]+)=(?:"([^"]*)"|'([^']*)'|([^ \t\n#;]*))`)
+var assignment = regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+)?(rc_[A-Za-z0-9_]+)=(?:"([^"]*)"|'([^']*)'|([^ \t\n#;]*))`)
 
-// told says whether a setting of a service, rc_WORD="SERVICE..." in its file of conf.d or rc_NAME_WORD="SERVICE..." there or in rc.conf, names the other service
-// (openrc-run(8)).
+// told says whether a setting of a service names the other one: rc_WORD="SERVICE..." in its file of conf.d, or rc_NAME_WORD="SERVICE..." there or in rc.conf, which
+// goes before. The last of several counts, and rc.conf is read after conf.d (openrc-run(8), rc-functions.sh).
 func told(name, other string, settings map[string]string, words ...string) bool {
-	own := strings.ReplaceAll(name, "-", "_") + "_"
-	for file, text := range map[string]string{name: settings[name], "rc.conf": settings["rc.conf"]} {
-		for _, m := range assignment.FindAllStringSubmatch(text, -1) {
-			word, isOwn := strings.CutPrefix(m[1], own)
-			if (isOwn || file == name) && slices.Contains(words, word) && slices.Contains(strings.Fields(m[2]+m[3]+m[4]), other) {
-				return true
-			}
-		}
+	own := "rc_" + strings.ReplaceAll(name, "-", "_") + "_"
+	values := map[string]string{}
+	for _, m := range assignment.FindAllStringSubmatch(settings[name]+"\n"+settings["rc.conf"], -1) {
+		values[m[1]] = m[2] + m[3] + m[4]
 	}
-	return false
+	return slices.ContainsFunc(words, func(word string) bool {
+		return slices.Contains(strings.Fields(cmp.Or(values[own+word], values["rc_"+word])), other)
+	})
 }

@@ -75,6 +75,9 @@ type UnitFailure struct {
 // happen at a boot, such as a service that writes keys or loads modules, it does not know.
 func Predict(s *Snapshot) *Prediction {
 	cmd := parseCommandLine(s.Cmdline)
+	if s.NoModules { // a container's init is not given the machine's command line
+		cmd = parseCommandLine("")
+	}
 	s = s.withMasked(cmd.masked)
 	p := &Prediction{s: s, cmd: cmd, sysctls: planSysctls(s)}
 	trees, pending := s.candidates()

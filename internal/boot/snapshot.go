@@ -43,9 +43,10 @@ type Snapshot struct {
 	// ProcSysReadOnly says that /proc/mounts shows the mount that holds /proc/sys/net as ro, as in a container: systemd-sysctl is then not started. What
 	// [ -w ] says of a directory there means nothing.
 	ProcSysReadOnly bool
-	// OthersReadOnly says the same of the mount that holds the keys outside /proc/sys/net: systemd-sysctl passes over those without a word.
+	// OthersReadOnly says the same of the mount that holds the keys outside /proc/sys/net, or that root is not the machine's: systemd-sysctl passes over those keys
+	// without a word.
 	OthersReadOnly bool
-	// NoModules says that the first process lacks CAP_SYS_MODULE, as in a container: systemd-modules-load is then not started, and nothing else loads any module.
+	// NoModules says that nothing can load a module, as in a container: the first process lacks CAP_SYS_MODULE, or root is not the machine's.
 	NoModules bool
 	// Trees are the kernels with a directory in /lib/modules, each with what grep finds in its modules.dep and modules.alias; nil when nobody looked.
 	Trees []Tree

@@ -125,7 +125,7 @@ func keyComeback(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyComeb
 	o := p.Key(k, r.Text)
 	c := KeyComeback{Key: k, Source: o.Source, Shadows: o.Shadows, Holds: o.Holds, Reason: o.Reason, Detail: o.Detail, Notes: o.Notes}
 	switch {
-	case r.Absent && (o.Reason == boot.KeyMissing || o.Reason == boot.NotInTree):
+	case r.Absent && (o.Reason == boot.KeyMissing || o.Reason == boot.NotInTree || o.Reason == boot.Container):
 		c.Holds, c.Reason, c.Detail = true, "", "" // there is no such key now, and there will be none
 		c.Notes = append(c.Notes, boot.Note{Reason: o.Reason, Detail: o.Detail})
 		return c
@@ -156,7 +156,7 @@ func moduleComeback(snap *boot.Snapshot, p *boot.Prediction, name string) Module
 	for _, real := range p.Resolve(name) {
 		m.Loaded = m.Loaded || snap.Has(real)
 	}
-	m.Holds = m.LoadedAtBoot || !m.Loaded && o.Known
+	m.Holds = m.LoadedAtBoot || !m.Loaded && o.Known || m.Loaded && o.Reason == boot.Container // whose kernel goes on
 	return m
 }
 

@@ -127,3 +127,19 @@ func TestComebackReadsEveryKeyOfTheFiles(t *testing.T) {
 		})
 	}
 }
+
+// Guards that a host whose root is not the machine's, as in a container of a plain user, is told apart though root has every capability there.
+func TestRootOfAUserNamespace(t *testing.T) {
+	b := newBench(t)
+	b.WriteFile("/proc/self/uid_map", "         0     100000      65536\n")
+	b.Sh("echo vm.swappiness=60 >/etc/sysctl.d/a.conf; echo tun >/etc/modules-load.d/a.conf")
+	c, k := comesBack(t, b, "vm.swappiness")
+	if k.Reason != boot.ReadOnly || k.Holds {
+		t.Errorf("vm.swappiness: %q, holds %v", k.Reason, k.Holds)
+	}
+	for _, m := range c.Modules {
+		if m.Name == "tun" && (m.Reason != boot.Container || m.LoadedAtBoot) {
+			t.Errorf("tun: %+v", m)
+		}
+	}
+}

@@ -46,7 +46,7 @@ func TestContainerRefusesAtPlanTime(t *testing.T) {
 		planned, err := h.PlanSysctl(t.Context(), key, nil)
 		must(t, err)
 		_, err = h.SetSysctl(t.Context(), key, nil, nil)
-		wantBoth(t, planned, err, host.KeyReadOnly, "mounted read-only", "on the machine that runs the container")
+		wantBoth(t, planned, err, host.KeyReadOnly, "cannot be written", "on the machine that runs the container")
 
 		planned, err = h.PlanModule(t.Context(), module)
 		must(t, err)

@@ -65,7 +65,7 @@ func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Prom
 		}
 	}
 	for _, v := range s.inOrder() {
-		if !s.Persist && snap.ReadOnly(v.Key) {
+		if !s.Persist && snap.ReadOnly(v.Key) && !sysctl.Equal(v.Key, snap.Values[v.Key.Path()].Text, v.Value) {
 			p.Warnings = append(p.Warnings, h.errorf(KeyReadOnly, "%s cannot be written: /proc/sys is mounted read-only there. %s", v.Key, boot.ReadOnly.Remedy()))
 		}
 		if harm := sysctl.Dangerous(v.Key, v.Value); harm != "" {

@@ -326,6 +326,11 @@ func (d *decoder) boot(rec shell.Record) {
 		_, set, _ := strings.Cut(strings.TrimSpace(rec.Body), "\t")
 		capabilities, err := strconv.ParseUint(set, 16, 64)
 		d.s.NoModules = err == nil && capabilities&capSysModule == 0
+	case "users":
+		// In a user namespace root has every capability, and yet neither loads modules nor writes what is the machine's (user_namespaces(7)).
+		if ids := strings.Fields(rec.Body); len(ids) > 0 && !slices.Equal(ids, []string{"0", "0", "4294967295"}) {
+			d.s.NoModules, d.s.OthersReadOnly = true, true
+		}
 	case "trees":
 		d.s.Trees = []boot.Tree{}
 	case "tree":

@@ -1,6 +1,5 @@
-# Prints what else decides at boot: the kernel command line, the init system and what it makes of its services, whether /proc/sys is read-only, what
-# the first process may do, and of each kernel's
-# module tree the lines about the modules that modules-load.d files and the command line name, and about those that the extended regular expression $1 matches. Takes $1 away.
+# Prints what else decides at boot: the kernel command line, the init system and what it makes of its services, whether /proc/sys is read-only, what the first
+# process may do, whether root is the machine's, and of each kernel's module tree the lines about the modules that modules-load.d files and the command line name, and about those that the extended regular expression $1 matches. Takes $1 away.
 rec cmdline
 cat /proc/cmdline 2>/dev/null
 rec init
@@ -40,6 +39,8 @@ done </proc/mounts
 [ -z "$others" ] || rec readonly-others
 rec bounding
 grep '^CapBnd:' /proc/1/status 2>/dev/null
+rec users
+cat /proc/self/uid_map 2>/dev/null
 names=
 for word in $(cat /proc/cmdline 2>/dev/null); do
 	case $word in
