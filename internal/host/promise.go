@@ -151,7 +151,7 @@ func (h *Host) keyLost(v Setting, path string, o boot.KeyOutcome) *Error {
 
 // kernelsToJudge reports whether what stands against the value is its own form, or a module that it names: the kernel says that better when it is written.
 func kernelsToJudge(v Setting, path string, o boot.KeyOutcome) bool {
-	if o.Reason == boot.NotInTree {
+	if o.Reason == boot.NotInTree || o.Reason == boot.Container {
 		_, named := kmod.ForValue(v.Key, v.Value)
 		return named
 	}
