@@ -76,12 +76,12 @@ func (h *Host) Comeback(ctx context.Context, keys []sysctl.Key) (Comeback, error
 	if err != nil {
 		return Comeback{}, err
 	}
-	p := boot.Predict(snap)
+	p := h.predict(snap)
 	// The script does not know every spelling of a key; where it does, this takes no exchange.
 	if snap, err = h.read(ctx, pathsOf(append(slices.Clone(keys), p.Keys()...))...); err != nil {
 		return Comeback{}, err
 	}
-	p = boot.Predict(snap)
+	p = h.predict(snap)
 	keys = append(slices.Clone(keys), p.Keys()...)
 	slices.SortFunc(keys, func(a, b sysctl.Key) int { return strings.Compare(a.String(), b.String()) })
 	c := Comeback{Kernel: snap.Kernel, Init: snap.Init, Failures: p.Failures(), Holds: len(p.Failures()) == 0}

@@ -227,7 +227,7 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 			"kernel command line, or set persist = false to change only the running values.", real[0])
 	}
 	if m.Persist {
-		if lost := h.moduleLost(m, boot.Predict(snap.WithFile(m.pretended())).Module(m.Name), snap.Kernel); lost != nil {
+		if lost := h.moduleLost(m, h.predict(snap.WithFile(m.pretended())).Module(m.Name), snap.Kernel); lost != nil {
 			return ModuleState{}, lost
 		}
 	}
@@ -328,7 +328,7 @@ func (h *Host) load(ctx context.Context, c *change, m Module, real []string, sna
 		return snap, nil
 	}
 	if snap.NoModules {
-		return nil, h.mayNotLoad(boot.Predict(snap).Module(m.Name))
+		return nil, h.mayNotLoad(h.predict(snap).Module(m.Name))
 	}
 	for _, n := range missing {
 		c.undos = append(c.undos, func(ctx context.Context) ([]string, error) {
@@ -361,7 +361,7 @@ func (h *Host) mayNotLoad(o boot.ModuleOutcome) *Error {
 }
 
 func (h *Host) notLoaded(m Module, snap *boot.Snapshot, words string, failed bool) error {
-	if o := boot.Predict(snap.WithFile(m.pretended())).Module(m.Name); o.Reason == boot.InstallLine {
+	if o := h.predict(snap.WithFile(m.pretended())).Module(m.Name); o.Reason == boot.InstallLine {
 		return h.errorf(ModuleNotLoaded, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 	}
 	switch {

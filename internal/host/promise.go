@@ -102,12 +102,12 @@ func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
 	}
 	var p Promise
 	if !m.Persist {
-		if o := boot.Predict(snap).Module(m.Name); o.Known && o.Reason == boot.Container {
+		if o := h.predict(snap).Module(m.Name); o.Known && o.Reason == boot.Container {
 			p.Warnings = []*Error{h.mayNotLoad(o)}
 		}
 		return p, nil
 	}
-	o := boot.Predict(snap.WithFile(m.pretended())).Module(m.Name)
+	o := h.predict(snap.WithFile(m.pretended())).Module(m.Name)
 	if lost := h.moduleLost(m, o, snap.Kernel); lost != nil {
 		p.Warnings = append(p.Warnings, lost)
 	}
