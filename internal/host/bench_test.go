@@ -17,7 +17,8 @@ func BenchmarkDecode(b *testing.B) {
 		fmt.Fprintf(&file, "net.ipv4.conf.veth%d.rp_filter = 1\n", i)
 		fmt.Fprintf(&values, "/proc/sys/net/ipv4/conf/veth%d/rp_filter:1\n", i)
 	}
-	out := []byte(rec("kernel", "6.1\n") + rec("file", "/etc/sysctl.d/90-all.conf") + rec("text", file.String()) + rec("modules", "nf_conntrack 1 0 - Live 0x0\n") +
+	out := []byte(rec("file", "/etc/sysctl.d/90-all.conf") + rec("regular", "") + rec("sizes", fmt.Sprintf("%d x\n", file.Len())) + rec("texts", file.String()) +
+		rec("proc", "/proc/sys/kernel/osrelease:6.1\n/proc/modules:nf_conntrack 1 0 - Live 0x0\n") +
 		rec("values", values.String()) + "\n\x1e" + nonce + " = 0\n")
 	b.SetBytes(int64(len(out)))
 	b.ReportAllocs()
@@ -26,8 +27,8 @@ func BenchmarkDecode(b *testing.B) {
 		if err != nil || n != len(out) {
 			b.Fatal(n, err)
 		}
-		if s := decode(r); len(s.Values) != 1000 {
-			b.Fatal(len(s.Values))
+		if s, torn := decode(r); len(s.Values) != 1000 || torn {
+			b.Fatal(len(s.Values), torn)
 		}
 	}
 }

@@ -125,7 +125,7 @@ func (h *Host) put(ctx context.Context, all []write) ([]written, error) {
 	if err != nil {
 		return nil, err
 	}
-	values := decode(r).Values
+	readings := values(r)
 	results := make([]written, 0, len(all))
 	var words string
 	for _, rec := range r.Records {
@@ -141,7 +141,7 @@ func (h *Host) put(ctx context.Context, all []write) ([]written, error) {
 		return nil, fmt.Errorf("the host answered for %d of %d writes: %w", len(results), len(all), shell.ErrGarbled)
 	}
 	for i, w := range all {
-		read := values[w.path]
+		read := readings[w.path]
 		results[i].kept = read.Text
 		if read.Unread != "" && results[i].refused == "" {
 			results[i].refused = read.Unread
@@ -166,9 +166,9 @@ func (h *Host) holds(ctx context.Context, all []write) (results []written, do bo
 	if err != nil {
 		return nil, false
 	}
-	values := decode(r).Values
+	readings := values(r)
 	for _, w := range all {
-		reading, ok := values[w.path]
+		reading, ok := readings[w.path]
 		if !ok || reading.Absent || reading.Unread != "" || !slices.Equal(strings.Fields(reading.Text), strings.Fields(w.value)) {
 			return nil, false
 		}
@@ -191,7 +191,7 @@ func (c *change) files(ctx context.Context, snap *boot.Snapshot, written []shell
 		if err != nil {
 			return nil, err
 		}
-		return c.host.decoded(r), nil
+		return c.host.decoded(ctx, r, paths)
 	}
 	for _, f := range written {
 		if err := c.host.conn.WriteFile(ctx, f.Path, f.Content); err != nil {

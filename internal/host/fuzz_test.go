@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -16,8 +17,9 @@ import (
 // FuzzDecodeSnapshot guards the reading of what a host prints: whatever its records hold, no file that could not be read has a text, and what files.sh and values.sh
 // say of a file, a link and a value comes out as it went in, after any other records.
 func FuzzDecodeSnapshot(f *testing.F) {
-	f.Add("kernel\x1d6.1\n\x1etrees\x1etree\x1d6.1\x1edep\x1dk/a.ko:\n\x1ebuiltin\x1dk/b.ko\n", "10-a", "vm.swappiness = 1\n", "../sysctl.conf", "60")
+	f.Add("proc\x1d/proc/sys/kernel/osrelease:6.1\n\x1etrees\x1etree\x1d6.1\x1elines\x1dk/a.ko:\nalias a b\nk/b.ko\n", "10-a", "vm.swappiness = 1\n", "../sysctl.conf", "60")
 	f.Add("file\x1d/etc/x\x1eunread\x1etext\x1dx\x1ebroken\x1d\x1elink\x1evalues\x1d:\n\x1emode\x1d--w", "it's\nx", "\xff\x00", "/dev/null", "a: b\n\nc")
+	f.Add("file\x1d/etc/x\x1eregular\x1esizes\x1d3 x\n\x1etexts\x1da\nb\x1eregular\x1esizes\x1d1 x\n9 x\n10 total\n\x1etexts\x1da\nb", "a", "b", "c", "d")
 	f.Add("value\x1dx\x1eunread-value\x1eabsent\x1d\n\n\x1eoff\x1d \n\x1esysmodules\x1d- -\x1emodules\x1da b c d\n", "", "", "", "")
 	f.Fuzz(func(t *testing.T, junk, name, text, target, value string) {
 		var earlier []shell.Record
@@ -25,7 +27,8 @@ func FuzzDecodeSnapshot(f *testing.F) {
 			head, body, _ := strings.Cut(r, "\x1d")
 			earlier = append(earlier, shell.Record{Head: head, Body: body})
 		}
-		for _, file := range all(decode(shell.Result{Records: earlier})) {
+		early, _ := decode(shell.Result{Records: earlier})
+		for _, file := range all(early) {
 			if file.Path == "" || file.Unread != "" && file.Text != "" || !file.Regular && file.Text != "" {
 				t.Errorf("%q gives the file %+v", junk, file)
 			}
@@ -33,9 +36,11 @@ func FuzzDecodeSnapshot(f *testing.F) {
 		// What our scripts print of a host with these four files.
 		dir, key := "/etc/sysctl.d/"+strings.ReplaceAll(name, "/", "_"), "/proc/sys/vm/x"
 		printed := []shell.Record{
-			{Head: "file", Body: dir + "1.conf"}, {Head: "text", Body: text},
-			{Head: "file", Body: dir + "2.conf"}, {Head: "link", Body: target + "\n"}, {Head: "text", Body: text},
-			{Head: "file", Body: dir + "3.conf"}, {Head: "text", Body: "cat: " + dir + "3.conf: Permission denied\n"}, {Head: "unread"},
+			{Head: "file", Body: dir + "1.conf"}, {Head: "regular"},
+			{Head: "file", Body: dir + "2.conf"}, {Head: "link", Body: target + "\n"}, {Head: "regular"},
+			{Head: "file", Body: dir + "3.conf"}, {Head: "regular"},
+			{Head: "read", Body: dir + "1.conf"}, {Head: "text", Body: text}, {Head: "read", Body: dir + "2.conf"}, {Head: "text", Body: text},
+			{Head: "read", Body: dir + "3.conf"}, {Head: "text", Body: "cat: " + dir + "3.conf: Permission denied\n"}, {Head: "unread"},
 			{Head: "file", Body: dir + "4.conf"}, {Head: "broken", Body: "cat: " + dir + "4.conf: Too many levels of symbolic links\n"},
 			{Head: "absent", Body: "/proc/sys/vm/none\n"},
 			{Head: "path", Body: key}, {Head: "value", Body: value + "\n"}, {Head: "modes", Body: "-rw-r--r-- 1 root root 0 " + key + "\n"},
@@ -47,7 +52,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 			{Path: dir + "3.conf", Unread: "Permission denied", Regular: true},
 			{Path: dir + "4.conf", Unread: "Too many levels of symbolic links"},
 		}
-		s := decode(shell.Result{Records: slices.Insert(printed, 0, shell.Record{Head: "kernel", Body: junk})})
+		s, _ := decode(shell.Result{Records: slices.Insert(printed, 0, shell.Record{Head: "proc", Body: junk})})
 		if !reflect.DeepEqual(s.Sysctl, want) {
 			t.Errorf("the files are %+v, not %+v", s.Sysctl, want)
 		}
@@ -55,9 +60,23 @@ func FuzzDecodeSnapshot(f *testing.F) {
 		if !maps.Equal(s.Values, readings) {
 			t.Errorf("the values are %+v, not %+v", s.Values, readings)
 		}
-		after := decode(shell.Result{Records: slices.Concat(earlier, printed)}).Sysctl
+		later, _ := decode(shell.Result{Records: slices.Concat(earlier, printed)})
+		after := later.Sysctl
 		if len(after) < len(want) || !reflect.DeepEqual(after[len(after)-len(want):], want) {
 			t.Errorf("after the records %q the files are %+v, not %+v", earlier, after, want)
+		}
+		// The texts of all files in one, after how long each is.
+		sized := []shell.Record{
+			{Head: "file", Body: dir + "1.conf"}, {Head: "regular"}, {Head: "file", Body: dir + "2.conf"}, {Head: "link", Body: target + "\n"}, {Head: "regular"},
+			{Head: "sizes", Body: fmt.Sprintf("%3d a\n%3d b\n%3d total\n", len(text), len(value), len(text)+len(value))}, {Head: "texts", Body: text + value},
+		}
+		want = []confdir.File{{Path: dir + "1.conf", Text: text, Regular: true}, {Path: dir + "2.conf", Target: target, Text: value, Regular: true}}
+		if s, torn := decode(shell.Result{Records: sized}); torn || !reflect.DeepEqual(s.Sysctl, want) {
+			t.Errorf("torn: %v, the files are %+v, not %+v", torn, s.Sysctl, want)
+		}
+		sized[len(sized)-1].Body += "x"
+		if _, torn := decode(shell.Result{Records: sized}); !torn {
+			t.Error("a file that grew is not seen")
 		}
 		wordsHold(t, text, name, value)
 	})

@@ -125,6 +125,7 @@ type Host struct {
 	outlook  outlook                          // the last prediction, for all that ask of the same snapshot
 	writes   int                              // how many writes began; a snapshot that was under way meanwhile is not kept
 	modules  []string                         // what module trees are searched for beside the modules that own keys
+	single   bool                             // files change while they are read, so each is read by itself
 	all      bool                             // readers have keys that no file names, so snapshots for them hold all
 	wanted   []string                         // paths that readers wait for while another one reads
 	dead     error                            // why the host could not be read; it is not tried again for every resource, before Wait found it

@@ -347,7 +347,10 @@ func (h *Host) load(ctx context.Context, c *change, m Module, real []string, sna
 		return nil, err
 	}
 	words, _ := r.Get("modprobe")
-	now := h.decoded(r)
+	now, err := h.decoded(ctx, r, s.Args[1:])
+	if err != nil {
+		return nil, err
+	}
 	if !slices.ContainsFunc(real, func(n string) bool { return !now.Has(n) }) {
 		return now, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -28,6 +29,9 @@ var (
 	//go:embed scripts/all.sh
 	allScript string
 )
+
+// singly before files.sh has it read each file by itself.
+const singly = "single=yes\n"
 
 // read returns a snapshot that holds these paths. It may be one that was taken earlier, with no write on this host since. Those who come while another reads
 // are served together by the next exchange; a host that could not be read is not tried again by read.
@@ -137,7 +141,7 @@ func (h *Host) extend(ctx context.Context, s *boot.Snapshot, paths []string) (*b
 	if err != nil {
 		return nil, err
 	}
-	return s.WithValues(decode(r).Values), nil
+	return s.WithValues(values(r)), nil
 }
 
 // looseEnds has snapshots for readers hold all keys and module parameters from now on: there are readers whose keys no file names, and more of them may come.
@@ -157,7 +161,7 @@ func (h *Host) take(ctx context.Context, s shell.Script) (*boot.Snapshot, error)
 	if err != nil {
 		return nil, err
 	}
-	return h.decoded(r), nil
+	return h.decoded(ctx, r, s.Args[1:])
 }
 
 // snapshotScript prints a snapshot that holds these paths, or all keys and module parameters. Those who ask for one in the same batch share it.
@@ -171,6 +175,9 @@ func (h *Host) snapshotScript(paths []string, all bool) shell.Script {
 	if all {
 		s.Text += allScript
 	}
+	if h.single {
+		s.Text = singly + s.Text
+	}
 	return s
 }
 
@@ -178,8 +185,13 @@ func (h *Host) snapshotScript(paths []string, all bool) shell.Script {
 func mergeSnapshots(a, b shell.Script) shell.Script {
 	paths := slices.Concat(a.Args[1:], b.Args[1:])
 	slices.Sort(paths)
-	if len(b.Text) > len(a.Text) {
-		a.Text = b.Text
+	aText, aSingle := strings.CutPrefix(a.Text, singly)
+	bText, bSingle := strings.CutPrefix(b.Text, singly)
+	if a.Text = aText; len(bText) > len(aText) {
+		a.Text = bText
+	}
+	if aSingle || bSingle {
+		a.Text = singly + a.Text
 	}
 	pattern := a.Args[0]
 	if len(b.Args[0]) > len(pattern) {
@@ -189,14 +201,28 @@ func mergeSnapshots(a, b shell.Script) shell.Script {
 	return a
 }
 
-// decoded is the snapshot that a snapshotScript printed.
-func (h *Host) decoded(r shell.Result) *boot.Snapshot {
-	s := decode(r)
+// decoded is the snapshot that a snapshotScript with these paths printed. Where files changed while they were read, they are read once more, each by itself, as are
+// this host's from then on.
+func (h *Host) decoded(ctx context.Context, r shell.Result, paths []string) (*boot.Snapshot, error) {
+	s, torn := decode(r)
+	h.mu.Lock()
+	h.single = h.single || torn
+	all := h.all
+	h.mu.Unlock()
+	if torn {
+		again, err := h.conn.Run(ctx, h.snapshotScript(paths, all))
+		if err != nil {
+			return nil, err
+		}
+		if s, torn = decode(again); torn {
+			return nil, fmt.Errorf("the host prints files as nobody asked it to: %w", shell.ErrGarbled)
+		}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s.LookedFor = names(slices.Concat(kmod.Owners(), h.modules))
 	h.remember(s)
-	return s
+	return s, nil
 }
 
 // lookFor has every snapshot from now on search the module trees for this module too.
@@ -230,15 +256,23 @@ func (h *Host) writing() {
 	h.writes++
 }
 
-// decode reads what files.sh, boot.sh and values.sh print.
-func decode(r shell.Result) *boot.Snapshot {
+// values are the readings that values.sh printed.
+func values(r shell.Result) map[string]boot.Reading {
+	s, _ := decode(r)
+	return s.Values
+}
+
+// decode reads what files.sh, boot.sh and values.sh print. With torn, the texts of the files are not to be trusted.
+func decode(r shell.Result) (s *boot.Snapshot, torn bool) {
 	d := decoder{s: &boot.Snapshot{Values: map[string]boot.Reading{}}}
 	for _, rec := range r.Records {
 		d.file(rec)
 		d.boot(rec)
 		d.value(rec)
 	}
-	d.endFile()
+	for _, f := range d.files {
+		d.s.AddFile(f)
+	}
 	if d.settings != nil {
 		d.s.ReadOpenRC(d.services, d.settings)
 	}
@@ -247,7 +281,7 @@ func decode(r shell.Result) *boot.Snapshot {
 			d.s.Builtin = t.Builtin
 		}
 	}
-	return d.s
+	return d.s, d.torn
 }
 
 // capSysModule is the bit of CAP_SYS_MODULE, as in capabilities(7).
@@ -256,54 +290,87 @@ const capSysModule = 1 << 16
 // decoder is a snapshot that is being read, and where in the records it is.
 type decoder struct {
 	s        *boot.Snapshot
-	open     confdir.File // without a path when none is
-	path     string       // of the value being read
-	services []string     // of OpenRC's runlevels
-	service  string       // whose settings are read
+	files    []confdir.File
+	named    string   // the path of the last of them,
+	regular  []int    // which of them have a text,
+	sizes    string   // how long that is,
+	read     string   // and the path of the one that is read by itself
+	torn     bool     // the texts of the files are not as long as was said
+	path     string   // of the value being read
+	services []string // of OpenRC's runlevels
+	service  string   // whose settings are read
 	settings map[string]string
-	texts    [4]string // of the tree being read: its release, and its modules.dep, modules.alias and modules.softdep
+	release  string // of the tree being read
 }
 
 // file takes the records of files.sh.
 func (d *decoder) file(rec shell.Record) {
 	switch rec.Head {
-	case "kernel":
-		d.s.Kernel = strings.TrimSpace(rec.Body)
 	case "file":
-		d.endFile()
-		d.open.Path = rec.Body
+		d.files, d.named = append(d.files, confdir.File{Path: rec.Body}), rec.Body
 	case "link":
-		d.open.Target = strings.TrimSuffix(rec.Body, "\n")
-	case "text":
-		d.open.Regular, d.open.Text, d.open.Unread = true, rec.Body, ""
-	case "unread":
-		d.open.Unread, d.open.Text = whyUnread(d.open.Text), ""
+		d.change(d.named, func(f *confdir.File) { f.Target = strings.TrimSuffix(rec.Body, "\n") })
+	case "regular":
+		if len(d.files) == 0 {
+			break
+		}
+		d.change(d.named, func(f *confdir.File) { f.Regular = true })
+		d.regular = append(d.regular, len(d.files)-1)
 	case "broken":
-		d.open.Regular, d.open.Text, d.open.Unread = false, "", whyUnread(rec.Body)
+		d.change(d.named, func(f *confdir.File) { f.Unread = whyUnread(rec.Body) })
+	case "sizes":
+		d.sizes = rec.Body
+	case "texts":
+		d.split(rec.Body)
+	case "read":
+		d.read = rec.Body
+	case "text":
+		d.change(d.read, func(f *confdir.File) { f.Text = rec.Body })
+	case "unread":
+		d.change(d.read, func(f *confdir.File) { f.Unread, f.Text = whyUnread(f.Text), "" })
 	case "absent":
-		d.endFile()
 		for path := range strings.Lines(rec.Body) {
 			d.s.Values[strings.TrimSuffix(path, "\n")] = boot.Reading{Absent: true}
 		}
-	case "modules":
-		d.s.Loaded = loaded(rec.Body)
 	case "sysmodules":
 		d.s.SysModules = names(strings.Fields(rec.Body))
 	}
 }
 
-func (d *decoder) endFile() {
-	if d.open.Path != "" {
-		d.s.AddFile(d.open)
+// change changes the file that was named at this path last.
+func (d *decoder) change(path string, do func(f *confdir.File)) {
+	for i := len(d.files) - 1; i >= 0; i-- {
+		if d.files[i].Path == path {
+			do(&d.files[i])
+			return
+		}
 	}
-	d.open = confdir.File{}
+}
+
+// split gives every regular file its part of what cat printed of them all. wc has said how long each is; files that change meanwhile, or are no files of a disk, are
+// longer or shorter than that.
+func (d *decoder) split(texts string) {
+	lines := slices.Collect(strings.Lines(d.sizes))
+	total := 0
+	if len(d.regular) > 1 {
+		total = 1 // a line for the sum of all
+	}
+	d.torn = len(lines) != len(d.regular)+total
+	for i := 0; i < len(d.regular) && !d.torn; i++ {
+		digits, _, _ := strings.Cut(strings.TrimSpace(lines[i]), " ")
+		size, err := strconv.Atoi(digits)
+		if d.torn = err != nil || size < 0 || size > len(texts); !d.torn {
+			d.files[d.regular[i]].Text, texts = texts[:size], texts[size:]
+		}
+	}
+	d.torn = d.torn || texts != ""
 }
 
 // boot takes the records of boot.sh.
 func (d *decoder) boot(rec shell.Record) {
 	switch rec.Head {
-	case "cmdline":
-		d.s.Cmdline = rec.Body
+	case "proc":
+		d.proc(rec.Body)
 	case "init":
 		d.s.Init = rec.Body
 	case "off":
@@ -322,28 +389,50 @@ func (d *decoder) boot(rec shell.Record) {
 		d.s.ProcSysReadOnly = true
 	case "readonly-others":
 		d.s.OthersReadOnly = true
-	case "bounding":
-		_, set, _ := strings.Cut(strings.TrimSpace(rec.Body), "\t")
-		capabilities, err := strconv.ParseUint(set, 16, 64)
-		d.s.NoModules = err == nil && capabilities&capSysModule == 0
-	case "users":
-		// In a user namespace root has every capability, and yet neither loads modules nor writes what is the machine's (user_namespaces(7)).
-		if ids := strings.Fields(rec.Body); len(ids) > 0 && !slices.Equal(ids, []string{"0", "0", "4294967295"}) {
-			d.s.NoModules, d.s.OthersReadOnly = true, true
-		}
 	case "trees":
 		d.s.Trees = []boot.Tree{}
 	case "tree":
-		d.texts = [4]string{rec.Body}
-	case "dep":
-		d.texts[1] = rec.Body
-	case "alias":
-		d.texts[2] = rec.Body
-	case "softdep":
-		d.texts[3] = rec.Body
-	case "builtin":
-		d.s.Trees = append(d.s.Trees, boot.ParseTree(d.texts[0], d.texts[1], d.texts[2], d.texts[3], rec.Body))
+		d.release = rec.Body
+	case "lines":
+		d.s.Trees = append(d.s.Trees, tree(d.release, rec.Body))
 	}
+}
+
+// proc takes what the kernel says of itself, a line of output a line of file as grep -H prints them.
+func (d *decoder) proc(out string) {
+	texts := map[string]boot.Reading{}
+	addValues(texts, out)
+	d.s.Kernel = strings.TrimSpace(texts["/proc/sys/kernel/osrelease"].Text)
+	d.s.Cmdline = texts["/proc/cmdline"].Text + "\n"
+	d.s.Loaded = loaded(texts["/proc/modules"].Text)
+	for line := range strings.Lines(texts["/proc/1/status"].Text) {
+		if set, ok := strings.CutPrefix(line, "CapBnd:"); ok {
+			capabilities, err := strconv.ParseUint(strings.TrimSpace(set), 16, 64)
+			d.s.NoModules = err == nil && capabilities&capSysModule == 0
+		}
+	}
+	// In a user namespace root has every capability, and yet neither loads modules nor writes what is the machine's (user_namespaces(7)).
+	if ids := strings.Fields(texts["/proc/self/uid_map"].Text); len(ids) > 0 && !slices.Equal(ids, []string{"0", "0", "4294967295"}) {
+		d.s.NoModules, d.s.OthersReadOnly = true, true
+	}
+}
+
+// tree sorts the lines of a module tree's files, whose forms differ, by file.
+func tree(release, lines string) boot.Tree {
+	var dep, alias, softdep, builtin strings.Builder
+	for line := range strings.Lines(lines) {
+		file := &builtin
+		switch {
+		case strings.HasPrefix(line, "alias "):
+			file = &alias
+		case strings.HasPrefix(line, "softdep "):
+			file = &softdep
+		case strings.Contains(line, ":"):
+			file = &dep
+		}
+		file.WriteString(line)
+	}
+	return boot.ParseTree(release, dep.String(), alias.String(), softdep.String(), builtin.String())
 }
 
 // value takes the records of values.sh.

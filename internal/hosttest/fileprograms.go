@@ -227,23 +227,32 @@ func syncProgram(p *process, args []string) int {
 // base is the last part of a path.
 func base(name string) string { return path.Base(name) }
 
-// sortProgram is GNU's in the C locale: it sorts the lines of standard input; -u drops those that are there twice.
+// sortProgram is GNU's in the C locale: it sorts the lines of files, or of standard input, and of a file that cannot be read prints nothing at all; -u drops those
+// that are there twice.
 func sortProgram(p *process, args []string) int {
-	flags, words, ok := p.takeFlags("sort", "u", args)
-	if !ok || len(words) > 0 {
-		return p.unknownFlag(strings.Join(args, " "), "sort")
+	flags, names, ok := p.takeFlags("sort", "u", args)
+	if !ok {
+		return 127
 	}
-	text, err := io.ReadAll(p.input("sort"))
-	if err != nil {
-		p.errorf("sort: read failed: -: %s\n", strerror(err))
-		return 2
+	if len(names) == 0 {
+		names = []string{"-"}
 	}
-	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	var lines []string
+	for _, name := range names {
+		data, err := p.readAll("sort", name)
+		if err != nil {
+			p.errorf("sort: cannot read: %s: %s\n", name, strerror(err))
+			return 2
+		}
+		for line := range strings.Lines(string(data)) {
+			lines = append(lines, strings.TrimSuffix(line, "\n"))
+		}
+	}
 	slices.Sort(lines)
 	if has(flags, 'u') {
 		lines = slices.Compact(lines)
 	}
-	if len(text) == 0 {
+	if len(lines) == 0 {
 		return 0
 	}
 	if err := writeAll(p.stdout, []byte(strings.Join(lines, "\n")+"\n")); err != nil {
@@ -251,4 +260,39 @@ func sortProgram(p *process, args []string) int {
 		return 2
 	}
 	return 0
+}
+
+// wc is GNU's with -c: the bytes of each file, and of all where there are several.
+func wc(p *process, args []string) int {
+	flags, names, ok := p.takeFlags("wc", "c", args)
+	if !ok || flags != "c" || len(names) == 0 {
+		return p.unknownFlag(strings.Join(args, " "), "wc")
+	}
+	status, total := 0, 0
+	for _, name := range names {
+		data, err := p.readAll("wc", name)
+		if err != nil {
+			p.errorf("wc: %s: %s\n", name, strerror(err))
+			status = 1
+			continue
+		}
+		total += len(data)
+		p.printf("%d %s\n", len(data), name)
+	}
+	if len(names) > 1 {
+		p.printf("%d total\n", total)
+	}
+	return status
+}
+
+// readAll is what a file holds, or standard input for "-".
+func (p *process) readAll(program, name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(p.input(program))
+	}
+	f, err := p.open(name, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	return f.readAll()
 }

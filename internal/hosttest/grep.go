@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// grep knows GNU's flags -H -h -s -q -v -n -l -L -F -E -x -c, in the C locale.
+// grep knows GNU's flags -H -h -s -q -v -n -l -L -F -E -x -c -a, in the C locale.
 func grep(p *process, args []string) int {
 	var flags string
 	var words []string
@@ -26,7 +26,7 @@ func grep(p *process, args []string) int {
 			pattern = &args[i]
 		case strings.HasPrefix(a, "-") && len(a) > 1:
 			for _, f := range a[1:] {
-				if !strings.ContainsRune("HhsqvnlLFExcr", f) {
+				if !strings.ContainsRune("HhsqvnlLFExcra", f) {
 					return p.unknownFlag(a, "grep")
 				}
 			}
@@ -161,7 +161,7 @@ func (g *grepRun) file(name string) {
 		if count > 0 {
 			g.p.printf("%s\n", name)
 		}
-	case count > 0 && bytes.IndexByte(data, 0) >= 0:
+	case count > 0 && bytes.IndexByte(data, 0) >= 0 && !has(g.flags, 'a'):
 		g.p.errorf("grep: %s: binary file matches\n", name)
 	default:
 		g.p.printf("%s", out.String())

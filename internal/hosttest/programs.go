@@ -21,7 +21,7 @@ func init() {
 		"true":  func(*process, []string) int { return 0 },
 		"false": func(*process, []string) int { return 1 },
 		"echo":  echo, "printf": printf, "sh": sh, "dash": sh, "env": env, "id": id, "uname": uname, "sudo": sudo, "sftp-server": sftpServer,
-		"cat": cat, "sort": sortProgram, "tr": tr, "grep": grep, "ls": ls, "stat": statProgram, "readlink": readlink,
+		"cat": cat, "sort": sortProgram, "wc": wc, "tr": tr, "grep": grep, "ls": ls, "stat": statProgram, "readlink": readlink,
 		"rm": rm, "mv": mv, "mkdir": mkdir, "rmdir": rmdir, "ln": ln, "touch": touch, "chmod": chmod, "sync": syncProgram,
 		"modprobe": modprobe, "modinfo": modinfo, "rmmod": rmmod, "lsmod": lsmod, "sysctl": sysctl, "iptables": iptables, "dmesg": dmesg,
 		"systemctl": systemctl,

@@ -1,7 +1,7 @@
 # Prints what else decides at boot: the kernel command line, the init system and what it makes of its services, whether /proc/sys is read-only, what the first
-# process may do, whether root is the machine's, and of each kernel's module tree the lines about the modules that modules-load.d files and the command line name, and about those that the extended regular expression $1 matches. Takes $1 away.
-rec cmdline
-cat /proc/cmdline 2>/dev/null
+# process may do, whether root is the machine's, and of each kernel's module tree the lines about the modules that $names and the command line name, and about those that the extended regular expression $1 matches. Takes $1 away.
+rec proc
+grep -H '' /proc/sys/kernel/osrelease /proc/cmdline /proc/modules /proc/1/status /proc/self/uid_map 2>/dev/null
 rec init
 if [ -d /run/systemd/system ]; then printf systemd; elif [ -d /run/openrc ]; then printf openrc; fi
 if [ -d /run/systemd/system ]; then
@@ -37,12 +37,9 @@ while read -r _ at _ options _; do
 done </proc/mounts
 [ -z "$readonly" ] || rec readonly
 [ -z "$others" ] || rec readonly-others
-rec bounding
-grep '^CapBnd:' /proc/1/status 2>/dev/null
-rec users
-cat /proc/self/uid_map 2>/dev/null
-names=
-for word in $(cat /proc/cmdline 2>/dev/null); do
+words=
+{ read -r words </proc/cmdline; } 2>/dev/null
+for word in $words; do
 	case $word in
 	modules_load=* | modules-load=* | '"modules_load='* | '"modules-load='*)
 		list=${word#*=},
@@ -59,11 +56,6 @@ for word in $(cat /proc/cmdline 2>/dev/null); do
 		;;
 	esac
 done
-names="$names $(for f in /etc/modules-load.d/*.conf /run/modules-load.d/*.conf /usr/local/lib/modules-load.d/*.conf /usr/lib/modules-load.d/*.conf /lib/modules-load.d/*.conf; do
-	[ -f "$f" ] || continue
-	tr '\r\000' '\n\n' <"$f"
-	echo
-done | grep -E '^[[:blank:]]*[A-Za-z0-9_-]+[[:blank:]]*$' | sort -u)"
 if [ -f /etc/modules ] && ! [ -d /run/systemd/system ]; then
 	names="$names $(grep -E '^[[:blank:]]*[A-Za-z0-9_-]' /etc/modules | while read -r name _; do
 		name=${name%%#*}
@@ -92,12 +84,6 @@ for d in /lib/modules/*; do
 	[ -f "$d/modules.dep" ] || continue
 	rec tree
 	printf '%s' "${d##*/}"
-	rec dep
-	grep -E "(^|/)($any)[.]ko[^/:]*:" "$d/modules.dep" 2>/dev/null
-	rec alias
-	grep -E "^alias ($any) " "$d/modules.alias" 2>/dev/null
-	rec softdep
-	cat "$d/modules.softdep" 2>/dev/null
-	rec builtin
-	cat "$d/modules.builtin" 2>/dev/null
+	rec lines
+	grep -hE "(^|/)($any)[.]ko[^/:]*:|^alias ($any) |^softdep |^[^:[:blank:]]*[.]ko$" "$d/modules.dep" "$d/modules.alias" "$d/modules.softdep" "$d/modules.builtin" 2>/dev/null
 done

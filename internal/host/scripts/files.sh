@@ -1,26 +1,8 @@
-# Prints the kernel release, every file of the three families, /etc/sysctl.conf, /etc/modules, the credential sysctl.extra and the modules that are there. Sets $keys to the paths that sysctl files name.
-rec kernel
-uname -r
+# Prints every file of the three families, /etc/sysctl.conf, /etc/modules, the credential sysctl.extra and the modules that are there. Sets $keys to the paths that
+# sysctl files name, and $names to the modules that modules-load.d files do. Programs are what a snapshot costs a host, so one counts and one prints the bytes of all
+# files. Where a file cannot be read, or $single is set, each is read by itself.
 dirs='/etc /run /usr/local/lib /usr/lib /lib'
 if [ -L /lib ]; then dirs='/etc /run /usr/local/lib /usr/lib'; fi
-for d in $dirs; do
-	for f in "$d"/sysctl.d/*.conf "$d"/modules-load.d/*.conf "$d"/modprobe.d/*.conf; do
-		[ -e "$f" ] || [ -L "$f" ] || continue
-		rec file
-		printf '%s' "$f"
-		if [ -L "$f" ]; then
-			rec link
-			readlink "$f"
-		fi
-		if [ -f "$f" ]; then
-			rec text
-			cat "$f" || rec unread
-		elif [ -d "$f" ] || [ ! -e "$f" ]; then
-			rec broken
-			cat "$f"
-		fi
-	done
-done
 extra=
 for d in /run/credentials/@system /etc/credstore /run/credstore /usr/lib/credstore; do
 	if [ -f "$d/sysctl.extra" ]; then
@@ -28,42 +10,95 @@ for d in /run/credentials/@system /etc/credstore /run/credstore /usr/lib/credsto
 		break
 	fi
 done
-for f in /etc/sysctl.conf /etc/modules $extra; do
-	[ -f "$f" ] || continue
-	rec file
-	printf '%s' "$f"
-	rec text
-	cat "$f" || rec unread
-done
-keys=$(for f in $extra /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf; do
-	[ -f "$f" ] || continue
-	tr '\r\000' '\n\n' <"$f"
-	echo
-done | grep -E '^[[:blank:]]*(-|[^[:blank:]#;=/].*=)' | sort -u | while IFS=' 	=' read -r key _; do
-	key=${key#-}
-	case $key in
-	'' | '#'* | ';'* | /* | *..*) continue ;;
-	esac
-	path=
-	case ${key%%/*} in
-	*.*)
-		while :; do
-			case $key in
-			*[./]*) ;;
-			*) break ;;
-			esac
-			word=${key%%[./]*}
-			if [ "${key%%.*}" = "$word" ]; then path=$path$word/; else path=$path$word.; fi
-			key=${key#*[./]}
+files() {
+	set --
+	for d in $dirs; do
+		for f in "$d"/sysctl.d/*.conf "$d"/modules-load.d/*.conf "$d"/modprobe.d/*.conf; do
+			[ -e "$f" ] || [ -L "$f" ] || continue
+			rec file
+			printf '%s' "$f"
+			if [ -L "$f" ]; then
+				rec link
+				readlink "$f"
+			fi
+			if [ -f "$f" ]; then
+				rec regular
+				set -- "$@" "$f"
+			elif [ -d "$f" ] || [ ! -e "$f" ]; then
+				rec broken
+				cat "$f"
+			fi
 		done
-		;;
-	esac
-	printf '/proc/sys/%s\n' "$path$key"
-done | sort -u)
-keys=$(printf '%s\n' $keys | sort -u)
+	done
+	for f in /etc/sysctl.conf /etc/modules $extra; do
+		[ -f "$f" ] || continue
+		rec file
+		printf '%s' "$f"
+		rec regular
+		set -- "$@" "$f"
+	done
+	[ $# -gt 0 ] || return 0
+	if [ -z "${single:-}" ] && sizes=$(wc -c "$@" 2>/dev/null); then
+		rec sizes
+		printf '%s\n' "$sizes"
+		rec texts
+		cat "$@"
+		return 0
+	fi
+	for f; do
+		rec read
+		printf '%s' "$f"
+		rec text
+		cat "$f" || rec unread
+	done
+}
+files
+found=$(
+	set --
+	for f in $extra /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf \
+		/etc/modules-load.d/*.conf /run/modules-load.d/*.conf /usr/local/lib/modules-load.d/*.conf /usr/lib/modules-load.d/*.conf /lib/modules-load.d/*.conf; do
+		[ ! -f "$f" ] || set -- "$@" "$f"
+	done
+	[ $# -gt 0 ] || exit 0
+	# Comments go, unless something in them ends the line for systemd.
+	grep -ahE '=|^[[:blank:]]*[A-Za-z0-9_-]{1,64}[[:blank:]]*$|[^[:print:][:blank:]]' "$@" 2>/dev/null | tr '\r\000' '\n\n' | while IFS=' 	' read -r line; do
+		case $line in
+		'' | '#'* | ';'* | /* | =*) continue ;;
+		*=* | -*) ;;
+		*[!A-Za-z0-9_-]*) continue ;;
+		*)
+			printf 'modules:%s\n' "$line"
+			continue
+			;;
+		esac
+		key=${line%%[ 	=]*}
+		key=${key#-}
+		case $key in
+		'' | '#'* | ';'* | /* | *..*) continue ;;
+		esac
+		path=
+		case ${key%%/*} in
+		*.*)
+			while :; do
+				case $key in
+				*[./]*) ;;
+				*) break ;;
+				esac
+				word=${key%%[./]*}
+				if [ "${key%%.*}" = "$word" ]; then path=$path$word/; else path=$path$word.; fi
+				key=${key#*[./]}
+			done
+			;;
+		esac
+		printf '/proc/sys/%s\n' "$path$key"
+	done
+)
+# What a pattern stands for is named, nothing twice, and modules come last.
+[ -z "$found" ] || found=$(printf '%s\n' $found | sort -u)
+keys=${found%%modules:*}
+names=
+for word in ${found#"$keys"}; do names="$names ${word#modules:}"; done
 rec absent
 for key in $keys; do [ -e "$key" ] || printf '%s\n' "$key"; done
-rec modules
-cat /proc/modules 2>/dev/null
 rec sysmodules
 for f in /sys/module/*; do printf '%s\n' "${f##*/}"; done

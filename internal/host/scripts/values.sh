@@ -17,15 +17,17 @@ if [ $# -gt 0 ]; then
 		rec value
 		cat "$f" || rec unread-value
 	done
-	rec modes
-	for f; do
-		case $f in
-		*/parameters/*) ls -ld "$f" 2>/dev/null ;;
-		esac
-	done
 fi
 if [ -n "${keys:-}" ]; then
 	rec values
 	grep -H '' $keys /dev/null 2>/dev/null
 fi
+rec modes
+for f; do
+	shift
+	case $f in
+	*/parameters/*) set -- "$@" "$f" ;;
+	esac
+done
+[ $# -eq 0 ] || ls -ld "$@" 2>/dev/null
 :

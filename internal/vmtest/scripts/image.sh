@@ -73,6 +73,8 @@ cp "$out/host_key" "$root/etc/ssh/ssh_host_ed25519_key"
 cp "$out/host_key.pub" "$root/etc/ssh/ssh_host_ed25519_key.pub"
 chmod 600 "$root/etc/ssh/ssh_host_ed25519_key"
 echo 'UsePAM no' >"$root/etc/ssh/sshd_config.d/vmtest.conf" # without KVM, PAM takes longer than all the rest of a login
+# Without -r each connection begins with another start of the program, which is half of a login then.
+echo 'SSHD_OPTS=-r' >"$root/etc/default/ssh"
 echo vm >"$root/etc/hostname"
 printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 vm\n' >"$root/etc/hosts"
 : >"$root/etc/fstab"
@@ -100,7 +102,7 @@ After=vmtest-network.service
 Type=notify
 RuntimeDirectory=sshd
 RuntimeDirectoryPreserve=yes
-ExecStart=/usr/sbin/sshd -D -p 2222 -o PidFile=none -o MaxStartups=100 -o MaxSessions=100
+ExecStart=/usr/sbin/sshd -r -D -p 2222 -o PidFile=none -o MaxStartups=100 -o MaxSessions=100
 Restart=always
 [Install]
 WantedBy=multi-user.target
@@ -126,8 +128,8 @@ ip link set lo up
 ip address add 10.0.2.15/24 dev eth0
 ip link set eth0 up
 mkdir -p /run/sshd
-/usr/sbin/sshd -o PidFile=none
-/usr/sbin/sshd -p 2222 -o PidFile=none -o MaxStartups=100 -o MaxSessions=100
+/usr/sbin/sshd -r -o PidFile=none
+/usr/sbin/sshd -r -p 2222 -o PidFile=none -o MaxStartups=100 -o MaxSessions=100
 for port in 22 2222; do until ss -Hltn "sport = :$port" | grep -q .; do sleep 0.1; done; done
 echo 'vmtest: ready' >/dev/ttyS0
 END
