@@ -10,7 +10,8 @@ if [ ! -d "$1" ]; then
 	mkdir -p "$1" || exit 1
 	made=yes
 fi
-if rm -f "$tmp" && cat >"$tmp" && chmod 0644 "$tmp" && save "$tmp" && mv -f "$tmp" "$1/$2"; then
+if [ -e "$tmp" ] || [ -L "$tmp" ]; then rm -f "$tmp" || exit 1; fi
+if cat >"$tmp" && chmod 0644 "$tmp" && save "$tmp" && mv -f "$tmp" "$1/$2"; then
 	rec sync
 	if [ -n "$made" ]; then
 		sync
