@@ -86,9 +86,10 @@ func newWorkspace(ctx context.Context, cli *terraform.CLI, dir string, f *fleet,
 func configuration(f *fleet, kind string, all []setting, slow bool) string {
 	var b strings.Builder
 	source, _, _ := strings.Cut(kind, "_")
+	kind, sftp := strings.CutSuffix(kind, bySFTP)
 	fmt.Fprintf(&b, "terraform {\n  required_providers {\n    %s = { source = \"host-provider/%[1]s\" }\n  }\n}\n", source)
 	if source == "host" {
-		b.WriteString("provider \"host\" {\n  hosts = {\n")
+		fmt.Fprintf(&b, "provider \"host\" {\n  sftp = %v\n  hosts = {\n", sftp)
 		for i, h := range f.hosts {
 			address, port := f.addr(i, slow)
 			fmt.Fprintf(&b, "    h%d = { address = %q, port = %s, host_key = %q, private_key = file(%q) }\n", i, address, port, h.HostKey(), f.keyFile(i))

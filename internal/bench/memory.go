@@ -76,7 +76,7 @@ func memory(ctx context.Context, n int) (err error) {
 		}
 	}
 	fmt.Printf("%d simulated hosts, no-op plan: %s; provider RSS at most %d MB; %d hosts dialled more than once\n", n, seconds(took), rss>>20, twice)
-	return nil
+	return inPool(ctx, hosts)
 }
 
 // watch looks at the processes whose program is below dir, and says at the end what the largest had in memory, in bytes.
@@ -103,7 +103,7 @@ func watch(dir string) (most func() int) {
 	}
 }
 
-// highest is the highest VmHWM of the processes whose program is below dir.
+// highest is the highest RSS so far of the processes whose program is below dir.
 func highest(dir string) (bytes int) {
 	programs, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, exe := range programs {
@@ -111,13 +111,15 @@ func highest(dir string) (bytes int) {
 		if err != nil || !strings.Contains(filepath.Base(program), "terraform-provider-host") || !strings.HasPrefix(program, filepath.Dir(dir)) {
 			continue
 		}
-		status, _ := os.ReadFile(filepath.Join(filepath.Dir(exe), "status"))
-		_, rest, _ := strings.Cut(string(status), "VmHWM:")
-		fields := strings.Fields(rest)
-		if len(fields) > 0 {
-			kb, _ := strconv.Atoi(fields[0])
-			bytes = max(bytes, kb<<10)
-		}
+		bytes = max(bytes, highWater(filepath.Dir(exe)))
 	}
 	return bytes
+}
+
+// highWater is the highest RSS so far of a process that is a directory in /proc, in bytes.
+func highWater(process string) int {
+	status, _ := os.ReadFile(filepath.Join(process, "status"))
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	kb, _ := strconv.Atoi(strings.Fields(rest + " 0")[0])
+	return kb << 10
 }
