@@ -116,6 +116,9 @@ type Host struct {
 	name  string
 	conn  Conn
 
+	decoding sync.Mutex // of answers; last is the one that was decoded last
+	last     answer
+
 	// turn is held by whoever takes or extends the snapshot, so that those who come meanwhile find it taken; a channel, since waiting for it can be cancelled.
 	turn     chan struct{}
 	mu       sync.Mutex

@@ -107,6 +107,12 @@ type outlook struct {
 	prediction weak.Pointer[boot.Prediction]
 }
 
+// answer is what a host printed and the snapshot that it is, while anybody needs both.
+type answer struct {
+	of       weak.Pointer[shell.Record]
+	snapshot weak.Pointer[boot.Snapshot]
+}
+
 // predict is boot.Predict, done once for resources that ask of one snapshot at about the same time.
 func (h *Host) predict(s *boot.Snapshot) *boot.Prediction {
 	of := weak.Make(s)
@@ -204,7 +210,7 @@ func mergeSnapshots(a, b shell.Script) shell.Script {
 // decoded is the snapshot that a snapshotScript with these paths printed. Where files changed while they were read, they are read once more, each by itself, as are
 // this host's from then on.
 func (h *Host) decoded(ctx context.Context, r shell.Result, paths []string) (*boot.Snapshot, error) {
-	s, torn := decode(r)
+	s, torn := h.decodeOnce(r)
 	h.mu.Lock()
 	h.single = h.single || torn
 	all := h.all
@@ -214,15 +220,35 @@ func (h *Host) decoded(ctx context.Context, r shell.Result, paths []string) (*bo
 		if err != nil {
 			return nil, err
 		}
-		if s, torn = decode(again); torn {
+		if s, torn = h.decodeOnce(again); torn {
 			return nil, fmt.Errorf("the host prints files as nobody asked it to: %w", shell.ErrGarbled)
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.LookedFor = names(slices.Concat(kmod.Owners(), h.modules))
 	h.remember(s)
 	return s, nil
+}
+
+// decodeOnce is decode, done once for all who get one answer.
+func (h *Host) decodeOnce(r shell.Result) (*boot.Snapshot, bool) {
+	if len(r.Records) == 0 {
+		return &boot.Snapshot{Values: map[string]boot.Reading{}}, false
+	}
+	of := weak.Make(&r.Records[0])
+	h.decoding.Lock()
+	defer h.decoding.Unlock()
+	if s := h.last.snapshot.Value(); s != nil && h.last.of == of {
+		return s, false
+	}
+	s, torn := decode(r)
+	if !torn {
+		h.mu.Lock()
+		s.LookedFor = names(slices.Concat(kmod.Owners(), h.modules))
+		h.mu.Unlock()
+		h.last = answer{of, weak.Make(s)}
+	}
+	return s, torn
 }
 
 // lookFor has every snapshot from now on search the module trees for this module too.

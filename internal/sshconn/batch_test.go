@@ -3,10 +3,13 @@ package sshconn
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
@@ -106,5 +109,45 @@ func TestWriteFilesThatFail(t *testing.T) {
 		if _, err := c.WriteFiles(t.Context(), []shell.File{bad}, listing()); !errors.As(err, &file) {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+}
+
+// Guards that a batch waits for those whom the last one answered: the second of two asks for more only when the first one's next request is there, and both leave
+// together.
+func TestBatchWaitsForThoseWhoWereAnswered(t *testing.T) {
+	h := simulated(t, machineOptions{})
+	c := conn(t, pool(t, reach(h, "root")))
+	mustEcho(t, c)
+	l, err := c.use(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.release(l)
+	h.Inject(hosttest.Fault{Latency: time.Second}) // of which a quarter is enough for the second one
+	queued := func() int {
+		l.shell.mu.Lock()
+		defer l.shell.mu.Unlock()
+		return len(l.shell.queue)
+	}
+	start := h.Batches()
+	requests, err := l.shell.ask(t.Context(), []shell.Script{listing("a"), {Name: "b", Text: "echo b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var both sync.WaitGroup
+	for i, r := range requests {
+		both.Go(func() {
+			<-r.done
+			for i == 1 && queued() == 0 && h.Batches() == start+1 {
+				runtime.Gosched()
+			}
+			if _, err := l.shell.run(t.Context(), shell.Script{Name: "more", Text: "echo more"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	both.Wait()
+	if n := h.Batches() - start; n != 2 {
+		t.Errorf("%d batches, not 2", n)
 	}
 }

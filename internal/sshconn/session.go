@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 )
@@ -16,8 +16,8 @@ import (
 // maxReply is how much a host may print before its session is given up as gone mad.
 const maxReply = 64 << 20
 
-// session is one framed shell on a link: requests in, replies out, in order, without a timer. Idle, a request is sent at once; busy, it queues, and the queue leaves
-// as one write when the last reply is in.
+// session is one framed shell on a link: requests in, replies out, in order. Idle, a request is sent at once; busy, it queues, and the queue leaves as one write when
+// the last reply is in, and those whom the replies woke had a moment to ask for more.
 type session struct {
 	link  *link
 	nonce string
@@ -29,6 +29,9 @@ type session struct {
 	queue []*request
 	// flight are the requests that were sent, in order, and whose replies are not in.
 	flight []*request
+	// left is when the last batch left, landed when its last reply came, and woken how many requests it answered.
+	left, landed time.Time
+	woken        int
 	// out is what the shell printed and no reply took yet; scanned bytes of it hold no end of a reply.
 	out     []byte
 	scanned int
@@ -166,14 +169,14 @@ func (s *session) send() {
 			return
 		case <-s.kick:
 		}
-		runtime.Gosched() // whoever the last replies woke may have more to send, which then leaves in this batch
+		s.gather()
 		s.mu.Lock()
 		if s.over || len(s.flight) > 0 || len(s.queue) == 0 {
 			s.mu.Unlock()
 			continue
 		}
 		batch := merged(s.queue)
-		s.queue, s.flight = nil, batch
+		s.queue, s.flight, s.left, s.woken = nil, batch, time.Now(), 0
 		s.mu.Unlock()
 
 		var text strings.Builder
@@ -191,6 +194,30 @@ func (s *session) send() {
 				s.unsend()
 			}
 			s.link.end(errHangup)
+			return
+		}
+	}
+}
+
+// gather waits until as many requests are there as the last batch answered, since whoever was answered soon asks for more, and a batch costs as much as many. It does
+// so for a quarter of the time that the last batch took, and not at all where that answered one alone.
+func (s *session) gather() {
+	s.mu.Lock()
+	patience := time.NewTimer(s.landed.Sub(s.left)/4 - time.Since(s.landed))
+	s.mu.Unlock()
+	defer patience.Stop()
+	for {
+		s.mu.Lock()
+		enough := s.woken < 2 || len(s.queue) == 0 || len(s.queue) >= s.woken || len(s.flight) > 0 || s.over
+		s.mu.Unlock()
+		if enough {
+			return
+		}
+		select {
+		case <-s.kick:
+		case <-patience.C:
+			return
+		case <-s.link.ctx.Done():
 			return
 		}
 	}
@@ -251,9 +278,10 @@ func (s *session) took(b []byte) error {
 		}
 		r := s.flight[0]
 		s.flight, s.out, s.scanned = s.flight[1:], s.out[n:], 0
+		s.woken += 1 + len(r.also)
 		r.answer(res, nil)
 	}
-	s.out = nil
+	s.out, s.landed = nil, time.Now()
 	s.wake()
 	return nil
 }
