@@ -11,13 +11,20 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
-// onEach runs a test on each kind of machine.
+// onEach runs a test on each kind of machine, at the same time.
 func onEach(t *testing.T, test func(t *testing.T, m machine)) {
 	t.Helper()
 	checkName(t)
-	t.Run("simulated", func(t *testing.T) { test(t, simulated(t)) })
-	t.Run("sshd", func(t *testing.T) { test(t, realHost(t, sshdtest.Options{})) })
-	t.Run("dropbear and BusyBox", func(t *testing.T) { test(t, realHost(t, sshdtest.Options{Server: "dropbear", Shell: "busybox"})) })
+	for name, start := range map[string]func(t *testing.T) machine{
+		"simulated":            func(t *testing.T) machine { return simulated(t) },
+		"sshd":                 func(t *testing.T) machine { return realHost(t, sshdtest.Options{}) },
+		"dropbear and BusyBox": func(t *testing.T) machine { return realHost(t, sshdtest.Options{Server: "dropbear", Shell: "busybox"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, start(t))
+		})
+	}
 }
 
 func realHost(t *testing.T, o sshdtest.Options) *sshdtest.Host {

@@ -40,6 +40,7 @@ func mustSh(t *testing.T, v *vmtest.VM, script string) {
 // Guards what is said of OpenRC, on a Debian machine that it boots: a plain key holds; a module's key holds only where the order of the services is set, and that
 // order decides indeed; a service in no runlevel applies nothing.
 func TestVMOpenRC(t *testing.T) {
+	t.Parallel()
 	const plain, liberal = "keys.vm.swappiness.", "keys.net.netfilter.nf_conntrack_tcp_be_liberal."
 	v := startVMWith(t, vmtest.Options{Init: vmtest.OpenRC})
 	c := config(v, conntrack+beLiberal+swappiness+audit)
@@ -74,6 +75,7 @@ func TestVMOpenRC(t *testing.T) {
 
 // Guards what is said of an init that nobody knows, here BusyBox's, which reads no file: the files are written, and nothing is promised.
 func TestVMOtherInit(t *testing.T) {
+	t.Parallel()
 	v := startVMWith(t, vmtest.Options{Init: vmtest.BusyBox})
 	c := config(v, swappiness+"data \"host_boot\" \"a\" {\n  depends_on = [host_sysctl.a]\n}\n")
 	unknown := predicts(map[string]string{"holds": "false", "keys.vm.swappiness.holds": "false", "keys.vm.swappiness.reason": "init_unknown"})

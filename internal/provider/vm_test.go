@@ -77,6 +77,7 @@ func emptyAfterReboot(t *testing.T, v *vmtest.VM, c string, look func()) resourc
 // Guards the failure as it is on a real machine, and that the provider says so before: a file in sysctl.d alone, a reboot, and nothing looks failed, but the value
 // is gone once a firewall rule loads the module.
 func TestVMFileAloneIsLost(t *testing.T) {
+	t.Parallel()
 	const key, path = "net.netfilter.nf_conntrack_tcp_be_liberal", "net/netfilter/nf_conntrack_tcp_be_liberal"
 	v := startVM(t)
 	if out, status := v.Sh("modprobe nf_conntrack"); status != 0 {
@@ -104,6 +105,7 @@ func TestVMFileAloneIsLost(t *testing.T) {
 
 // Guards the cure: the same key with its module holds after a reboot, and so does the plan.
 func TestVMModuleAndItsKeySurviveAReboot(t *testing.T) {
+	t.Parallel()
 	v := startVM(t)
 	c := config(v, conntrack+beLiberal)
 	run(t, resource.TestStep{Config: c, ConfigPlanChecks: emptyAfter()}, emptyAfterReboot(t, v, c, func() {
@@ -113,6 +115,7 @@ func TestVMModuleAndItsKeySurviveAReboot(t *testing.T) {
 
 // Guards the audit of a machine that nobody manages, asked of a real systemd: the order of its units, what is lost, and that it says just what the reboot brings.
 func TestVMBootDataSource(t *testing.T) {
+	t.Parallel()
 	v := startVM(t)
 	v.WriteFile("/etc/sysctl.d/50-site.conf", "net.netfilter.nf_conntrack_tcp_be_liberal = 1\nnet.ipv4.tcp_fin_timeout = 41\n")
 	if out, status := v.Sh("modprobe nf_conntrack && sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1 net.ipv4.tcp_fin_timeout=41"); status != 0 {
@@ -164,6 +167,7 @@ func TestVMBootDataSource(t *testing.T) {
 // Guards a Kubernetes node: its modules and keys hold after a reboot, those of br_netfilter too, which are not there without it. One of them has a value that the
 // kernel would not choose by itself.
 func TestVMKubernetesNodeSurvivesAReboot(t *testing.T) {
+	t.Parallel()
 	v := startVM(t)
 	const modules = `
 resource "host_kernel_module" "overlay" {
@@ -192,6 +196,7 @@ resource "host_kernel_module" "br_netfilter" {
 
 // Guards values that name what a module brings: the kernel loads it when the value is written, now and at boot.
 func TestVMCongestionControlSurvivesAReboot(t *testing.T) {
+	t.Parallel()
 	v := startVM(t)
 	c := config(v, group("", "net.ipv4.tcp_congestion_control = bbr", "net.core.default_qdisc = fq"))
 	reads(t, v, map[string]string{"net/ipv4/tcp_congestion_control": "cubic", "net/core/default_qdisc": "fq_codel"})
@@ -202,6 +207,7 @@ func TestVMCongestionControlSurvivesAReboot(t *testing.T) {
 
 // Guards parameters of a module: what it is loaded with at boot is what the plan shows, also of one that a running module does not take.
 func TestVMModuleParametersSurviveAReboot(t *testing.T) {
+	t.Parallel()
 	v := startVM(t)
 	c := config(v, strings.Replace(conntrack, "\n}", "\n  parameters = {\n    hashsize = \"4096\"\n    acct     = \"1\"\n  }\n}", 1))
 	hold := func(when string) {
