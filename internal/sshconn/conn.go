@@ -207,10 +207,11 @@ func (c *Conn) connectTimeout() time.Duration {
 
 // knownAs is the address that host keys are looked up by, "host:port", in small letters as ssh does.
 func (c *Conn) knownAs() string {
+	addr := c.addr
 	if alias := c.route.HostKeyAlias; alias != "" {
-		return net.JoinHostPort(alias, "22")
+		addr = net.JoinHostPort(alias, "22")
 	}
-	return strings.ToLower(c.addr)
+	return strings.ToLower(addr)
 }
 
 // String names the host for a message.

@@ -23,7 +23,7 @@ type knownHosts struct {
 	// first is the file to add a line to, and bad what was left out and why.
 	first string
 	bad   []string
-	// original names the file that a copy without its bad lines stands for.
+	// original names the file that a copy with other lines stands for.
 	original map[string]string
 	texts    map[string][]byte
 }
@@ -31,7 +31,8 @@ type knownHosts struct {
 // maxLine is the longest line that the library's scanner takes.
 const maxLine = 64 << 10
 
-// readKnownHosts reads files. One that is missing is no error, and a line that cannot be read is left out: the library would refuse the whole file.
+// readKnownHosts reads files. One that is missing is no error, and a line that cannot be read is left out: the library would refuse the whole file. Names count in small
+// letters, as they do for ssh.
 func readKnownHosts(files []string) (*knownHosts, error) {
 	k := &knownHosts{first: "known_hosts", original: map[string]string{}, texts: map[string][]byte{}}
 	if len(files) > 0 {
@@ -47,9 +48,16 @@ func readKnownHosts(files []string) (*knownHosts, error) {
 			k.bad = append(k.bad, err.Error())
 		}
 	}
+	small, same := map[string][]byte{}, true
+	for f, text := range k.texts {
+		small[f] = smallNames(text)
+		same = same && bytes.Equal(small[f], text)
+	}
 	var err error
-	if k.db, err = skeema.NewDB(names...); err == nil {
-		return k, nil
+	if same {
+		if k.db, err = skeema.NewDB(names...); err == nil {
+			return k, nil
+		}
 	}
 
 	dir, err := os.MkdirTemp("", "known_hosts-*")
@@ -61,12 +69,27 @@ func readKnownHosts(files []string) (*knownHosts, error) {
 	for i, f := range names {
 		copies[i] = filepath.Join(dir, strconv.Itoa(i))
 		k.original[copies[i]] = f
-		if err := k.sieve(f, copies[i], k.texts[f]); err != nil {
+		if err := k.sieve(f, copies[i], small[f]); err != nil {
 			return nil, err
 		}
 	}
 	k.db, err = skeema.NewDB(copies...)
 	return k, err
+}
+
+// smallNames is a file in whose lines the names of hosts are in small letters, but for those that are hashed.
+func smallNames(text []byte) []byte {
+	lines := bytes.Split(text, []byte("\n"))
+	for i, l := range lines {
+		rest := bytes.TrimLeft(l, " \t")
+		if end := bytes.IndexAny(rest, " \t"); end > 0 && rest[0] == '@' {
+			rest = bytes.TrimLeft(rest[end:], " \t")
+		}
+		if end := bytes.IndexAny(rest, " \t"); end > 0 && rest[0] != '|' {
+			lines[i] = slices.Concat(l[:len(l)-len(rest)], bytes.ToLower(rest[:end]), rest[end:])
+		}
+	}
+	return bytes.Join(lines, []byte("\n"))
 }
 
 // sieve writes a copy of a file in which each bad line is empty, so that the other lines keep their numbers.
