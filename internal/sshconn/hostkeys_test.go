@@ -38,7 +38,11 @@ func TestHostKey(t *testing.T) {
 		{name: "unknown", known: "other.example " + bare(hostKey) + "\n",
 			kind: HostKeyUnknown, words: []string{ssh.FingerprintSHA256(public(rsaKey)), strings.TrimSpace(line(rsaKey)), "host_key = \"ssh-rsa ", "FILE"}},
 		{name: "unknown, no file", kind: HostKeyUnknown},
-		{name: "unknown for this port", known: "127.0.0.1 " + bare(hostKey) + "\n", kind: HostKeyUnknown},
+		{name: "known without the port", known: "127.0.0.1 " + bare(hostKey) + "\n"},
+		{name: "known without the port, only the RSA key", known: "127.0.0.1 " + bare(rsaKey) + "\n"},
+		{name: "known without the port, another for the port", known: line(otherKey) + "127.0.0.1 " + bare(hostKey) + "\n", kind: HostKeyChanged, words: []string{"FILE:1"}},
+		{name: "unknown, another without the port", known: "127.0.0.1 " + bare(otherKey) + "\n", kind: HostKeyUnknown},
+		{name: "unknown for this port", known: "[127.0.0.1]:1 " + bare(hostKey) + "\n", kind: HostKeyUnknown},
 		{name: "unknown, with bad lines that might have been it", known: "127.0.0.1 ssh-ed25519 AAAAC3Nz\n", kind: HostKeyUnknown, words: []string{"left out: FILE:1"}},
 		{name: "unknown, only an authority that signed nothing", known: "@cert-authority * " + bare(otherKey) + "\n", kind: HostKeyUnknown},
 		{name: "changed", known: "# mine\n" + line(otherKey),
@@ -102,8 +106,8 @@ func TestKnownHostsHaveNamesInSmallLetters(t *testing.T) {
 	}
 }
 
-// Capitals in known_hosts, in the name that is dialled and in HostKeyAlias mean what they mean to ssh, which is asked too.
-func TestCapitalsInKnownHostsMeanWhatTheyMeanToSSH(t *testing.T) {
+// Capitals in known_hosts, in the name that is dialled and in HostKeyAlias mean what they mean to ssh, which is asked too, and so does a line without the port.
+func TestKnownHostsMeanWhatTheyMeanToSSH(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "cert.pub"), certificate(t, hostKey, otherKey, "localhost", time.Unix(1<<40, 0)))
 	s := startSSHD(t, "HostKey "+hostKeyFile(t, dir, hostKey), "HostCertificate "+filepath.Join(dir, "cert.pub"))
@@ -124,6 +128,10 @@ func TestCapitalsInKnownHostsMeanWhatTheyMeanToSSH(t *testing.T) {
 		{"revoked by a name in capitals", "", at("localhost") + "\n@revoked " + at("LOCALHOST"), false},
 		{"authority for a pattern in capitals", "", "@cert-authority " + at("LOCAL*"), true},
 		{"authority for another", "", "@cert-authority " + at("LOCALS*"), false},
+		{"without the port", "", "localhost", true},
+		{"authority without the port", "", "@cert-authority localhost", true},
+		{"for another port", "", "[localhost]:1", false},
+		{"alias without the port, and a name", "The-Web", "localhost", false},
 		{"indented", "", " \t" + at("LocalHost"), true},
 		{"alias in capitals", "The-Web", "the-web", true},
 		{"alias in capitals, known so", "The-Web", "The-Web", true},
