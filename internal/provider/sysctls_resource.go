@@ -161,12 +161,14 @@ func (r *sysctlsResource) Read(ctx context.Context, req resource.ReadRequest, re
 		}
 		return
 	}
-	if m.Persist.IsNull() && !m.imported(ctx, h, &resp.Diagnostics) {
+	imported := m.Persist.IsNull()
+	if imported && !m.imported(ctx, h, &resp.Diagnostics) {
 		return
 	}
 	states, err := h.ReadSysctls(ctx, m.known(ctx))
 	if err != nil {
-		addError(&resp.Diagnostics, err)
+		r.unread(&resp.Diagnostics, err, imported)
+		resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 		return
 	}
 	m.take(states, &resp.Diagnostics)
