@@ -202,7 +202,7 @@ func (c *Conn) forget(l *link) {
 
 // connectTimeout limits one try to connect.
 func (c *Conn) connectTimeout() time.Duration {
-	return cmp.Or(c.pool.config.ConnectTimeout, c.route.ConnectTimeout, defaultConnectTimeout)
+	return cmp.Or(c.pool.config.ConnectTimeout, c.route.ConnectTimeout, c.pool.config.FallbackConnectTimeout, defaultConnectTimeout)
 }
 
 // knownAs is the address that host keys are looked up by, "host:port", in small letters as ssh does.

@@ -493,4 +493,16 @@ func TestBackoffGrowsAndStaysPolite(t *testing.T) {
 			t.Errorf("try %d: %s, want %s", try, got, want)
 		}
 	}
+	for try, middle := range map[int]time.Duration{0: 200 * time.Millisecond, 1: 400 * time.Millisecond, 3: 1600 * time.Millisecond, 4: 2 * time.Second, 1000: 2 * time.Second} {
+		several := map[time.Duration]bool{}
+		for range 100 {
+			got := redial(try)
+			if several[got] = true; got < middle*3/4 || got > middle*5/4 {
+				t.Errorf("dial %d again: %s, want about %s", try, got, middle)
+			}
+		}
+		if len(several) < 2 {
+			t.Errorf("all who were dropped together dial %d again together", try)
+		}
+	}
 }
