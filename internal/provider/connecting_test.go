@@ -213,13 +213,22 @@ resource "host_kernel_module" %[1]q {
 	has(alive, "30")
 	w.write("main.tf", config("40"))
 	out, status := w.try("apply", "-auto-approve")
-	if status == 0 || strings.Count(out, "Error: host cannot be reached over SSH") != 6 || strings.Contains(out, "inconsistent") {
+	if status == 0 || strings.Count(out, "Error: host cannot be reached over SSH") != 6 || strings.Contains(out, "produced inconsistent") {
 		t.Errorf("apply ended with %d:\n%s", status, out)
 	}
 	says(out, "connection refused", "there was no answer within 10s")
 	has(alive, "40")
 	has(killed, "30")
 	has(dark, "30")
+	out, status = w.try("destroy", "-auto-approve", "-target=host_sysctls.killed", "-target=host_sysctls.alive")
+	if status == 0 || strings.Count(out, "Error: host cannot be reached over SSH") != 1 {
+		t.Errorf("destroy ended with %d:\n%s", status, out)
+	}
+	has(killed, "30")
+	if out := w.run("state", "list"); strings.Contains(out, "host_sysctls.alive") || !strings.Contains(out, "host_sysctls.killed") {
+		t.Errorf("after the destroy the state has %s", out)
+	}
+	w.run("apply", "-auto-approve", "-target=host_sysctls.alive")
 	if out := w.run("state", "list"); strings.Count(out, "host_") != 9 {
 		t.Errorf("the state has %s", out)
 	}
