@@ -100,11 +100,14 @@ func within(source, path string) bool { return strings.HasPrefix(source, path+":
 func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
 	h.lookFor(m.Name)
 	source := m.Source()
+	var p Promise
 	snap, err := h.recall(ctx)
 	if err != nil {
-		return Promise{Source: &source}, err
+		if m.Persist {
+			p.Source = &source
+		}
+		return p, err
 	}
-	var p Promise
 	if !m.Persist {
 		if o := h.predict(snap).Module(m.Name); o.Known && o.Reason == boot.Container {
 			p.Warnings = []*Error{h.mayNotLoad(o)}

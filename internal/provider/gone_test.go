@@ -96,7 +96,7 @@ func TestAccHostThatComesUpInTheApply(t *testing.T) {
 			defer relay.Close()
 			go bootAfter(relay, m.Addr(), 3, make(chan int, 1))
 			out := w.run("apply", "a.plan")
-			if !w.isTofu() && !words("Now "+tt.decides+" decides what the next boot leaves").MatchString(out) {
+			if !w.isTofu() && !words(tt.decides+" decides what the next boot leaves").MatchString(out) {
 				t.Errorf("apply does not say what decides:\n%s", out)
 			}
 			w.write("main.tf", c)

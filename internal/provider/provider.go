@@ -76,7 +76,8 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	}
 	attributes["max_connections"] = schema.Int64Attribute{
 		Optional: true, Validators: []validator.Int64{int64validator.Between(1, maxMaxConnections)},
-		MarkdownDescription: "How many hosts may be connected at once; an idle connection ends for one that is needed. Jump hosts do not count, nor do hosts that do not answer. Default `100`.",
+		MarkdownDescription: "How many hosts may be connected at once; an idle connection ends for one that is needed. Jump hosts do not count, nor do hosts that do not " +
+			"answer. Default `100`.",
 	}
 	attributes["sftp"] = schema.BoolAttribute{
 		Optional: true,

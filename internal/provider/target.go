@@ -107,14 +107,14 @@ func planSource(p host.Promise, err error, applying bool, unknown types.String, 
 // applying reports whether the plan is certainly one within an apply: of the walks of a Terraform without experiments, that alone allows deferral.
 func applying(req resource.ModifyPlanRequest) bool { return req.ClientCapabilities.DeferralAllowed }
 
-// asPlanned is the boot_source to record: the planned one, as the CLI demands, also where the plan named our own file for a host that was gone, and which then came back
-// with another file that decides.
+// asPlanned is the boot_source to record: the planned one, as the CLI demands, also where the plan within an apply named our own file for a host that was not there, and
+// which then came up with another file that decides.
 func asPlanned(planned, is types.String, diags *diag.Diagnostics) types.String {
 	if planned.IsUnknown() || planned.Equal(is) || diags.HasError() {
 		return is
 	}
-	diags.AddWarning("boot_source is not as planned", "The host could not be asked when this was planned. Now "+is.ValueString()+" decides what the next boot leaves, and not "+
-		planned.ValueString()+". The next refresh records it.")
+	diags.AddWarning("boot_source is not as planned", is.ValueString()+" decides what the next boot leaves, and not "+planned.ValueString()+", which the plan names. "+
+		"The next refresh records it.")
 	return planned
 }
 

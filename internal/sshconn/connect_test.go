@@ -259,11 +259,12 @@ func silent(t *testing.T) Settings {
 	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
 		t.Fatal(err)
 	}
-	at, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
+	bound, err := syscall.Getsockname(fd)
+	at, ok := bound.(*syscall.SockaddrInet4)
+	if err != nil || !ok {
+		t.Fatal(bound, err)
 	}
-	set := Settings{Address: "127.0.0.1", Port: at.(*syscall.SockaddrInet4).Port}
+	set := Settings{Address: "127.0.0.1", Port: at.Port}
 	until(t, "nobody more is let in", func() bool {
 		c, err := net.DialTimeout("tcp", set.target(), 100*time.Millisecond)
 		if err == nil {
