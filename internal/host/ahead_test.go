@@ -22,6 +22,38 @@ func (a asked) Run(ctx context.Context, _ shell.Script) (shell.Result, error) {
 	return shell.Result{}, a.ask(ctx)
 }
 
+// Wait finds the host.
+func (a asked) Wait(context.Context) error { return nil }
+
+// Guards that a host which does not answer is asked once, and not for each of its resources: it costs one timeout. Who waited for it asks again.
+func TestHostThatDoesNotAnswerIsAskedOnce(t *testing.T) {
+	gone, asks := errors.New("no answer"), 0
+	h, err := host.NewFleet(func(string) (host.Conn, error) {
+		return asked{ask: func(context.Context) error { asks++; return gone }}, nil
+	}).Host("dead")
+	must(t, err)
+	swappiness := keep(t, "vm.swappiness", "1")
+	reads := func(want int) {
+		t.Helper()
+		for range 3 {
+			_, read := h.ReadSysctl(t.Context(), swappiness)
+			_, plan := h.PlanSysctl(t.Context(), keep(t, "vm.dirty_ratio", "21"), nil)
+			_, module := h.ReadModule(t.Context(), host.Module{Name: "nf_conntrack"})
+			for _, err := range []error{read, plan, module} {
+				if !errors.Is(err, gone) {
+					t.Errorf("got %v", err)
+				}
+			}
+		}
+		if asks != want {
+			t.Errorf("asked %d times, not %d", asks, want)
+		}
+	}
+	reads(1)
+	must(t, h.Wait(t.Context()))
+	reads(2)
+}
+
 // Guards that the first read of a host reads those that were named with it, each once, that another host's read reads nobody else, and that Close ends it.
 func TestFirstReadReadsOthersAhead(t *testing.T) {
 	var mu sync.Mutex

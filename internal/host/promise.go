@@ -15,7 +15,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// Promise is what a plan may say of the next boot after a change.
+// Promise is what a plan may say of the next boot after a change. Where it comes with an error it is what our own file says, which holds unless other files have a say.
 type Promise struct {
 	// Source is the path:line that will decide; nil when only the apply can tell, because other files have a say too.
 	Source *string
@@ -23,7 +23,7 @@ type Promise struct {
 	Warnings []*Error
 }
 
-// Promises are what a plan may say of the next boot after a change of many keys.
+// Promises are what a plan may say of the next boot after a change of many keys. With an error they are as a Promise.
 type Promises struct {
 	// Own are the keys that our own drop-in will decide. Of the others only the apply can tell, because other files have a say too.
 	Own map[sysctl.Key]bool
@@ -50,6 +50,9 @@ func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Prom
 	p := Promises{Own: map[sysctl.Key]bool{}, Warnings: h.claim(s)}
 	snap, err := h.recall(ctx, s.paths()...)
 	if err != nil {
+		for _, v := range s.Settings {
+			p.Own[v.Key] = s.Persist
+		}
 		return p, err
 	}
 	if s.Persist {
@@ -96,11 +99,15 @@ func within(source, path string) bool { return strings.HasPrefix(source, path+":
 // PlanModule pretends that m is applied.
 func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
 	h.lookFor(m.Name)
+	source := m.Source()
+	var p Promise
 	snap, err := h.recall(ctx)
 	if err != nil {
-		return Promise{}, err
+		if m.Persist {
+			p.Source = &source
+		}
+		return p, err
 	}
-	var p Promise
 	if !m.Persist {
 		if o := h.predict(snap).Module(m.Name); o.Known && o.Reason == boot.Container {
 			p.Warnings = []*Error{h.mayNotLoad(o)}
@@ -114,7 +121,7 @@ func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
 	for _, n := range o.Notes {
 		p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", m.Name, n.Detail, n.Reason.Remedy()))
 	}
-	if source := m.Source(); o.Source == source {
+	if o.Source == source {
 		p.Source = &source
 	}
 	return p, nil

@@ -159,15 +159,16 @@ func (c configured) readable(hosts map[string]types.Object) []string {
 // config is everything but the hosts.
 func (m providerModel) config(ctx context.Context, env environment, diags *diag.Diagnostics) sshconn.Config {
 	c := sshconn.Config{
-		Defaults:       m.settings(ctx, diags),
-		Environment:    env.settings(),
-		SSHConfig:      fileList(ctx, m.SSHConfigFiles),
-		ConnectTimeout: cmp.Or(duration(m.ConnectTimeout), env.duration("connect_timeout")),
-		Timeout:        cmp.Or(duration(m.Timeout), env.duration("timeout")),
-		MaxConnections: cmp.Or(int(m.MaxConnections.ValueInt64()), env.number("max_connections", maxMaxConnections)),
-		SFTP:           m.SFTP.ValueBool(),
-		Hosts:          map[string]sshconn.Settings{},
-		Log:            func(ctx context.Context, msg string, fields map[string]any) { tflog.Debug(ctx, msg, fields) },
+		Defaults:               m.settings(ctx, diags),
+		Environment:            env.settings(),
+		SSHConfig:              fileList(ctx, m.SSHConfigFiles),
+		ConnectTimeout:         duration(m.ConnectTimeout),
+		FallbackConnectTimeout: env.duration("connect_timeout"),
+		Timeout:                cmp.Or(duration(m.Timeout), env.duration("timeout")),
+		MaxConnections:         cmp.Or(int(m.MaxConnections.ValueInt64()), env.number("max_connections", maxMaxConnections)),
+		SFTP:                   m.SFTP.ValueBool(),
+		Hosts:                  map[string]sshconn.Settings{},
+		Log:                    func(ctx context.Context, msg string, fields map[string]any) { tflog.Debug(ctx, msg, fields) },
 	}
 	if sftp := env.flag("sftp"); m.SFTP.IsNull() && sftp != nil {
 		c.SFTP = *sftp

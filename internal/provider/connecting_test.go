@@ -12,6 +12,8 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
 // Guards that a resource's host is reached through the provider's jump host, whose own key and login are as its block says, and through that one alone.
@@ -88,7 +90,8 @@ func TestAccUnreachableHostsAreWarnedOf(t *testing.T) {
 		}
 		text += "  }\n}\n"
 		for _, name := range []string{"alive", "dead", "changed"} {
-			text += fmt.Sprintf("resource \"host_sysctl\" %q {\n  host = %q\n  key = \"vm.swappiness\"\n  value = %q\n}\n", name, name, value)
+			text += fmt.Sprintf("resource \"host_sysctl\" %[1]q {\n  host = %[1]q\n  key = \"vm.swappiness\"\n  value = %[2]q\n}\n", name, value)
+			text += fmt.Sprintf("resource \"host_sysctls\" %[1]q {\n  host = %[1]q\n  name = \"few\"\n  settings = { \"vm.dirty_ratio\" = \"21\" }\n}\n", name)
 		}
 		return required + text
 	}
@@ -128,7 +131,7 @@ func TestAccUnreachableHostsAreWarnedOf(t *testing.T) {
 		t.Errorf("the plan says nothing of the host:\n%s", out)
 	}
 	w.cli = cli
-	if out := w.run("state", "list"); strings.Count(out, "host_sysctl.") != 3 {
+	if out := w.run("state", "list"); strings.Count(out, "host_sysctl") != 6 {
 		t.Errorf("the state has %s", out)
 	}
 	w.write("main.tf", config("error", "", "", "20"))
@@ -138,6 +141,105 @@ func TestAccUnreachableHostsAreWarnedOf(t *testing.T) {
 			t.Errorf("vm.swappiness is %s at the end", got)
 		}
 	}
+}
+
+// Guards the same on real hosts, one of which refuses, since its sshd was killed, and one of which drops what comes, for each resource: what they hold stays in the state,
+// their changes fail with the reason, and when they are back the next apply makes them.
+func TestAccUnreachableRealHostsAreWarnedOf(t *testing.T) {
+	alive, killed, dark := realHost(t, sshdtest.Options{}), realHost(t, sshdtest.Options{}), realHost(t, sshdtest.Options{})
+	hosts := map[string]machine{"alive": alive, "killed": killed, "dark": dark}
+	sh := func(m machine, script string) {
+		t.Helper()
+		if out, status := m.Sh(script); status != 0 {
+			t.Fatalf("%s: %s", script, out)
+		}
+	}
+	config := func(value string) string {
+		text := required + "provider \"host\" {\n  agent = false\n  unreachable = \"warn\"\n  connect_timeout = \"10s\"\n  hosts = {\n"
+		var resources string
+		for name, m := range hosts {
+			address, _, _ := net.SplitHostPort(m.Addr())
+			text += fmt.Sprintf("    %s = { address = %q, private_key = %q, host_key = %q }\n", name, address, m.PrivateKey(), m.HostKey())
+			resources += fmt.Sprintf(`
+resource "host_sysctl" %[1]q {
+  host  = %[1]q
+  key   = "net.core.somaxconn"
+  value = %[2]q
+}
+resource "host_sysctls" %[1]q {
+  host     = %[1]q
+  name     = "few"
+  settings = { "net.ipv4.tcp_fin_timeout" = %[2]q }
+}
+resource "host_kernel_module" %[1]q {
+  host = %[1]q
+  name = "ipv6"
+  persist = %[3]t
+}
+`, name, value, value == "40")
+		}
+		return text + "  }\n}\n" + resources
+	}
+	has := func(m machine, value string) {
+		t.Helper()
+		for _, key := range []string{"net/core/somaxconn", "net/ipv4/tcp_fin_timeout"} {
+			if got := reading(t, m, key); got != value {
+				t.Errorf("%s is %s, not %s", key, got, value)
+			}
+		}
+		if _, there := m.ReadFile("/etc/modules-load.d/terraform-ipv6.conf"); there != (value == "40") {
+			t.Errorf("with %s the module's file is there: %v", value, there)
+		}
+	}
+	says := func(out string, all ...string) {
+		t.Helper()
+		for _, want := range all {
+			if !words(want).MatchString(out) {
+				t.Errorf("it does not say %q:\n%s", want, out)
+			}
+		}
+	}
+	w := newWorkspace(t, config("30"))
+	w.run("apply", "-auto-approve")
+	sh(killed, "for p in /proc/[0-9]*; do case $(readlink $p/exe) in */sshd) kill -9 ${p#/proc/} ;; esac; done")
+	address, _, _ := net.SplitHostPort(dark.Addr())
+	us := net.ParseIP(address).To4()
+	us[3]-- // the other end of the host's link
+	sh(dark, fmt.Sprintf("ip route add blackhole %s/32", us))
+	setting(t, alive, "net/core/somaxconn", "33")
+
+	says(w.run("plan"), "host not reached, its state is kept", "and 5 more similar warnings", "host_sysctl.alive will be updated", "1 to change")
+	w.run("apply", "-auto-approve")
+	has(alive, "30")
+	w.write("main.tf", config("40"))
+	out, status := w.try("apply", "-auto-approve")
+	if status == 0 || strings.Count(out, "Error: host cannot be reached over SSH") != 6 || strings.Contains(out, "produced inconsistent") {
+		t.Errorf("apply ended with %d:\n%s", status, out)
+	}
+	says(out, "connection refused", "there was no answer within 10s")
+	has(alive, "40")
+	has(killed, "30")
+	has(dark, "30")
+	out, status = w.try("destroy", "-auto-approve", "-target=host_sysctls.killed", "-target=host_sysctls.alive")
+	if status == 0 || strings.Count(out, "Error: host cannot be reached over SSH") != 1 {
+		t.Errorf("destroy ended with %d:\n%s", status, out)
+	}
+	has(killed, "30")
+	if out := w.run("state", "list"); strings.Contains(out, "host_sysctls.alive") || !strings.Contains(out, "host_sysctls.killed") {
+		t.Errorf("after the destroy the state has %s", out)
+	}
+	w.run("apply", "-auto-approve", "-target=host_sysctls.alive")
+	if out := w.run("state", "list"); strings.Count(out, "host_") != 9 {
+		t.Errorf("the state has %s", out)
+	}
+
+	sh(killed, "/usr/sbin/sshd")
+	sh(dark, "ip route flush type blackhole")
+	w.run("apply", "-auto-approve")
+	for _, m := range hosts {
+		has(m, "40")
+	}
+	w.run("plan", "-detailed-exitcode")
 }
 
 // Guards that an import of a host that is not there is an error, whatever unreachable says.

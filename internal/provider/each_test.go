@@ -26,19 +26,3 @@ func onEach(t *testing.T, test func(t *testing.T, m machine)) {
 		})
 	}
 }
-
-func realHost(t *testing.T, o sshdtest.Options) *sshdtest.Host {
-	t.Helper()
-	if err := sshdtest.Available(); err != nil {
-		t.Skipf("NOT PROVED ON A REAL SSHD: %v", err)
-	}
-	h, err := sshdtest.Start(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		eventually(t, "no process of a session is left on the host", func() bool { return len(h.Processes()) == 0 })
-		closeAll(t, h)
-	})
-	return h
-}

@@ -35,7 +35,7 @@ func TestEveryAttributeHasAVariable(t *testing.T) {
 	want := sshconn.Config{
 		Environment: sshconn.Settings{User: "u", Port: 23, PrivateKey: "k", PrivateKeyPassphrase: "p", Certificate: "c", Password: "w", Agent: &no, HostKey: "h",
 			HostKeyChecking: sshconn.AcceptNew, KnownHosts: []string{"/a", "/b"}, Sudo: &yes, SudoPassword: "s", Doas: &no, Bastion: &sshconn.Bastion{Host: "jump"}},
-		SSHConfig: []string{}, ConnectTimeout: 7 * time.Second, Timeout: 8 * time.Minute, MaxConnections: 9, SFTP: true, Hosts: map[string]sshconn.Settings{},
+		SSHConfig: []string{}, FallbackConnectTimeout: 7 * time.Second, Timeout: 8 * time.Minute, MaxConnections: 9, SFTP: true, Hosts: map[string]sshconn.Settings{},
 	}
 	var diags diag.Diagnostics
 	got := providerModel{}.config(t.Context(), environment{&diags}, &diags)

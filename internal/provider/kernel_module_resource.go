@@ -127,7 +127,9 @@ func (r *kernelModuleResource) Create(ctx context.Context, req resource.CreateRe
 			return
 		}
 	}
+	planned := m.BootSource
 	m.take(ctx, h, st, &resp.Diagnostics)
+	m.BootSource = asPlanned(planned, m.BootSource, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -186,7 +188,9 @@ func (r *kernelModuleResource) Update(ctx context.Context, req resource.UpdateRe
 		addError(&resp.Diagnostics, err)
 		return
 	}
+	planned := m.BootSource
 	m.take(ctx, h, st, &resp.Diagnostics)
+	m.BootSource = asPlanned(planned, m.BootSource, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -247,7 +251,7 @@ func (r *kernelModuleResource) ModifyPlan(ctx context.Context, req resource.Modi
 	}
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
 		promise, err := h.PlanModule(ctx, host.Module{Name: m.Name.ValueString(), Persist: true})
-		m.BootSource = planSource(promise, err, m.BootSource, &resp.Diagnostics)
+		m.BootSource = planSource(promise, err, applying(req), m.BootSource, &resp.Diagnostics)
 	}
 	if !prior.BootSource.IsNull() && m.Host.Equal(prior.Host) && m.Name.Equal(prior.Name) {
 		m.BootSource = prior.BootSource

@@ -19,6 +19,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/provider"
+	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
 // machine is what the suite needs of a host beside its SSH.
@@ -59,6 +60,23 @@ func simulatedWith(t *testing.T, o hosttest.Options) *hosttest.Host {
 			t.Errorf("the simulated host was asked for what it does not have: %q", unknown)
 		}
 		eventually(t, "no connection is open", func() bool { open, _ := h.Connections(); return open == 0 })
+		closeAll(t, h)
+	})
+	return h
+}
+
+// realHost starts a real sshd in namespaces of its own.
+func realHost(t *testing.T, o sshdtest.Options) *sshdtest.Host {
+	t.Helper()
+	if err := sshdtest.Available(); err != nil {
+		t.Skipf("NOT PROVED ON A REAL SSHD: %v", err)
+	}
+	h, err := sshdtest.Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		eventually(t, "no process of a session is left on the host", func() bool { return len(h.Processes()) == 0 })
 		closeAll(t, h)
 	})
 	return h

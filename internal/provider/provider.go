@@ -76,7 +76,8 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	}
 	attributes["max_connections"] = schema.Int64Attribute{
 		Optional: true, Validators: []validator.Int64{int64validator.Between(1, maxMaxConnections)},
-		MarkdownDescription: "How many hosts may be connected at once; an idle connection ends for one that is needed. Jump hosts do not count. Default `100`.",
+		MarkdownDescription: "How many hosts may be connected at once; an idle connection ends for one that is needed. Jump hosts do not count, nor do hosts that do not " +
+			"answer. Default `100`.",
 	}
 	attributes["sftp"] = schema.BoolAttribute{
 		Optional: true,
@@ -86,7 +87,7 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	attributes["unreachable"] = schema.StringAttribute{
 		Optional: true, Validators: []validator.String{stringvalidator.OneOf(unreachableModes...)},
 		MarkdownDescription: "What a refresh makes of a host that cannot be reached: `error`; or `warn`, which keeps the state of its resources as it was, so that the other " +
-			"hosts can be planned and changed. A change of that host itself is an error in apply. Default `error`.",
+			"hosts can be planned and changed. A change of that host itself is an error in apply, and a `host_boot` of it one at plan. Default `error`.",
 	}
 	host := connectionAttributes()
 	host["address"] = schema.StringAttribute{Optional: true, MarkdownDescription: "Address or DNS name. Default: the entry's name."}

@@ -139,7 +139,9 @@ func (r *sysctlResource) Create(ctx context.Context, req resource.CreateRequest,
 			return
 		}
 	}
+	planned := m.BootSource
 	m.take(st)
+	m.BootSource = asPlanned(planned, m.BootSource, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -188,7 +190,9 @@ func (r *sysctlResource) Update(ctx context.Context, req resource.UpdateRequest,
 		addError(&resp.Diagnostics, err)
 		return
 	}
+	planned := m.BootSource
 	m.take(st)
+	m.BootSource = asPlanned(planned, m.BootSource, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -259,7 +263,7 @@ func (r *sysctlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 	}
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
 		promise, err := h.PlanSysctl(ctx, m.wanted(), prior.recorded())
-		m.BootSource = planSource(promise, err, m.BootSource, &resp.Diagnostics)
+		m.BootSource = planSource(promise, err, applying(req), m.BootSource, &resp.Diagnostics)
 	}
 	if !prior.BootSource.IsNull() && m.sameBootValue(prior) && m.FileName.Equal(prior.FileName) && m.Host.Equal(prior.Host) {
 		m.BootSource = prior.BootSource

@@ -142,7 +142,9 @@ func (r *sysctlsResource) Create(ctx context.Context, req resource.CreateRequest
 			return
 		}
 	}
+	planned := m.BootSources
 	m.take(states, &resp.Diagnostics)
+	m.BootSources = sourcesAsPlanned(planned, m.BootSources, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -161,12 +163,14 @@ func (r *sysctlsResource) Read(ctx context.Context, req resource.ReadRequest, re
 		}
 		return
 	}
-	if m.Persist.IsNull() && !m.imported(ctx, h, &resp.Diagnostics) {
+	imported := m.Persist.IsNull()
+	if imported && !m.imported(ctx, h, &resp.Diagnostics) {
 		return
 	}
 	states, err := h.ReadSysctls(ctx, m.known(ctx))
 	if err != nil {
-		addError(&resp.Diagnostics, err)
+		r.unread(&resp.Diagnostics, err, imported)
+		resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 		return
 	}
 	m.take(states, &resp.Diagnostics)
@@ -198,7 +202,9 @@ func (r *sysctlsResource) Update(ctx context.Context, req resource.UpdateRequest
 		}
 		return
 	}
+	planned := m.BootSources
 	m.take(states, &resp.Diagnostics)
+	m.BootSources = sourcesAsPlanned(planned, m.BootSources, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -262,7 +268,10 @@ func (r *sysctlsResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil && !m.unknown() {
 		var err error
 		promises, err = h.PlanSysctls(ctx, m.wanted(ctx), prior.recorded(ctx))
-		planSource(host.Promise{Warnings: promises.Warnings}, err, types.StringUnknown(), &resp.Diagnostics)
+		planSource(host.Promise{Warnings: promises.Warnings}, err, applying(req), types.StringUnknown(), &resp.Diagnostics)
+		if err != nil && !applying(req) {
+			promises.Own = nil
+		}
 	}
 	m.planSources(promises, prior, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
@@ -375,6 +384,22 @@ func (m *sysctlsModel) take(states map[sysctl.Key]host.SysctlState, diags *diag.
 	if m.Persist.ValueBool() {
 		m.BootValues, m.BootSources = stringMap(boot, diags), stringMap(sources, diags)
 	}
+}
+
+// sourcesAsPlanned is asPlanned for each key.
+func sourcesAsPlanned(planned, are types.Map, diags *diag.Diagnostics) types.Map {
+	if are.IsNull() {
+		return are
+	}
+	sources := are.Elements()
+	for name, source := range planned.Elements() {
+		was, known := source.(types.String)
+		is, decided := sources[name].(types.String)
+		if known && decided {
+			sources[name] = asPlanned(was, is, diags)
+		}
+	}
+	return stringMap(sources, diags)
 }
 
 // remember adds the values from before of keys that a failed update may have left changed: the next apply would take what they hold then for those.

@@ -86,9 +86,13 @@ func (t *target) mustReach(name types.String, diags *diag.Diagnostics) *host.Hos
 
 // planSource plans boot_source by a promise, and warns of what stands against it. A host that does not answer is none at plan: it may be made by the same apply,
 // which will say so.
-func planSource(p host.Promise, err error, unknown types.String, diags *diag.Diagnostics) types.String {
-	if err != nil {
-		diags.AddWarning("next boot not foreseen", "The host could not be asked at plan, so what its files make of this change is only seen at apply. "+err.Error())
+//
+// In an apply the CLI plans once more, and holds us to a boot_source that was known. Where the host is gone by then our own file is named, which is all that can have
+// been promised, and the step that follows says why the host cannot be reached. Terraform lets us know that it applies; for OpenTofu the warning has to do.
+func planSource(p host.Promise, err error, applying bool, unknown types.String, diags *diag.Diagnostics) types.String {
+	if err != nil && !applying {
+		diags.AddWarning("next boot not foreseen", "The host could not be asked at plan, so what its files make of this change is only seen at apply. "+err.Error()+
+			" Where an apply says that the provider produced an inconsistent final plan, this is why: apply again when the host can be reached.")
 		return unknown
 	}
 	for _, w := range p.Warnings {
@@ -98,6 +102,20 @@ func planSource(p host.Promise, err error, unknown types.String, diags *diag.Dia
 		return unknown
 	}
 	return types.StringValue(*p.Source)
+}
+
+// applying reports whether the plan is certainly one within an apply: of the walks of a Terraform without experiments, that alone allows deferral.
+func applying(req resource.ModifyPlanRequest) bool { return req.ClientCapabilities.DeferralAllowed }
+
+// asPlanned is the boot_source to record: the planned one, as the CLI demands, also where the plan within an apply named our own file for a host that was not there, and
+// which then came up with another file that decides.
+func asPlanned(planned, is types.String, diags *diag.Diagnostics) types.String {
+	if planned.IsUnknown() || planned.Equal(is) || diags.HasError() {
+		return is
+	}
+	diags.AddWarning("boot_source is not as planned", is.ValueString()+" decides what the next boot leaves, and not "+planned.ValueString()+", which the plan names. "+
+		"The next refresh records it.")
+	return planned
 }
 
 // unread reports at refresh that a host could not be read. With unreachable = "warn" that is a warning where the host was not reached, and the state is kept; an

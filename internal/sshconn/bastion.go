@@ -15,29 +15,17 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// pass takes what a dial needs: a place among the connections, and the link of the jump host, made where there is none; via is nil for a host that is dialled
-// directly. Leave ends the use of both; a second call does nothing. Anew is as for use.
+// pass takes the link of the jump host, made where there is none; via is nil for a host that is dialled directly. Leave ends its use; a second call does nothing. Anew is
+// as for use.
 func (c *Conn) pass(anew bool) (via *link, leave func(), err error) {
-	leave = func() {}
-	if !c.hop {
-		if leave, err = c.pool.place(); err != nil {
-			return nil, nil, err
-		}
-	}
 	if c.via == nil {
-		return nil, leave, nil
+		return nil, func() {}, nil
 	}
 	via, err = c.via.use(c.pool.ctx, anew)
-	if err == nil {
-		place := leave
-		return via, sync.OnceFunc(func() {
-			c.via.release(via)
-			place()
-		}), nil
-	}
-	leave()
 	var e *Error
 	switch {
+	case err == nil:
+		return via, sync.OnceFunc(func() { c.via.release(via) }), nil
 	case c.pool.ctx.Err() != nil:
 		return nil, nil, ErrClosed
 	case errors.As(err, &e):
@@ -80,12 +68,20 @@ func (c *Conn) passage() (giveBack func(), err error) {
 	}, nil
 }
 
-// dialThrough opens the connection to the host, from the jump host whose link via is, or from here where it is nil.
-func (c *Conn) dialThrough(ctx context.Context, via *link) (net.Conn, error) {
+// dialThrough opens the connection to the host within limit, from the jump host whose link via is, or from here where it is nil, and says how long it took.
+func (c *Conn) dialThrough(via *link, limit time.Duration) (tcp net.Conn, took time.Duration, err error) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(c.pool.ctx, limit)
+	defer cancel()
 	if via == nil {
-		return (&net.Dialer{}).DialContext(ctx, "tcp", c.addr)
+		tcp, err = (&net.Dialer{}).DialContext(ctx, "tcp", c.addr)
+	} else {
+		tcp, err = via.forward(ctx, c.addr)
 	}
-	return via.forward(ctx, c.addr)
+	if err != nil {
+		err = c.unreachable(ctx, "", err)
+	}
+	return tcp, time.Since(began), err
 }
 
 // forward opens a connection from the jump host to addr. The name is resolved there.

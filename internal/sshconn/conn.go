@@ -202,15 +202,16 @@ func (c *Conn) forget(l *link) {
 
 // connectTimeout limits one try to connect.
 func (c *Conn) connectTimeout() time.Duration {
-	return cmp.Or(c.pool.config.ConnectTimeout, c.route.ConnectTimeout, defaultConnectTimeout)
+	return cmp.Or(c.pool.config.ConnectTimeout, c.route.ConnectTimeout, c.pool.config.FallbackConnectTimeout, defaultConnectTimeout)
 }
 
 // knownAs is the address that host keys are looked up by, "host:port", in small letters as ssh does.
 func (c *Conn) knownAs() string {
+	addr := c.addr
 	if alias := c.route.HostKeyAlias; alias != "" {
-		return net.JoinHostPort(alias, "22")
+		addr = net.JoinHostPort(alias, "22")
 	}
-	return strings.ToLower(c.addr)
+	return strings.ToLower(addr)
 }
 
 // String names the host for a message.

@@ -89,10 +89,11 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 	if err != nil {
 		return 0, nil, err
 	}
-	via, leave, err := c.pass(d.anew)
+	via, pass, err := c.pass(d.anew)
 	if err != nil {
 		return 0, nil, err
 	}
+	leave := pass
 	defer func() {
 		if err != nil {
 			leave() // a link does so at its end
@@ -104,20 +105,21 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 	}
 	defer giveBack()
 
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(c.pool.ctx, limit)
-	defer cancel()
-	tcp, err := c.dialThrough(ctx, via)
-	if took = time.Since(began); err != nil {
-		return took, nil, c.unreachable(ctx, "", err)
+	tcp, took, place, err := c.dialAndPlace(via, limit)
+	if err != nil {
+		return took, nil, err
+	}
+	leave = func() {
+		pass()
+		place()
 	}
 	passed, err := c.passage()
 	if err != nil {
 		_ = tcp.Close()
 		return took, nil, err
 	}
-	began = time.Now()
-	ctx, cancel = context.WithTimeout(c.pool.ctx, limit-took)
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(c.pool.ctx, limit-took)
 	defer cancel()
 	client, err := c.handshake(ctx, tcp, login, keys)
 	passed()
@@ -125,6 +127,28 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 		l, err = c.open(ctx, d.log, client, leave)
 	}
 	return took + time.Since(began), l, err
+}
+
+// dialAndPlace opens the connection to the host within limit, and takes a place once the host answers: those that do not hold up none that do. Where no place is free it
+// hangs up, so that no server waits for a login, and dials again when one is.
+func (c *Conn) dialAndPlace(via *link, limit time.Duration) (tcp net.Conn, took time.Duration, giveBack func(), err error) {
+	tcp, took, err = c.dialThrough(via, limit)
+	if err != nil || c.hop {
+		return tcp, took, func() {}, err
+	}
+	giveBack, free := c.pool.freePlace()
+	if free {
+		return tcp, took, giveBack, nil
+	}
+	_ = tcp.Close()
+	if giveBack, err = c.pool.place(); err != nil {
+		return nil, took, nil, err
+	}
+	tcp, again, err := c.dialThrough(via, limit-took)
+	if err != nil {
+		giveBack()
+	}
+	return tcp, took + again, giveBack, err
 }
 
 // handshake makes an SSH connection of tcp, and logs in. On an error tcp is closed.

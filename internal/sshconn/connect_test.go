@@ -3,10 +3,12 @@ package sshconn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -235,6 +237,7 @@ func TestBusyConnectionIsNotEndedForAnotherHost(t *testing.T) {
 		got <- err
 	}()
 	until(t, "the other host waits for a place", func() bool { return p.places.waiting.Load() == 1 })
+	s.await("Connection closed by") // it keeps no server waiting for its login meanwhile
 	if len(got) > 0 {
 		t.Errorf("the other host was reached: %v", <-got)
 	}
@@ -243,6 +246,84 @@ func TestBusyConnectionIsNotEndedForAnotherHost(t *testing.T) {
 		t.Error(err)
 	}
 	mustEcho(t, c)
+}
+
+// silent are settings of a server that lets no connection come about: packets that ask for one are dropped.
+func silent(t *testing.T) Settings {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := syscall.Getsockname(fd)
+	at, ok := bound.(*syscall.SockaddrInet4)
+	if err != nil || !ok {
+		t.Fatal(bound, err)
+	}
+	set := Settings{Address: "127.0.0.1", Port: at.Port}
+	until(t, "nobody more is let in", func() bool {
+		c, err := net.DialTimeout("tcp", set.target(), 100*time.Millisecond)
+		if err == nil {
+			t.Cleanup(func() { c.Close() })
+		}
+		return err != nil
+	})
+	return set
+}
+
+// However few may be connected, hosts that do not answer hold up none of those that do.
+func TestHostsThatDoNotAnswerTakeNoPlace(t *testing.T) {
+	const dead, places = 3, 1
+	s := startSSHD(t)
+	set := silent(t)
+	p := pool(t, s.settings(), func(p *Pool) {
+		p.config.ConnectTimeout = time.Hour
+		p.config.Hosts["web2"] = s.settings()
+		for i := range dead {
+			p.config.Hosts[fmt.Sprint("dead", i)] = set
+		}
+	})
+	p.places.taken = make(chan struct{}, places)
+	ended := make(chan error, dead)
+	for i := range dead {
+		c, err := p.Conn(fmt.Sprint("dead", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, err := c.Run(context.Background(), echo("x"))
+			ended <- err
+		}()
+	}
+	until(t, "one of them is dialled", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.slots[set.target()]) > 0
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, name := range []string{"web1", "web2", "web1"} { // each makes room for the next
+		c, err := p.Conn(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Run(ctx, echo("x")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(ended) > 0 {
+		t.Errorf("one that drops packets answered: %v", <-ended)
+	}
+	p.Close()
+	for range dead {
+		if err := <-ended; !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	}
 }
 
 func TestDeadHostHoldsUpNobodyElse(t *testing.T) {
@@ -411,6 +492,18 @@ func TestBackoffGrowsAndStaysPolite(t *testing.T) {
 	for try, want := range map[int]time.Duration{0: time.Second, 1: 2 * time.Second, 3: 8 * time.Second, 4: 10 * time.Second, 1000: 10 * time.Second} {
 		if got := backoff(try); got != want {
 			t.Errorf("try %d: %s, want %s", try, got, want)
+		}
+	}
+	for try, middle := range map[int]time.Duration{0: 200 * time.Millisecond, 1: 400 * time.Millisecond, 3: 1600 * time.Millisecond, 4: 2 * time.Second, 1000: 2 * time.Second} {
+		several := map[time.Duration]bool{}
+		for range 100 {
+			got := redial(try)
+			if several[got] = true; got < middle*3/4 || got > middle*5/4 {
+				t.Errorf("dial %d again: %s, want about %s", try, got, middle)
+			}
+		}
+		if len(several) < 2 {
+			t.Errorf("all who were dropped together dial %d again together", try)
 		}
 	}
 }

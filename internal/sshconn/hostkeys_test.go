@@ -38,7 +38,11 @@ func TestHostKey(t *testing.T) {
 		{name: "unknown", known: "other.example " + bare(hostKey) + "\n",
 			kind: HostKeyUnknown, words: []string{ssh.FingerprintSHA256(public(rsaKey)), strings.TrimSpace(line(rsaKey)), "host_key = \"ssh-rsa ", "FILE"}},
 		{name: "unknown, no file", kind: HostKeyUnknown},
-		{name: "unknown for this port", known: "127.0.0.1 " + bare(hostKey) + "\n", kind: HostKeyUnknown},
+		{name: "known without the port", known: "127.0.0.1 " + bare(hostKey) + "\n"},
+		{name: "known without the port, only the RSA key", known: "127.0.0.1 " + bare(rsaKey) + "\n"},
+		{name: "known without the port, another for the port", known: line(otherKey) + "127.0.0.1 " + bare(hostKey) + "\n", kind: HostKeyChanged, words: []string{"FILE:1"}},
+		{name: "unknown, another without the port", known: "127.0.0.1 " + bare(otherKey) + "\n", kind: HostKeyUnknown},
+		{name: "unknown for this port", known: "[127.0.0.1]:1 " + bare(hostKey) + "\n", kind: HostKeyUnknown},
 		{name: "unknown, with bad lines that might have been it", known: "127.0.0.1 ssh-ed25519 AAAAC3Nz\n", kind: HostKeyUnknown, words: []string{"left out: FILE:1"}},
 		{name: "unknown, only an authority that signed nothing", known: "@cert-authority * " + bare(otherKey) + "\n", kind: HostKeyUnknown},
 		{name: "changed", known: "# mine\n" + line(otherKey),
@@ -102,20 +106,92 @@ func TestKnownHostsHaveNamesInSmallLetters(t *testing.T) {
 	}
 }
 
+// Capitals in known_hosts, in the name that is dialled and in HostKeyAlias mean what they mean to ssh, which is asked too, and so does a line without the port.
+func TestKnownHostsMeanWhatTheyMeanToSSH(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "cert.pub"), certificate(t, hostKey, otherKey, "localhost", time.Unix(1<<40, 0)))
+	s := startSSHD(t, "HostKey "+hostKeyFile(t, dir, hostKey), "HostCertificate "+filepath.Join(dir, "cert.pub"))
+	key := filepath.Join(dir, "key")
+	write(t, key, privatePEM(userKey))
+	at := func(name string) string { return fmt.Sprintf("[%s]:%d", name, port(s)) }
+	for _, tc := range []struct {
+		name, alias, known string // lines without the key, which is the host's or its authority's
+		accepted           bool
+	}{
+		{"name in capitals", "", at("LocalHost"), true},
+		{"one name of several", "", "other.example,\t" + at("LOCALHOST"), false},
+		{"one name of several in capitals", "", "other.example," + at("LOCALHOST"), true},
+		{"pattern in capitals", "", at("LOCAL*"), true},
+		{"excluded by a pattern in capitals", "", "*,!LOCAL*,![LOCAL*", false},
+		{"hashed, as ssh-keygen -H does", "", knownhosts.HashHostname(at("localhost")), true},
+		{"hashed with its capitals", "", knownhosts.HashHostname(at("LocalHost")), false},
+		{"revoked by a name in capitals", "", at("localhost") + "\n@revoked " + at("LOCALHOST"), false},
+		{"authority for a pattern in capitals", "", "@cert-authority " + at("LOCAL*"), true},
+		{"authority for another", "", "@cert-authority " + at("LOCALS*"), false},
+		{"without the port", "", "localhost", true},
+		{"authority without the port", "", "@cert-authority localhost", true},
+		{"for another port", "", "[localhost]:1", false},
+		{"alias without the port, and a name", "The-Web", "localhost", false},
+		{"indented", "", " \t" + at("LocalHost"), true},
+		{"alias in capitals", "The-Web", "the-web", true},
+		{"alias in capitals, known so", "The-Web", "The-Web", true},
+		{"alias in capitals, known by a hash", "The-Web", knownhosts.HashHostname("the-web"), true},
+		{"other alias", "The-Web", "the-wep", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			file, config := filepath.Join(dir, "known_hosts"), filepath.Join(dir, "config")
+			for line := range strings.SplitSeq(tc.known, "\n") {
+				known := hostKey
+				if strings.HasPrefix(line, "@cert-authority") {
+					known = otherKey
+				}
+				text, _ := os.ReadFile(file)
+				write(t, file, string(text)+line+" "+publicLine(known))
+			}
+			text := fmt.Sprintf("Host LocalHost\n Port %d\n User root\n IdentityFile %s\n UserKnownHostsFile %s\n", port(s), key, file)
+			if tc.alias != "" {
+				text += " HostKeyAlias " + tc.alias + "\n"
+			}
+			write(t, config, text)
+			out, err := exec.CommandContext(t.Context(), "ssh", "-F", config, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=none",
+				"LocalHost", "true").CombinedOutput()
+			if (err == nil) != tc.accepted {
+				t.Fatalf("ssh: %v\n%s", err, out)
+			}
+			no := false
+			p := NewPool(Config{Defaults: Settings{Agent: &no}, SSHConfig: []string{config}})
+			defer p.Close()
+			c, err := p.Conn("LocalHost")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Run(t.Context(), echo("x")); (err == nil) != tc.accepted {
+				t.Errorf("ssh accepts it: %v, and here: %v", tc.accepted, err)
+			}
+		})
+	}
+}
+
+// certificate is a host's certificate, by an authority's key, as in a file.
+func certificate(t *testing.T, key, authorityKey any, principal string, until time.Time) string {
+	t.Helper()
+	authority, err := ssh.NewSignerFromKey(authorityKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &ssh.Certificate{Key: public(key), CertType: ssh.HostCert, ValidPrincipals: []string{principal}, ValidBefore: uint64(until.Unix())}
+	if err := cert.SignCert(rand.Reader, authority); err != nil {
+		t.Fatal(err)
+	}
+	return string(ssh.MarshalAuthorizedKey(cert))
+}
+
 func TestHostCertificate(t *testing.T) {
 	dir := t.TempDir()
-	certifyBy := func(authorityKey any, principal string, until time.Time) string {
-		authority, err := ssh.NewSignerFromKey(authorityKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cert := &ssh.Certificate{Key: public(hostKey), CertType: ssh.HostCert, ValidPrincipals: []string{principal}, ValidBefore: uint64(until.Unix())}
-		if err := cert.SignCert(rand.Reader, authority); err != nil {
-			t.Fatal(err)
-		}
-		return string(ssh.MarshalAuthorizedKey(cert))
+	certify := func(principal string, until time.Time) string {
+		return certificate(t, hostKey, otherKey, principal, until)
 	}
-	certify := func(principal string, until time.Time) string { return certifyBy(otherKey, principal, until) }
 	key := hostKeyFile(t, dir, hostKey)
 	always := time.Unix(1<<40, 0)
 	for _, tc := range []struct {
@@ -124,7 +200,7 @@ func TestHostCertificate(t *testing.T) {
 		words                 []string
 	}{
 		{name: "signed by the authority", cert: certify("127.0.0.1", always), authority: publicLine(otherKey)},
-		{name: "signed by an authority of another type", cert: certifyBy(rsaKey, "127.0.0.1", always), authority: publicLine(rsaKey)},
+		{name: "signed by an authority of another type", cert: certificate(t, hostKey, rsaKey, "127.0.0.1", always), authority: publicLine(rsaKey)},
 		{name: "signed for another name", cert: certify("other.example", always), authority: publicLine(otherKey), kind: HostKeyUnknown, words: []string{"principal"}},
 		{name: "expired", cert: certify("127.0.0.1", time.Unix(1000, 0)), authority: publicLine(otherKey), kind: HostKeyUnknown, words: []string{"expired"}},
 		{name: "signed by an authority that is revoked", cert: certify("127.0.0.1", always), authority: publicLine(otherKey) + "@revoked * " + publicLine(otherKey),

@@ -55,7 +55,8 @@ func TestIPv6(t *testing.T) {
 		{name: "entry of hosts in brackets", host: "web1", known: plain, change: func(c *Config) {
 			c.Hosts = map[string]Settings{"web1": {Address: "[::1]", Port: port(s)}}
 		}},
-		{name: "known for another port", host: address, known: "::1 " + publicLine(hostKey), kind: HostKeyUnknown,
+		{name: "known without the port", host: address, known: "::1 " + publicLine(hostKey)},
+		{name: "known for another port", host: address, known: "[::1]:1 " + publicLine(hostKey), kind: HostKeyUnknown,
 			words: []string{"'" + strings.TrimSpace(plain) + "' to FILE"}},
 		{name: "changed", host: address, known: "\n" + address + " " + publicLine(otherKey), kind: HostKeyChanged,
 			words: []string{"On " + address + " (" + address + ")", "FILE:2"}},

@@ -23,7 +23,7 @@ type knownHosts struct {
 	// first is the file to add a line to, and bad what was left out and why.
 	first string
 	bad   []string
-	// original names the file that a copy without its bad lines stands for.
+	// original names the file that a copy with other lines stands for.
 	original map[string]string
 	texts    map[string][]byte
 }
@@ -31,7 +31,8 @@ type knownHosts struct {
 // maxLine is the longest line that the library's scanner takes.
 const maxLine = 64 << 10
 
-// readKnownHosts reads files. One that is missing is no error, and a line that cannot be read is left out: the library would refuse the whole file.
+// readKnownHosts reads files. One that is missing is no error, and a line that cannot be read is left out: the library would refuse the whole file. Names count in small
+// letters, as they do for ssh.
 func readKnownHosts(files []string) (*knownHosts, error) {
 	k := &knownHosts{first: "known_hosts", original: map[string]string{}, texts: map[string][]byte{}}
 	if len(files) > 0 {
@@ -47,9 +48,16 @@ func readKnownHosts(files []string) (*knownHosts, error) {
 			k.bad = append(k.bad, err.Error())
 		}
 	}
+	small, same := map[string][]byte{}, true
+	for f, text := range k.texts {
+		small[f] = smallNames(text)
+		same = same && bytes.Equal(small[f], text)
+	}
 	var err error
-	if k.db, err = skeema.NewDB(names...); err == nil {
-		return k, nil
+	if same {
+		if k.db, err = skeema.NewDB(names...); err == nil {
+			return k, nil
+		}
 	}
 
 	dir, err := os.MkdirTemp("", "known_hosts-*")
@@ -61,12 +69,27 @@ func readKnownHosts(files []string) (*knownHosts, error) {
 	for i, f := range names {
 		copies[i] = filepath.Join(dir, strconv.Itoa(i))
 		k.original[copies[i]] = f
-		if err := k.sieve(f, copies[i], k.texts[f]); err != nil {
+		if err := k.sieve(f, copies[i], small[f]); err != nil {
 			return nil, err
 		}
 	}
 	k.db, err = skeema.NewDB(copies...)
 	return k, err
+}
+
+// smallNames is a file in whose lines the names of hosts are in small letters, but for those that are hashed.
+func smallNames(text []byte) []byte {
+	lines := bytes.Split(text, []byte("\n"))
+	for i, l := range lines {
+		rest := bytes.TrimLeft(l, " \t")
+		if end := bytes.IndexAny(rest, " \t"); end > 0 && rest[0] == '@' {
+			rest = bytes.TrimLeft(rest[end:], " \t")
+		}
+		if end := bytes.IndexAny(rest, " \t"); end > 0 && rest[0] != '|' {
+			lines[i] = slices.Concat(l[:len(l)-len(rest)], bytes.ToLower(rest[:end]), rest[end:])
+		}
+	}
+	return bytes.Join(lines, []byte("\n"))
 }
 
 // sieve writes a copy of a file in which each bad line is empty, so that the other lines keep their numbers.
@@ -100,25 +123,35 @@ func (k *knownHosts) sieve(file, copied string, text []byte) error {
 	return nil
 }
 
-// check is what the files make of a host's key: nil, or the library's error.
+// check is what the files make of a host's key: nil, or the library's error. As for ssh, a key that is known for the host without its port is good where none is known
+// for the port.
 func (k *knownHosts) check(addr string, remote net.Addr, key ssh.PublicKey) error {
 	err := k.db.HostKeyCallback()(addr, remote, key)
-	at22, ok := unspelled(addr)
-	if !ok || err == nil || !strings.Contains(err.Error(), "SplitHostPort") && !strings.Contains(err.Error(), "no authorities for hostname") {
+	at22, ok := withoutPort(addr)
+	if !ok || err == nil {
 		return err
 	}
-	err = k.db.HostKeyCallback()(at22, remote, key)
-	var mismatch *knownhosts.KeyError
-	if !errors.As(err, &mismatch) {
+	var known *knownhosts.KeyError
+	// The library asks again with port 22, since a line with a wildcard counts for every port, and spells an IPv6 address wrongly then.
+	misspelled := strings.Contains(err.Error(), "SplitHostPort") || strings.Contains(addr, "[") && strings.Contains(err.Error(), "no authorities for hostname")
+	if !misspelled && !strings.Contains(err.Error(), "no authorities for hostname") && !(errors.As(err, &known) && len(known.Want) == 0) {
 		return err
 	}
-	return &knownhosts.KeyError{Want: slices.DeleteFunc(slices.Clone(mismatch.Want), func(w knownhosts.KnownKey) bool { return !k.wildcard(w) })}
+	again := k.db.HostKeyCallback()(at22, remote, key)
+	switch {
+	case again == nil || misspelled && !errors.As(again, &known):
+		return again
+	case misspelled:
+		return &knownhosts.KeyError{Want: slices.DeleteFunc(slices.Clone(known.Want), func(w knownhosts.KnownKey) bool { return !k.wildcard(w) })}
+	default:
+		return err
+	}
 }
 
 // keys are those that the files have for a host, and the authorities for it.
 func (k *knownHosts) keys(addr string) []skeema.PublicKey {
 	keys := k.db.HostKeys(addr)
-	if at22, ok := unspelled(addr); ok {
+	if at22, ok := withoutPort(addr); ok {
 		keys = append(keys, k.db.HostKeys(at22)...)
 	}
 	return keys
@@ -127,16 +160,16 @@ func (k *knownHosts) keys(addr string) []skeema.PublicKey {
 // algorithms are those of the keys that the files have for a host.
 func (k *knownHosts) algorithms(addr string) []string {
 	names := k.db.HostKeyAlgorithms(addr)
-	if at22, ok := unspelled(addr); ok {
+	if at22, ok := withoutPort(addr); ok {
 		names = append(names, k.db.HostKeyAlgorithms(at22)...)
 	}
 	return names
 }
 
-// unspelled is the address that the library means and cannot spell where it asks for an IPv6 address again, with port 22: a line with a wildcard counts for every port.
-func unspelled(addr string) (at22 string, ok bool) {
+// withoutPort is the address that lines without a port stand for; false where addr is one.
+func withoutPort(addr string) (at22 string, ok bool) {
 	host, port, err := net.SplitHostPort(addr)
-	if err != nil || port == "22" || !strings.Contains(host, ":") {
+	if err != nil || port == "22" {
 		return "", false
 	}
 	return net.JoinHostPort(host, "22"), true

@@ -13,20 +13,24 @@ type places struct {
 	waiting atomic.Int64
 }
 
-// place takes a place, for which an idle connection makes room where none is free; the caller gives it back, and may do so twice.
-func (p *Pool) place() (giveBack func(), err error) {
-	free := sync.OnceFunc(func() { <-p.places.taken })
+// freePlace takes a place if one is free; the caller gives it back, and may do so twice.
+func (p *Pool) freePlace() (giveBack func(), free bool) {
 	select {
 	case p.places.taken <- struct{}{}:
-		return free, nil
+		return sync.OnceFunc(func() { <-p.places.taken }), true
 	default:
+		return nil, false
 	}
+}
+
+// place waits for a place, for which an idle connection makes room; the caller gives it back, and may do so twice.
+func (p *Pool) place() (giveBack func(), err error) {
 	p.places.waiting.Add(1)
 	defer p.places.waiting.Add(-1)
 	p.makeRoom()
 	select {
 	case p.places.taken <- struct{}{}:
-		return free, nil
+		return sync.OnceFunc(func() { <-p.places.taken }), nil
 	case <-p.ctx.Done():
 		return nil, ErrClosed
 	}

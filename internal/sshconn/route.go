@@ -142,6 +142,9 @@ func (c resolver) said(host string, own *Settings) (Settings, error) {
 func (c resolver) merge(said Settings, config sshHost, hop bool) Settings {
 	ssh := Settings{User: config.user, Port: config.port, KnownHosts: config.known}
 	defaults, environment := c.Defaults, c.Environment
+	if config.proxyJump != "" || config.proxyCommand != "" {
+		environment.Bastion = nil // ssh_config says which way, be it none
+	}
 	if !hop {
 		return said.withDefaults(defaults).withDefaults(ssh).withDefaults(environment)
 	}

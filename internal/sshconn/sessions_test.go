@@ -3,8 +3,11 @@ package sshconn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
@@ -24,6 +27,40 @@ func TestHostThatAllowsOneSessionTakesFilesThroughTheShell(t *testing.T) {
 	}
 	if n := s.count("Accepted publickey"); n != 1 {
 		t.Errorf("%d logins, want 1", n)
+	}
+}
+
+// However much is asked of a host at once, a connection has two sessions, the shell and SFTP, and never asks for a third: sshd may allow ten, some servers crash at eight.
+func TestAConnectionHasTwoSessions(t *testing.T) {
+	s := startSSHD(t, "MaxSessions 2")
+	c := conn(t, pool(t, s.settings()))
+	dir := t.TempDir()
+	var all sync.WaitGroup
+	for i := range 40 {
+		file := filepath.Join(dir, fmt.Sprintf("%d.conf", i))
+		all.Go(func() {
+			mustEcho(t, c)
+			if err := c.WriteFile(t.Context(), file, "x\n"); err != nil {
+				t.Error(err)
+			}
+			if err := c.Remove(t.Context(), file); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	open, most := 0, 0
+	for line := range strings.Lines(s.log()) {
+		switch {
+		case strings.Contains(line, "Starting session"):
+			open++
+			most = max(most, open)
+		case strings.Contains(line, "Close session"):
+			open--
+		}
+	}
+	if n := s.count("Accepted publickey"); n != 1 || most != 2 || strings.Contains(s.log(), "no more sessions") {
+		t.Errorf("%d connections, %d sessions at once, want one and two:\n%s", n, most, s.log())
 	}
 }
 

@@ -77,8 +77,9 @@ type Config struct {
 	SSHConfig []string
 	// Hosts are the hosts that have a name here.
 	Hosts map[string]Settings
-	// ConnectTimeout limits one try to connect: TCP, handshake, login and the start of the shell; when zero, ssh_config's for the host, else 15 s.
-	ConnectTimeout time.Duration
+	// ConnectTimeout limits one try to connect: TCP, handshake, login and the start of the shell; when zero, ssh_config's for the host, else
+	// FallbackConnectTimeout, else 15 s.
+	ConnectTimeout, FallbackConnectTimeout time.Duration
 	// Timeout limits Conn.Wait; 5 min when zero.
 	Timeout time.Duration
 	// IdleTimeout is how long a connection that nobody uses stays open; 60 s when zero.

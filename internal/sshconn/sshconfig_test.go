@@ -42,40 +42,69 @@ func sshResolver(t *testing.T, c Config) resolver {
 
 // Each source gives way to those that are nearer to the host: its name, its entry in hosts, the provider block, ssh_config, the environment.
 func TestPrecedence(t *testing.T) {
-	home(t, map[string]string{"config": "Host web1 db1\n User config\n Port 4\n UserKnownHostsFile /config\n"})
+	home(t, map[string]string{"config": `
+Host web1 db1
+ User config
+ Port 4
+ UserKnownHostsFile /config
+ ProxyJump jump4
+ ConnectTimeout 4
+Host direct
+ ProxyJump none
+`})
 	all := func(user string, port int, known string) Settings {
-		return Settings{User: user, Port: port, KnownHosts: []string{known}}
+		return Settings{User: user, Port: port, KnownHosts: []string{known}, Bastion: &Bastion{Host: fmt.Sprint("jump", port)}}
 	}
+	const provider, environment = 3 * time.Second, 5 * time.Second
 	for _, tc := range []struct {
-		name                         string
-		host                         string
-		entry, defaults, environment Settings
-		user                         string
-		port                         int
-		known                        string
+		name            string
+		host            string
+		entry, defaults Settings
+		timeout         time.Duration // of the provider block
+		silent          bool          // the environment says nothing
+		user            string
+		port            int
+		known, jump     string
+		limit           time.Duration
 	}{
-		{"name", "name@web1:1", Settings{}, all("provider", 3, "/provider"), all("environment", 5, "/environment"), "name", 1, "/provider"},
-		{"entry", "web1", all("entry", 2, "/entry"), all("provider", 3, "/provider"), all("environment", 5, "/environment"), "entry", 2, "/entry"},
-		{"provider", "web1", Settings{}, all("provider", 3, "/provider"), all("environment", 5, "/environment"), "provider", 3, "/provider"},
-		{"ssh_config", "web1", Settings{}, Settings{}, all("environment", 5, "/environment"), "config", 4, "/config"},
-		{"ssh_config of a name that is no entry", "db1", Settings{}, Settings{}, all("environment", 5, "/environment"), "config", 4, "/config"},
-		{"environment", "other", Settings{}, Settings{}, all("environment", 5, "/environment"), "environment", 5, "/environment"},
-		{"nothing", "other", Settings{}, Settings{}, Settings{}, "root", 22, ""},
+		{"name", "name@web1:1", Settings{}, all("provider", 3, "/provider"), provider, false, "name", 1, "/provider", "jump3", provider},
+		{"entry", "web1", all("entry", 2, "/entry"), all("provider", 3, "/provider"), provider, false, "entry", 2, "/entry", "jump2", provider},
+		{"provider", "web1", Settings{}, all("provider", 3, "/provider"), provider, false, "provider", 3, "/provider", "jump3", provider},
+		{"ssh_config", "web1", Settings{}, Settings{}, 0, false, "config", 4, "/config", "jump4", 4 * time.Second},
+		{"ssh_config of a name that is no entry", "db1", Settings{}, Settings{}, 0, false, "config", 4, "/config", "jump4", 4 * time.Second},
+		{"ssh_config that wants no jump host", "direct", Settings{}, Settings{}, 0, false, "environment", 5, "/environment", "", environment},
+		{"environment", "other", Settings{}, Settings{}, 0, false, "environment", 5, "/environment", "jump5", environment},
+		{"nothing", "other", Settings{}, Settings{}, 0, true, "root", 22, "", "", defaultConnectTimeout},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r, err := sshResolver(t, Config{Hosts: map[string]Settings{"web1": tc.entry}, Defaults: tc.defaults, Environment: tc.environment}).resolve(tc.host)
+			config := Config{Hosts: map[string]Settings{"web1": tc.entry}, Defaults: tc.defaults, ConnectTimeout: tc.timeout, SSHConfig: []string{"~/.ssh/config"}}
+			if !tc.silent {
+				config.Environment, config.FallbackConnectTimeout = all("environment", 5, "/environment"), environment
+			}
+			p := NewPool(config)
+			defer p.Close()
+			c, err := p.Conn(tc.host)
 			if err != nil {
 				t.Fatal(err)
 			}
-			known := ""
-			if len(r.KnownHosts) > 0 {
-				known = r.KnownHosts[0]
+			known, jump := "", ""
+			if len(c.route.KnownHosts) > 0 {
+				known = c.route.KnownHosts[0]
 			}
-			if r.User != tc.user || r.Port != tc.port || known != tc.known {
-				t.Errorf("got %s, port %d, %s; want %s, port %d, %s", r.User, r.Port, known, tc.user, tc.port, tc.known)
+			if c.via != nil {
+				jump = c.via.host
+			}
+			if r := c.route; r.User != tc.user || r.Port != tc.port || known != tc.known || jump != tc.jump || c.connectTimeout() != tc.limit {
+				t.Errorf("got %s, port %d, %s, by %q in %s; want %s, port %d, %s, by %q in %s", r.User, r.Port, known, jump, c.connectTimeout(),
+					tc.user, tc.port, tc.known, tc.jump, tc.limit)
 			}
 		})
 	}
+	t.Run("ssh_config's ProxyCommand", func(t *testing.T) {
+		home(t, map[string]string{"config": "Host web1\n ProxyCommand nc %h %p\n"})
+		_, err := sshResolver(t, Config{Environment: all("environment", 5, "/environment")}).resolve("web1")
+		wantError(t, Settings{}, err, Misconfigured, "sets a ProxyCommand")
+	})
 }
 
 // Of a jump host, what is said where it is named comes first, then its entry in hosts, ssh_config, and only then the provider block, which is for the hosts behind it.
