@@ -11,10 +11,11 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
-// onEach runs a test on each kind of machine, at the same time.
+// onEach runs a test on each kind of machine, beside the others.
 func onEach(t *testing.T, test func(t *testing.T, m machine)) {
 	t.Helper()
 	checkName(t)
+	t.Parallel()
 	for name, start := range map[string]func(t *testing.T) machine{
 		"simulated":            func(t *testing.T) machine { return simulated(t) },
 		"sshd":                 func(t *testing.T) machine { return realHost(t, sshdtest.Options{}) },

@@ -19,6 +19,7 @@ import (
 func onEach(t *testing.T, test func(t *testing.T, m machine)) {
 	t.Helper()
 	checkName(t)
+	t.Parallel()
 	t.Run("vm", func(t *testing.T) {
 		t.Parallel()
 		test(t, startVM(t))

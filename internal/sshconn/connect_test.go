@@ -204,6 +204,7 @@ func TestMaxConnections(t *testing.T) {
 	}
 }
 
+// Guards that with no place free an idle connection ends for another host, which is dialled once for it.
 func TestIdleConnectionMakesRoom(t *testing.T) {
 	s := startSSHD(t)
 	p := pool(t, s.settings(), func(p *Pool) {
@@ -218,6 +219,9 @@ func TestIdleConnectionMakesRoom(t *testing.T) {
 	for range 2 {
 		mustEcho(t, conn(t, p))
 		mustEcho(t, other)
+	}
+	if n := s.count("Connection from"); n != 4 {
+		t.Errorf("%d connections for 4 logins", n)
 	}
 }
 

@@ -13,13 +13,21 @@ type places struct {
 	waiting atomic.Int64
 }
 
-// freePlace takes a place if one is free; the caller gives it back, and may do so twice.
+// freePlace takes a place if one is free, or is as soon as an idle connection has ended; the caller gives it back, and may do so twice.
 func (p *Pool) freePlace() (giveBack func(), free bool) {
-	select {
-	case p.places.taken <- struct{}{}:
-		return sync.OnceFunc(func() { <-p.places.taken }), true
-	default:
-		return nil, false
+	p.places.waiting.Add(1)
+	defer p.places.waiting.Add(-1)
+	for again := false; ; again = true {
+		select {
+		case p.places.taken <- struct{}{}:
+			return sync.OnceFunc(func() { <-p.places.taken }), true
+		default:
+		}
+		idle := p.makeRoom()
+		if again || idle == nil {
+			return nil, false
+		}
+		<-idle.over
 	}
 }
 
@@ -36,8 +44,8 @@ func (p *Pool) place() (giveBack func(), err error) {
 	}
 }
 
-// makeRoom ends the connection that was idle longest, if any is.
-func (p *Pool) makeRoom() {
+// makeRoom ends the connection that was idle longest, if any is, and returns it.
+func (p *Pool) makeRoom() *link {
 	p.mu.Lock()
 	conns := make([]*Conn, 0, len(p.conns))
 	for _, c := range p.conns {
@@ -54,19 +62,25 @@ func (p *Pool) makeRoom() {
 		c.mu.Unlock()
 	}
 	if idle == nil {
-		return
+		return nil
 	}
 	idle.conn.mu.Lock()
 	defer idle.conn.mu.Unlock()
-	idle.yield()
+	if !idle.yield() {
+		return nil
+	}
+	return idle
 }
 
-// yield ends a link that nobody uses while somebody waits for its place. It needs conn.mu.
-func (l *link) yield() {
-	if c := l.conn; l.users == 0 && !c.hop && c.pool.places.waiting.Load() > 0 {
-		if c.live == l {
-			c.live = nil
-		}
-		l.end(errRoom)
+// yield ends a link that nobody uses while somebody waits for its place, and says whether it did. It needs conn.mu.
+func (l *link) yield() bool {
+	c := l.conn
+	if l.users > 0 || c.hop || c.pool.places.waiting.Load() == 0 {
+		return false
 	}
+	if c.live == l {
+		c.live = nil
+	}
+	l.end(errRoom)
+	return true
 }
