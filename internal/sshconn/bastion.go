@@ -21,7 +21,7 @@ func (c *Conn) pass(anew bool) (via *link, leave func(), err error) {
 	if c.via == nil {
 		return nil, func() {}, nil
 	}
-	via, err = c.via.use(c.pool.ctx, anew)
+	via, err = c.via.use(c.pool.ctx, anew, nil)
 	var e *Error
 	switch {
 	case err == nil:

@@ -29,7 +29,7 @@ func TestScriptsThatMergeRunOnceBehindTheOthers(t *testing.T) {
 	h.WriteFile(dropIn, "old\n")
 	c := conn(t, pool(t, reach(h, "root")))
 	mustEcho(t, c)
-	l, err := c.use(t.Context(), false)
+	l, err := c.use(t.Context(), false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestBatchWaitsForThoseWhoWereAnswered(t *testing.T) {
 	h := simulated(t, machineOptions{})
 	c := conn(t, pool(t, reach(h, "root")))
 	mustEcho(t, c)
-	l, err := c.use(t.Context(), false)
+	l, err := c.use(t.Context(), false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,5 +149,32 @@ func TestBatchWaitsForThoseWhoWereAnswered(t *testing.T) {
 	both.Wait()
 	if n := h.Batches() - start; n != 2 {
 		t.Errorf("%d batches, not 2", n)
+	}
+}
+
+// Guards that what may be repeated leaves together with the first line of a new shell, whoever asks while the connection is made, and that what may not waits for the
+// shell's answer.
+func TestFirstReadLeavesWithTheShellsFirstLine(t *testing.T) {
+	for _, repeatable := range []bool{true, false} {
+		t.Run(fmt.Sprintf("repeatable %v", repeatable), func(t *testing.T) {
+			h := simulated(t, machineOptions{})
+			c := conn(t, pool(t, reach(h, "root")))
+			undo := h.Inject(hosttest.Fault{Latency: 100 * time.Millisecond}) // so that all come while the connection is made
+			defer undo()
+			var all sync.WaitGroup
+			for i := range 3 {
+				all.Go(func() {
+					s := listing(fmt.Sprint(i))
+					s.Repeatable = repeatable
+					if r, err := c.Run(t.Context(), s); err != nil || !strings.Contains(r.Records[0].Body, fmt.Sprint(i)) {
+						t.Errorf("script %d printed %v, %v", i, r, err)
+					}
+				})
+			}
+			all.Wait()
+			if n := h.Batches(); (n == 1) != repeatable {
+				t.Errorf("%d batches", n)
+			}
+		})
 	}
 }

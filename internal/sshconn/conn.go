@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,8 @@ type dialing struct {
 	waiters int
 	// anew says that failures which answer for others do not answer here, also those of the jump hosts.
 	anew bool
+	// early are requests that leave with the shell's first line, which saves a round trip. They belong to conn.mu.
+	early []*request
 	// log carries the values, such as a logger, of the context of whoever began it.
 	log  context.Context
 	done chan struct{}
@@ -63,8 +66,13 @@ func (c *Conn) Batches() int { return int(c.batches.Load()) }
 func (c *Conn) Run(ctx context.Context, s shell.Script) (shell.Result, error) {
 	var res shell.Result
 	run := func() error {
-		return c.with(ctx, func(l *link) (err error) {
-			res, err = l.shell.run(ctx, s)
+		early := c.early(ctx, s)
+		return c.with(ctx, early, func(l *link) (err error) {
+			if early != nil && early.left {
+				res, err = l.shell.await(ctx, early)
+			} else {
+				res, err = l.shell.run(ctx, s)
+			}
 			return err
 		})
 	}
@@ -89,10 +97,19 @@ func (c *Conn) settles(ctx context.Context, err error) bool {
 	return errors.Is(err, ErrLost) && ctx.Err() == nil && c.pool.ctx.Err() == nil
 }
 
-// with runs do on a live connection, and once more on a new one when the first turned out to be dead before do sent anything.
-func (c *Conn) with(ctx context.Context, do func(*link) error) error {
+// early is s as a request that may leave before it is known that a shell takes it: nil for one that must not be repeated, or that carries a file.
+func (c *Conn) early(ctx context.Context, s shell.Script) *request {
+	if _, err := shell.Encode(nonce(), s); err != nil || !s.Repeatable || s.Stdin != "" {
+		return nil
+	}
+	return newRequest(ctx, s)
+}
+
+// with runs do on a live connection, and once more on a new one when the first turned out to be dead before do sent anything. Where it dials, early, if any, leaves as
+// soon as it can, and has then left.
+func (c *Conn) with(ctx context.Context, early *request, do func(*link) error) error {
 	for again := false; ; again = true {
-		l, err := c.use(ctx, false)
+		l, err := c.use(ctx, false, early)
 		if err != nil {
 			return err
 		}
@@ -107,8 +124,8 @@ func (c *Conn) with(ctx context.Context, do func(*link) error) error {
 	}
 }
 
-// use returns a live connection, dialling where there is none: anew, or unless the last dial's failure still answers. The caller releases it.
-func (c *Conn) use(ctx context.Context, anew bool) (*link, error) {
+// use returns a live connection, dialling where there is none: anew, or unless the last dial's failure still answers. The caller releases it. For early see with.
+func (c *Conn) use(ctx context.Context, anew bool, early *request) (*link, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, c.cancelled(ctx, "before a connection was there")
 	}
@@ -132,6 +149,9 @@ func (c *Conn) use(ctx context.Context, anew bool) (*link, error) {
 		c.dialing = d
 	}
 	d.waiters++
+	if early != nil && !early.left {
+		d.early = append(d.early, early)
+	}
 	c.mu.Unlock()
 
 	select {
@@ -155,6 +175,16 @@ func (c *Conn) release(l *link) {
 	l.users--
 	l.idleSince = time.Now()
 	l.yield()
+}
+
+// leaves returns the requests that leave with the shell's first line.
+func (c *Conn) leaves(d *dialing) []*request {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range d.early {
+		r.left, r.also = true, nil
+	}
+	return slices.Clone(d.early)
 }
 
 // dial makes the connection that d's waiters wait for.

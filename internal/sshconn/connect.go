@@ -124,7 +124,7 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 	client, err := c.handshake(ctx, tcp, login, keys)
 	passed()
 	if err == nil {
-		l, err = c.open(ctx, d.log, client, leave)
+		l, err = c.open(ctx, d, client, leave)
 	}
 	return took + time.Since(began), l, err
 }
@@ -185,8 +185,8 @@ func (c *Conn) handshake(ctx context.Context, tcp net.Conn, login *login, keys *
 }
 
 // open makes a link of client: with its shell, unless the host is a jump host. The link calls leave at its end.
-func (c *Conn) open(ctx, log context.Context, client *ssh.Client, leave func()) (*link, error) {
-	l, err := c.newLink(log, client, leave)
+func (c *Conn) open(ctx context.Context, d *dialing, client *ssh.Client, leave func()) (*link, error) {
+	l, err := c.newLink(d.log, client, leave)
 	if err != nil {
 		return nil, err
 	}
@@ -195,10 +195,10 @@ func (c *Conn) open(ctx, log context.Context, client *ssh.Client, leave func()) 
 		fields["through"] = c.via.String()
 	}
 	if c.hop {
-		c.pool.log(log, "SSH connection to a jump host made", fields)
+		c.pool.log(d.log, "SSH connection to a jump host made", fields)
 		return l, nil
 	}
-	if err := l.openShell(ctx); err != nil {
+	if err := l.openShell(ctx, d); err != nil {
 		l.end(err)
 		<-l.over
 		if e := (*Error)(nil); c.pool.ctx.Err() == nil && errors.As(err, &e) {
@@ -207,7 +207,7 @@ func (c *Conn) open(ctx, log context.Context, client *ssh.Client, leave func()) 
 		return nil, c.unreachable(ctx, "while the shell was started", context.Cause(l.ctx))
 	}
 	fields["root by"] = c.settings.root()
-	c.pool.log(log, "SSH connection made", fields)
+	c.pool.log(d.log, "SSH connection made", fields)
 	return l, nil
 }
 

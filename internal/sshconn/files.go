@@ -40,7 +40,7 @@ func (c *Conn) WriteFile(ctx context.Context, name, content string) error {
 		return err
 	}
 	write := func() error {
-		return c.with(ctx, func(l *link) error {
+		return c.with(ctx, nil, func(l *link) error {
 			w := &writing{link: l, name: name, dir: path.Dir(name), base: path.Base(name), content: content, done: make(chan struct{})}
 			return w.run(ctx)
 		})
@@ -66,7 +66,7 @@ func (c *Conn) landed(ctx context.Context, files ...shell.File) (bool, error) {
 			return false, err
 		}
 		// What was renamed was made durable before; its name may not be yet.
-		err = c.with(ctx, func(l *link) error {
+		err = c.with(ctx, nil, func(l *link) error {
 			return l.fileScript(ctx, "write", f.Path, shell.Script{Name: "sync " + dir, Text: saveScript + syncDirScript, Args: []string{dir}})
 		})
 		if err != nil {
@@ -97,7 +97,7 @@ func (c *Conn) WriteFiles(ctx context.Context, files []shell.File, then shell.Sc
 		scripts, names = append(scripts, writeFileScript(f.Path, files[i].Content)), append(names, f.Path)
 	}
 	write := func() error {
-		return c.with(ctx, func(l *link) error {
+		return c.with(ctx, nil, func(l *link) error {
 			release, err := c.turns(ctx, names)
 			if err != nil {
 				return err
@@ -154,7 +154,7 @@ func (c *Conn) Remove(ctx context.Context, names ...string) error {
 		scripts = append(scripts, shell.Script{Name: "remove " + name, Text: saveScript + removeScript, Args: []string{path.Dir(name), path.Base(name)}})
 	}
 	remove := func() error {
-		return c.with(ctx, func(l *link) error {
+		return c.with(ctx, nil, func(l *link) error {
 			release, err := c.turns(ctx, names)
 			if err != nil {
 				return err

@@ -101,6 +101,18 @@ func (l *link) answers() bool {
 	return err == nil
 }
 
+// lives returns when the host has answered, or the link or ctx is over.
+func (l *link) lives(ctx context.Context) {
+	answered := make(chan bool, 1)
+	if !l.spawn(func() { answered <- l.answers() }) {
+		return
+	}
+	select {
+	case <-answered:
+	case <-ctx.Done():
+	}
+}
+
 // watch ends the link when it is idle, or when the host no longer answers.
 func (l *link) watch() {
 	idle := time.NewTimer(l.conn.pool.config.IdleTimeout)

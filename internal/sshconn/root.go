@@ -55,8 +55,9 @@ func (l *link) command(ctx context.Context, command string) (*process, error) {
 	return p, nil
 }
 
-// openShell starts the link's session.
-func (l *link) openShell(ctx context.Context) error {
+// openShell starts the link's session. What d has that may leave early does so with the session's first line: no request that must not be repeated, since a shell that
+// does not answer may have run it.
+func (l *link) openShell(ctx context.Context, d *dialing) error {
 	p, err := l.command(ctx, shellCommand)
 	var known *Error
 	switch {
@@ -68,13 +69,18 @@ func (l *link) openShell(ctx context.Context) error {
 			"Look at ForceCommand, MaxSessions and the user's shell on the host", err)
 	}
 	n := nonce()
-	if _, err := io.WriteString(p.in, shell.Prologue(n)); err != nil && !errors.Is(err, io.EOF) {
-		return err
+	s := newSession(l, n, p.in)
+	text := shell.Prologue(n)
+	if early := merged(l.conn.leaves(d)); len(early) > 0 {
+		text += s.leave(early)
+	}
+	if !l.spawn(func() { _, _ = io.WriteString(p.in, text) }) { // it may block; that it failed shows in the answer
+		return errHangup
 	}
 	if err := p.answer(ctx, strings.Trim(string(shell.Ready(n)), "\n"), "", nil); err != nil {
 		return l.startFailed(ctx, p, err)
 	}
-	l.shell = newSession(l, n, p.in)
+	l.shell = s
 	if !l.spawn(func() { l.shell.serve(p.out) }) {
 		return errHangup
 	}
@@ -83,6 +89,9 @@ func (l *link) openShell(ctx context.Context) error {
 
 // startFailed says why a command did not start.
 func (l *link) startFailed(ctx context.Context, p *process, err error) error {
+	if errors.Is(err, errNoLine) {
+		l.lives(ctx) // a command also ends with the connection
+	}
 	over := context.Cause(l.ctx)
 	p.stop()
 	switch {

@@ -45,9 +45,15 @@ type request struct {
 	script shell.Script
 	// also are the requests of the batch that this one answers for.
 	also []*request
+	// left says that the request left with the first line of a shell. It belongs to conn.mu, and no longer changes when the dial is done.
+	left bool
 	done chan struct{}
 	res  shell.Result
 	err  error
+}
+
+func newRequest(ctx context.Context, s shell.Script) *request {
+	return &request{ctx: ctx, script: s, done: make(chan struct{})}
 }
 
 // answer ends r, and those that it answers for.
@@ -110,7 +116,7 @@ func (s *session) ask(ctx context.Context, scripts []shell.Script) ([]*request, 
 		if _, err := shell.Encode(s.nonce, script); err != nil {
 			return nil, fmt.Errorf("script %s: %w", script.Name, err)
 		}
-		all = append(all, &request{ctx: ctx, script: script, done: make(chan struct{})})
+		all = append(all, newRequest(ctx, script))
 	}
 	s.mu.Lock()
 	if s.over {
@@ -176,20 +182,10 @@ func (s *session) send() {
 			continue
 		}
 		batch := merged(s.queue)
-		s.queue, s.flight, s.left, s.woken = nil, batch, time.Now(), 0
+		s.queue = nil
+		text := s.leave(batch)
 		s.mu.Unlock()
-
-		var text strings.Builder
-		names := make([]string, len(batch))
-		for i, r := range batch {
-			encoded, _ := shell.Encode(s.nonce, r.script) // ask has seen that it can be
-			text.WriteString(encoded)
-			names[i] = r.script.Name
-		}
-		c := s.link.conn
-		c.pool.log(batch[0].ctx, "batch for the host's shell",
-			map[string]any{"host": c.host, "batch": c.batches.Add(1), "scripts": strings.Join(names, " "), "bytes": text.Len()})
-		if n, err := io.WriteString(s.in, text.String()); err != nil {
+		if n, err := io.WriteString(s.in, text); err != nil {
 			if n == 0 {
 				s.unsend()
 			}
@@ -197,6 +193,22 @@ func (s *session) send() {
 			return
 		}
 	}
+}
+
+// leave makes a batch the one that is under way, and returns its text. The caller holds mu, or alone has the session.
+func (s *session) leave(batch []*request) string {
+	s.flight, s.left, s.woken = batch, time.Now(), 0
+	var text strings.Builder
+	names := make([]string, len(batch))
+	for i, r := range batch {
+		encoded, _ := shell.Encode(s.nonce, r.script) // whoever asks has seen that it can be
+		text.WriteString(encoded)
+		names[i] = r.script.Name
+	}
+	c := s.link.conn
+	c.pool.log(batch[0].ctx, "batch for the host's shell",
+		map[string]any{"host": c.host, "batch": c.batches.Add(1), "scripts": strings.Join(names, " "), "bytes": text.Len()})
+	return text.String()
 }
 
 // gather waits until as many requests are there as the last batch answered, since whoever was answered soon asks for more, and a batch costs as much as many. It does

@@ -13,7 +13,7 @@ func (c *Conn) Wait(ctx context.Context) error {
 	enough := time.NewTimer(limit)
 	defer enough.Stop()
 	for try := 0; ; try++ {
-		l, err := c.use(ctx, true)
+		l, err := c.use(ctx, true, nil)
 		if err == nil {
 			c.release(l)
 			return nil
