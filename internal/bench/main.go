@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,6 +112,8 @@ func (b *bencher) all(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
+	kinds := []string{"idle_settings", "host_sysctls", "host_sysctls by SFTP", "idle_settings a key", "host_sysctl a key", "ansible"}
+	slowKinds := slices.DeleteFunc(slices.Clone(kinds), func(kind string) bool { return kind == "host_sysctls by SFTP" })
 	one := &fleet{hosts: f.hosts[:1], proxies: f.proxies[:1], dir: f.dir}
 	for n := range b.runs {
 		for _, part := range []struct {
@@ -120,8 +123,8 @@ func (b *bencher) all(ctx context.Context) (err error) {
 			slow  bool
 			kinds []string
 		}{
-			{b.group("", b.hosts, b.keys), f, b.keys, false, []string{"idle_settings", "host_sysctls", "host_sysctls by SFTP", "idle_settings a key", "host_sysctl a key", "ansible"}},
-			{b.group("slow way, ", b.hosts, b.keys), f, b.keys, true, []string{"idle_settings", "host_sysctls", "idle_settings a key", "host_sysctl a key", "ansible"}},
+			{b.group("", b.hosts, b.keys), f, b.keys, false, kinds},
+			{b.group("slow way, ", b.hosts, b.keys), f, b.keys, true, slowKinds},
 			{b.group("slow way, ", 1, b.many), one, b.many, true, []string{"idle_settings a key", "host_sysctl a key", "host_sysctl a key by SFTP"}},
 		} {
 			if err := b.part(ctx, part.fleet, part.group, part.keys, part.slow, part.kinds, n); err != nil {

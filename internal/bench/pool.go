@@ -91,7 +91,8 @@ func readAll(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	fmt.Printf("%d hosts read by one pool, ten at a time: at most %d goroutines, with %d connections open at most; RSS at most %d MB\n", len(logins), most, pool.MaxConnections(), highWater("/proc/self")>>20)
+	fmt.Printf("%d hosts read by one pool, ten at a time: at most %d goroutines, with %d connections open at most; RSS at most %d MB\n",
+		len(logins), most, pool.MaxConnections(), highWater("/proc/self")>>20)
 	for began := time.Now(); time.Since(began) < 3*idle && runtime.NumGoroutine() > before; {
 		time.Sleep(100 * time.Millisecond)
 	}

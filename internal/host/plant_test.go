@@ -92,7 +92,8 @@ func (p *plant) putBack(t *testing.T, was map[string]string) {
 			script += fmt.Sprintf("printf '%%s' '%s' >%s\n", strings.TrimPrefix(was[path], "\n"), path)
 		}
 	}
-	if now := p.holds(t, script+"set +e"); !maps.Equal(now, was) {
+	script += "sync\n" // what is put back is there before a fault, and so after a reset
+	if now := p.holds(t, script+"set +e\n"); !maps.Equal(now, was) {
 		t.Fatalf("the machine holds %v, not %v", now, was)
 	}
 }

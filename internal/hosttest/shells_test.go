@@ -212,8 +212,7 @@ func records(r shell.Result) string {
 	fmt.Fprintf(&b, "ok: %v\n", r.Status == 0)
 	for _, rec := range r.Records {
 		body := complaint.ReplaceAllString(rec.Body, "")
-		switch rec.Head {
-		case "sizes": // in columns, for some
+		if rec.Head == "sizes" { // in columns, for some
 			body = strings.Join(strings.Fields(body), " ")
 		}
 		fmt.Fprintf(&b, "%s: %q\n", rec.Head, body)
