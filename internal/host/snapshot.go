@@ -348,6 +348,8 @@ func (d *decoder) file(rec shell.Record) {
 		d.sizes = rec.Body
 	case "texts":
 		d.split(rec.Body)
+	case "torn":
+		d.torn = true
 	case "read":
 		d.read = rec.Body
 	case "text":
@@ -486,23 +488,30 @@ func (d *decoder) value(rec shell.Record) {
 	}
 }
 
-// addValues reads grep -H with an empty pattern over many files: a line of output a line of file.
+// addValues reads grep -H with an empty pattern over many files: a line of output a line of file, all of a file next to each other.
 func addValues(values map[string]boot.Reading, out string) {
 	seen := map[string]bool{}
+	var path string
+	var lines []string
+	add := func() {
+		if r, asked := values[path]; len(lines) > 0 && (!asked || r.Absent) && !seen[path] {
+			values[path] = boot.Reading{Text: strings.Join(lines, "\n")}
+			seen[path] = true
+		}
+		lines = nil
+	}
 	for line := range strings.Lines(out) {
 		p, text, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
 		if !ok {
 			continue
 		}
-		if r, asked := values[p]; asked && !r.Absent && !seen[p] {
-			continue
+		if p != path {
+			add()
+			path = p
 		}
-		if seen[p] {
-			text = values[p].Text + "\n" + text
-		}
-		seen[p] = true
-		values[p] = boot.Reading{Text: text}
+		lines = append(lines, text)
 	}
+	add()
 }
 
 // addUnread reads what grep says of files that it could not read: "grep: PATH: Input/output error".

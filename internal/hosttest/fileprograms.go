@@ -227,32 +227,23 @@ func syncProgram(p *process, args []string) int {
 // base is the last part of a path.
 func base(name string) string { return path.Base(name) }
 
-// sortProgram is GNU's in the C locale: it sorts the lines of files, or of standard input, and of a file that cannot be read prints nothing at all; -u drops those
-// that are there twice.
+// sortProgram is GNU's in the C locale: it sorts the lines of standard input; -u drops those that are there twice.
 func sortProgram(p *process, args []string) int {
-	flags, names, ok := p.takeFlags("sort", "u", args)
-	if !ok {
-		return 127
+	flags, words, ok := p.takeFlags("sort", "u", args)
+	if !ok || len(words) > 0 {
+		return p.unknownFlag(strings.Join(args, " "), "sort")
 	}
-	if len(names) == 0 {
-		names = []string{"-"}
+	text, err := io.ReadAll(p.input("sort"))
+	if err != nil {
+		p.errorf("sort: read failed: -: %s\n", strerror(err))
+		return 2
 	}
-	var lines []string
-	for _, name := range names {
-		data, err := p.readAll("sort", name)
-		if err != nil {
-			p.errorf("sort: cannot read: %s: %s\n", name, strerror(err))
-			return 2
-		}
-		for line := range strings.Lines(string(data)) {
-			lines = append(lines, strings.TrimSuffix(line, "\n"))
-		}
-	}
+	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 	slices.Sort(lines)
 	if has(flags, 'u') {
 		lines = slices.Compact(lines)
 	}
-	if len(lines) == 0 {
+	if len(text) == 0 {
 		return 0
 	}
 	if err := writeAll(p.stdout, []byte(strings.Join(lines, "\n")+"\n")); err != nil {
@@ -270,7 +261,7 @@ func wc(p *process, args []string) int {
 	}
 	status, total := 0, 0
 	for _, name := range names {
-		data, err := p.readAll("wc", name)
+		data, err := p.readAll(name)
 		if err != nil {
 			p.errorf("wc: %s: %s\n", name, strerror(err))
 			status = 1
@@ -285,11 +276,8 @@ func wc(p *process, args []string) int {
 	return status
 }
 
-// readAll is what a file holds, or standard input for "-".
-func (p *process) readAll(program, name string) ([]byte, error) {
-	if name == "-" {
-		return io.ReadAll(p.input(program))
-	}
+// readAll is what a file holds.
+func (p *process) readAll(name string) ([]byte, error) {
 	f, err := p.open(name, os.O_RDONLY)
 	if err != nil {
 		return nil, err

@@ -138,6 +138,7 @@ func TestTheProvidersScriptsRunAsUnderRealShells(t *testing.T) {
 		"/etc/sysctl.d/10-a.conf":         "net.ipv4.conf.eth0/100.forwarding = 1\n-vm.swappiness=1\n# c\n; c\n\n a..b = 1\nbad\\name = 2\nvm/swappiness = 3",
 		"/etc/sysctl.d/not-a-conf":        "x\n",
 		"/etc/sysctl.d/20-cr.conf":        "vm.a = 1\rvm.b=2\x00\x01.c = 3\n - vm.d\n=5\n#vm.e=1\n -\t-vm.f = 1\n\tvm.g\t=1",
+		"/etc/sysctl.d/30-odd.conf":       "-vm.h\nkernel.modules:x = 1\n",
 		"/usr/lib/sysctl.d/20.conf":       "net.ipv4.conf.*.rp_filter = 1\nkernel.nope=1\n",
 		"/etc/modules-load.d/x.conf":      "nf_conntrack\n",
 		"/run/modprobe.d/y.conf":          "options x y=\"1 2\"\n",

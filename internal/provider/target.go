@@ -113,7 +113,11 @@ func asPlanned(planned, is types.String, diags *diag.Diagnostics) types.String {
 	if planned.IsUnknown() || planned.Equal(is) || diags.HasError() {
 		return is
 	}
-	diags.AddWarning("boot_source is not as planned", is.ValueString()+" decides what the next boot leaves, and not "+planned.ValueString()+", which the plan names. "+
+	decides := "Nothing"
+	if !is.IsNull() {
+		decides = is.ValueString()
+	}
+	diags.AddWarning("boot_source is not as planned", decides+" decides what the next boot leaves, and not "+planned.ValueString()+", which the plan names. "+
 		"The next refresh records it.")
 	return planned
 }

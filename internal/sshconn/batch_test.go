@@ -152,29 +152,51 @@ func TestBatchWaitsForThoseWhoWereAnswered(t *testing.T) {
 	}
 }
 
-// Guards that what may be repeated leaves together with the first line of a new shell, whoever asks while the connection is made, and that what may not waits for the
-// shell's answer.
+// Guards that what only reads leaves together with the first line of a new shell, whoever asks while the connection is made, and that nothing else does.
 func TestFirstReadLeavesWithTheShellsFirstLine(t *testing.T) {
-	for _, repeatable := range []bool{true, false} {
-		t.Run(fmt.Sprintf("repeatable %v", repeatable), func(t *testing.T) {
+	for _, reads := range []bool{true, false} {
+		t.Run(fmt.Sprintf("reads %v", reads), func(t *testing.T) {
 			h := simulated(t, machineOptions{})
-			c := conn(t, pool(t, reach(h, "root")))
-			undo := h.Inject(hosttest.Fault{Latency: 100 * time.Millisecond}) // so that all come while the connection is made
-			defer undo()
+			p := pool(t, reach(h, "root"))
+			c := conn(t, p)
+			var slots []func() // held until all wait for the connection
+			for range handshakesAtOnce {
+				giveBack, err := p.slot(t.Context(), c.slotName())
+				if err != nil {
+					t.Fatal(err)
+				}
+				slots = append(slots, giveBack)
+			}
 			var all sync.WaitGroup
 			for i := range 3 {
 				all.Go(func() {
 					s := listing(fmt.Sprint(i))
-					s.Repeatable = repeatable
+					if s.Repeatable = true; !reads {
+						s.Merge = nil
+					}
 					if r, err := c.Run(t.Context(), s); err != nil || !strings.Contains(r.Records[0].Body, fmt.Sprint(i)) {
 						t.Errorf("script %d printed %v, %v", i, r, err)
 					}
 				})
 			}
+			until(t, "all wait for the connection", func() bool {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return c.dialing != nil && c.dialing.waiters == 3
+			})
+			for _, giveBack := range slots {
+				giveBack()
+			}
 			all.Wait()
-			if n := h.Batches(); (n == 1) != repeatable {
+			if n := h.Batches(); (n == 1) != reads {
 				t.Errorf("%d batches", n)
 			}
 		})
 	}
+}
+
+// Guards that a session whose first batch answered several does not wait for them as if that batch had landed in year 1.
+func TestGatherBeforeTheFirstBatchLanded(t *testing.T) {
+	s := &session{woken: 2, left: time.Now(), queue: []*request{newRequest(t.Context(), listing())}, link: &link{ctx: t.Context()}}
+	s.gather()
 }

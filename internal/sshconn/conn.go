@@ -62,7 +62,8 @@ func (c *Conn) Batches() int { return int(c.batches.Load()) }
 // Run runs s in the host's shell. Requests that arrive while the shell is busy leave together when it is free, in order.
 //
 // Besides an *Error, Run returns ctx's error when ctx ended before s was sent. An error that matches ErrLost means that s was sent and its reply is missing: it may
-// have run. In every other case of an error s did not run. A repeatable script whose reply was lost with the connection is run once more.
+// have run. In every other case of an error s did not run, unless it only reads (shell.Script.Merge): such a script leaves with the first line of a new shell, whatever
+// becomes of that. A repeatable script whose reply was lost with the connection is run once more.
 func (c *Conn) Run(ctx context.Context, s shell.Script) (shell.Result, error) {
 	var res shell.Result
 	run := func() error {
@@ -97,16 +98,19 @@ func (c *Conn) settles(ctx context.Context, err error) bool {
 	return errors.Is(err, ErrLost) && ctx.Err() == nil && c.pool.ctx.Err() == nil
 }
 
-// early is s as a request that may leave before it is known that a shell takes it: nil for one that must not be repeated, or that carries a file.
+// early is s as a request that may leave before it is known that a shell takes it, or that anybody still waits for it: nil for one that does more than read.
 func (c *Conn) early(ctx context.Context, s shell.Script) *request {
-	if _, err := shell.Encode(nonce(), s); err != nil || !s.Repeatable || s.Stdin != "" {
+	if s.Merge == nil {
+		return nil
+	}
+	if _, err := shell.Encode(nonce(), s); err != nil {
 		return nil
 	}
 	return newRequest(ctx, s)
 }
 
-// with runs do on a live connection, and once more on a new one when the first turned out to be dead before do sent anything. Where it dials, early, if any, leaves as
-// soon as it can, and has then left.
+// with runs do on a live connection, and once more on a new one when the first turned out to be dead before do sent anything. Where it waits for a dial, early, if any, may
+// leave with the shell's first line, and says so.
 func (c *Conn) with(ctx context.Context, early *request, do func(*link) error) error {
 	for again := false; ; again = true {
 		l, err := c.use(ctx, false, early)

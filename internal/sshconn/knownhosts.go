@@ -141,6 +141,8 @@ func (k *knownHosts) check(addr string, remote net.Addr, key ssh.PublicKey) erro
 	switch {
 	case again == nil || misspelled && !errors.As(again, &known):
 		return again
+	case !misspelled && !errors.As(again, &known) && !strings.Contains(again.Error(), "no authorities for hostname"):
+		return again // what is wrong with a certificate, say
 	case misspelled:
 		return &knownhosts.KeyError{Want: slices.DeleteFunc(slices.Clone(known.Want), func(w knownhosts.KnownKey) bool { return !k.wildcard(w) })}
 	default:

@@ -15,19 +15,26 @@ type places struct {
 
 // freePlace takes a place if one is free, or is as soon as an idle connection has ended; the caller gives it back, and may do so twice.
 func (p *Pool) freePlace() (giveBack func(), free bool) {
+	if giveBack, free = p.takePlace(); free {
+		return giveBack, true
+	}
 	p.places.waiting.Add(1)
 	defer p.places.waiting.Add(-1)
-	for again := false; ; again = true {
-		select {
-		case p.places.taken <- struct{}{}:
-			return sync.OnceFunc(func() { <-p.places.taken }), true
-		default:
-		}
-		idle := p.makeRoom()
-		if again || idle == nil {
-			return nil, false
-		}
-		<-idle.over
+	idle := p.makeRoom()
+	if idle == nil {
+		return nil, false
+	}
+	<-idle.over
+	return p.takePlace()
+}
+
+// takePlace takes a place if one is free.
+func (p *Pool) takePlace() (giveBack func(), free bool) {
+	select {
+	case p.places.taken <- struct{}{}:
+		return sync.OnceFunc(func() { <-p.places.taken }), true
+	default:
+		return nil, false
 	}
 }
 

@@ -20,8 +20,9 @@ type process struct {
 	out  *bufio.Reader
 	// printed and complained are the beginnings of what it wrote to its output, up to the line that was awaited, and to its error output.
 	printed, complained *transcript
-	// exited is closed when the command ended or its channel was closed.
+	// exited is closed when the command ended or its channel was closed; told says then that the host told how it ended.
 	exited chan struct{}
+	told   bool
 }
 
 // transcriptLen is how much of a process's words is kept.
@@ -79,7 +80,9 @@ func (l *link) start(request func(*ssh.Session) error) (*process, error) {
 	if !l.spawn(func() {
 		defer close(p.exited)
 		_, _ = io.CopyBuffer(p.complained, complaints, make([]byte, 512)) // to the end, so that the last words are there when the end is noticed
-		_ = chn.Wait()
+		var exit *ssh.ExitError
+		err := chn.Wait()
+		p.told = err == nil || errors.As(err, &exit)
 	}) {
 		return nil, errHangup
 	}
@@ -110,6 +113,16 @@ func (p *process) await(line string) <-chan bool {
 
 // said is what the command printed and complained of, for an error.
 func (p *process) said() string { return p.complained.String() + " " + p.printed.String() }
+
+// ended says that the command is known to have ended, and not with its connection alone.
+func (p *process) ended() bool {
+	select {
+	case <-p.exited:
+		return p.told
+	default:
+		return false
+	}
+}
 
 // stop closes the command's channel. The remote command may run on.
 func (p *process) stop() { _ = p.chn.Close() }

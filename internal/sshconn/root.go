@@ -89,8 +89,8 @@ func (l *link) openShell(ctx context.Context, d *dialing) error {
 
 // startFailed says why a command did not start.
 func (l *link) startFailed(ctx context.Context, p *process, err error) error {
-	if errors.Is(err, errNoLine) {
-		l.lives(ctx) // a command also ends with the connection
+	if errors.Is(err, errNoLine) && !p.ended() {
+		l.lives(ctx) // the command may have ended with the connection
 	}
 	over := context.Cause(l.ctx)
 	p.stop()

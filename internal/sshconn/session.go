@@ -211,25 +211,27 @@ func (s *session) leave(batch []*request) string {
 	return text.String()
 }
 
+// gatherAtMost bounds gather: a batch may have taken long for what one script of it did.
+const gatherAtMost = 250 * time.Millisecond
+
 // gather waits until as many requests are there as the last batch answered, since whoever was answered soon asks for more, and a batch costs as much as many. It does
 // so for a quarter of the time that the last batch took, and not at all where that answered one alone.
 func (s *session) gather() {
-	s.mu.Lock()
-	patience := time.NewTimer(s.landed.Sub(s.left)/4 - time.Since(s.landed))
-	s.mu.Unlock()
-	defer patience.Stop()
 	for {
 		s.mu.Lock()
 		enough := s.woken < 2 || len(s.queue) == 0 || len(s.queue) >= s.woken || len(s.flight) > 0 || s.over
+		patience := time.Until(s.landed.Add(min(s.landed.Sub(s.left)/4, gatherAtMost)))
 		s.mu.Unlock()
-		if enough {
+		if enough || patience <= 0 {
 			return
 		}
+		timer := time.NewTimer(patience)
 		select {
 		case <-s.kick:
-		case <-patience.C:
-			return
+		case <-timer.C:
 		case <-s.link.ctx.Done():
+		}
+		if timer.Stop(); s.link.ctx.Err() != nil {
 			return
 		}
 	}

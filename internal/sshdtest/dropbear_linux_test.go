@@ -12,7 +12,7 @@ func TestDropbearWithBusyBox(t *testing.T) {
 	if v := string(c.ServerVersion()); !strings.Contains(v, "dropbear") {
 		t.Errorf("the server is %s", v)
 	}
-	const commands = "sh cat grep mv rm ls sync chmod mkdir sort tr modprobe sysctl uname"
+	const commands = "sh cat grep mv rm ls sync chmod mkdir sort tr wc modprobe sysctl"
 	out, err := command(t, c, `for c in `+commands+`; do [ "$(readlink -f "$(command -v $c)")" = "$(readlink -f "$(command -v busybox)")" ] || echo $c; done`, "")
 	if err != nil || out != "" {
 		t.Errorf("not BusyBox's: %s, %v", out, err)

@@ -42,7 +42,7 @@ files() {
 		rec sizes
 		printf '%s\n' "$sizes"
 		rec texts
-		cat "$@"
+		cat "$@" || rec torn
 		return 0
 	fi
 	for f; do
@@ -61,7 +61,7 @@ found=$(
 	done
 	[ $# -gt 0 ] || exit 0
 	# Comments go, unless something in them ends the line for systemd.
-	grep -ahE '=|^[[:blank:]]*[A-Za-z0-9_-]{1,64}[[:blank:]]*$|[^[:print:][:blank:]]' "$@" 2>/dev/null | tr '\r\000' '\n\n' | while IFS=' 	' read -r line; do
+	grep -ahE '=|^[[:blank:]]*-|^[[:blank:]]*[A-Za-z0-9_-]{1,64}[[:blank:]]*$|[^[:print:][:blank:]]' "$@" 2>/dev/null | tr '\r\000' '\n\n' | while IFS=' 	' read -r line; do
 		case $line in
 		'' | '#'* | ';'* | /* | =*) continue ;;
 		*=* | -*) ;;
@@ -94,8 +94,10 @@ found=$(
 	done
 )
 # What a pattern stands for is named, nothing twice, and modules come last.
-[ -z "$found" ] || found=$(printf '%s\n' $found | sort -u)
-keys=${found%%modules:*}
+[ -z "$found" ] || found="
+$(printf '%s\n' $found | sort -u)"
+keys=${found%%"
+modules:"*}
 names=
 for word in ${found#"$keys"}; do names="$names ${word#modules:}"; done
 rec absent
