@@ -109,8 +109,8 @@ func (c *Conn) early(ctx context.Context, s shell.Script) *request {
 	return newRequest(ctx, s)
 }
 
-// with runs do on a live connection, and once more on a new one when the first turned out to be dead before do sent anything. Where it waits for a dial, early, if any, may
-// leave with the shell's first line, and says so.
+// with runs do on a live connection, and once more on a new one when the first turned out to be dead before do sent anything. Where it waits for a dial, early, if any,
+// may leave with the shell's first line, and says so.
 func (c *Conn) with(ctx context.Context, early *request, do func(*link) error) error {
 	for again := false; ; again = true {
 		l, err := c.use(ctx, false, early)
