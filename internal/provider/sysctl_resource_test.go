@@ -207,7 +207,7 @@ func TestAccDropInThatSetsAnotherKeyIsKept(t *testing.T) {
 	)
 }
 
-// Guards import: of what the provider wrote, and of a key that a file of one's own sets.
+// Guards import of what the provider wrote.
 func TestAccOnEachSysctlImport(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		c := config(m, "resource \"host_sysctl\" \"a\" {\n  key = \"net.ipv4.tcp_fin_timeout\"\n  value = \"41\"\n}\n")
@@ -218,6 +218,10 @@ func TestAccOnEachSysctlImport(t *testing.T) {
 			resource.TestStep{Config: c, ResourceName: "host_sysctl.a", ImportState: true, ImportStateId: "web1", ExpectError: regexp.MustCompile("has not the form")},
 		)
 	})
+}
+
+// Guards import of a key that a file of one's own sets, and what it says of what it cannot take.
+func TestAccOnEachSysctlImportOfAFile(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		m.WriteFile("/etc/sysctl.d/50-site.conf", "# by hand\nnet.ipv4.tcp_fin_timeout=44\n")
 		setting(t, m, "net/ipv4/tcp_fin_timeout", "44")

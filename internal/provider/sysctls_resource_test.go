@@ -284,7 +284,7 @@ func TestAccOnEachSysctlsThatFollowOneAnother(t *testing.T) {
 	})
 }
 
-// Guards import: of what the provider wrote by its name, and of a file of one's own by the file's.
+// Guards import, by its name, of what the provider wrote.
 func TestAccOnEachSysctlsImport(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		c := config(m, group("", "net.ipv4.tcp_fin_timeout = 41", "net.core.somaxconn = 2048"))
@@ -296,6 +296,10 @@ func TestAccOnEachSysctlsImport(t *testing.T) {
 		none.ImportStateId, none.ExpectError = "web1/none.conf", words("there is no file /etc/sysctl.d/none.conf")
 		run(t, resource.TestStep{Config: c}, step, byFile, wrong, none)
 	})
+}
+
+// Guards import of a file of one's own by the file's name.
+func TestAccOnEachSysctlsImportOfAFile(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		m.WriteFile("/etc/sysctl.d/50-site.conf", "# by hand\nnet.ipv4.tcp_fin_timeout=44\n\nnet/core/somaxconn = 2047\n")
 		setting(t, m, "net/ipv4/tcp_fin_timeout", "44")
@@ -306,6 +310,10 @@ func TestAccOnEachSysctlsImport(t *testing.T) {
 			PreApply: []plancheck.PlanCheck{plancheck.ExpectResourceAction("host_sysctls.g", plancheck.ResourceActionNoop)},
 		}})
 	})
+}
+
+// Guards that a file with a pattern is not imported.
+func TestAccSysctlsImportOfAPattern(t *testing.T) {
 	m := simulated(t)
 	m.WriteFile("/etc/sysctl.d/50-site.conf", "net.ipv4.conf.*.rp_filter = 1\n")
 	run(t, resource.TestStep{
