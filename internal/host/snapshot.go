@@ -333,17 +333,18 @@ type decoder struct {
 func (d *decoder) file(rec shell.Record) {
 	switch rec.Head {
 	case "file":
-		d.files, d.named = append(d.files, confdir.File{Path: rec.Body}), rec.Body
+		if d.named = rec.Body; d.named != "" {
+			d.files = append(d.files, confdir.File{Path: rec.Body})
+		}
 	case "link":
 		d.change(d.named, func(f *confdir.File) { f.Target = strings.TrimSuffix(rec.Body, "\n") })
 	case "regular":
-		if len(d.files) == 0 {
-			break
+		if d.named != "" {
+			d.change(d.named, func(f *confdir.File) { f.Regular = true })
+			d.regular = append(d.regular, len(d.files)-1)
 		}
-		d.change(d.named, func(f *confdir.File) { f.Regular = true })
-		d.regular = append(d.regular, len(d.files)-1)
 	case "broken":
-		d.change(d.named, func(f *confdir.File) { f.Unread = whyUnread(rec.Body) })
+		d.change(d.named, func(f *confdir.File) { f.Regular, f.Text, f.Unread = false, "", whyUnread(rec.Body) })
 	case "sizes":
 		d.sizes = rec.Body
 	case "texts":
@@ -353,7 +354,7 @@ func (d *decoder) file(rec shell.Record) {
 	case "read":
 		d.read = rec.Body
 	case "text":
-		d.change(d.read, func(f *confdir.File) { f.Text = rec.Body })
+		d.change(d.read, func(f *confdir.File) { hold(f, rec.Body) })
 	case "unread":
 		d.change(d.read, func(f *confdir.File) { f.Unread, f.Text = whyUnread(f.Text), "" })
 	case "absent":
@@ -375,6 +376,13 @@ func (d *decoder) change(path string, do func(f *confdir.File)) {
 	}
 }
 
+// hold gives f its text, if it is a file that has one.
+func hold(f *confdir.File, text string) {
+	if f.Regular && f.Unread == "" {
+		f.Text = text
+	}
+}
+
 // split gives every regular file its part of what cat printed of them all. wc has said how long each is; files that change meanwhile, or are no files of a disk, are
 // longer or shorter than that.
 func (d *decoder) split(texts string) {
@@ -388,7 +396,8 @@ func (d *decoder) split(texts string) {
 		digits, _, _ := strings.Cut(strings.TrimSpace(lines[i]), " ")
 		size, err := strconv.Atoi(digits)
 		if d.torn = err != nil || size < 0 || size > len(texts); !d.torn {
-			d.files[d.regular[i]].Text, texts = texts[:size], texts[size:]
+			hold(&d.files[d.regular[i]], texts[:size])
+			texts = texts[size:]
 		}
 	}
 	d.torn = d.torn || texts != ""
