@@ -28,6 +28,22 @@ type plant struct {
 	tried, losses int
 }
 
+// sshdPlant is a plant whose machine is a real sshd in network namespaces of its own.
+func sshdPlant(t *testing.T) *plant {
+	t.Helper()
+	if err := sshdtest.Available(); err != nil {
+		t.Skipf("NOT PROVED ON A REAL SSHD: %v", err)
+	}
+	m, err := sshdtest.Start(sshdtest.Options{})
+	must(t, err)
+	p := &plant{machine: m, wire: newWire(t, m.Addr())}
+	t.Cleanup(func() {
+		p.wire.close()
+		must(t, m.Close())
+	})
+	return p
+}
+
 // reach is the machine as a provider sees it that has just started. The provider ends with t.
 func (p *plant) reach(t *testing.T, sftp bool, as sshconn.Settings) *host.Host {
 	t.Helper()
@@ -211,16 +227,7 @@ func (p *plant) figures(t *testing.T) {
 // Guards that a connection to a real sshd that is cut on the wire at any exchange of any change, before the request leaves, with it there, or when its reply comes, is
 // made anew and the change goes on; and that the same change made again converges.
 func TestConnectionCutOnTheWire(t *testing.T) {
-	if err := sshdtest.Available(); err != nil {
-		t.Skipf("NOT PROVED ON A REAL SSHD: %v", err)
-	}
-	m, err := sshdtest.Start(sshdtest.Options{})
-	must(t, err)
-	p := &plant{machine: m, wire: newWire(t, m.Addr())}
-	t.Cleanup(func() {
-		p.wire.close()
-		must(t, m.Close())
-	})
+	p := sshdPlant(t)
 	fresh := p.holds(t, "")
 	for _, op := range operations(t) {
 		if !strings.Contains(op.name, "module") { // that a namespace cannot load

@@ -9,7 +9,6 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
-	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -36,16 +35,8 @@ func namespaced(t *testing.T, n int) (keys []sysctl.Key) {
 // Guards on the wire what TestPlanTakesOneBatch does at the host: that a plan of a hundred resources goes back and forth as often as a plan of one; and that fifty
 // changes that are under way together take fewer than thirty exchanges.
 func TestRoundTripsOnTheWire(t *testing.T) {
-	if err := sshdtest.Available(); err != nil {
-		t.Skipf("NOT PROVED ON A REAL SSHD: %v", err)
-	}
-	m, err := sshdtest.Start(sshdtest.Options{})
-	must(t, err)
-	p := &plant{machine: m, wire: newWire(t, m.Addr())}
-	t.Cleanup(func() {
-		p.wire.close()
-		must(t, m.Close())
-	})
+	p := sshdPlant(t)
+	m := p.machine
 	for _, n := range []int{1, 10, 100} {
 		t.Run(fmt.Sprintf("plan of %d", n), func(t *testing.T) {
 			keys := namespaced(t, n)

@@ -1,0 +1,299 @@
+package host
+
+// Reading what the snapshot's scripts printed.
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/kmod"
+	"github.com/host-provider/terraform-provider-host/internal/shell"
+)
+
+// values are the readings that values.sh printed.
+func values(r shell.Result) map[string]boot.Reading {
+	s, _ := decode(r)
+	return s.Values
+}
+
+// decode reads what files.sh, boot.sh and values.sh print. With torn, the texts of the files are not to be trusted.
+func decode(r shell.Result) (s *boot.Snapshot, torn bool) {
+	d := decoder{s: &boot.Snapshot{Values: map[string]boot.Reading{}}}
+	for _, rec := range r.Records {
+		d.file(rec)
+		d.boot(rec)
+		d.value(rec)
+	}
+	for _, f := range d.files {
+		d.s.AddFile(f)
+	}
+	if d.settings != nil {
+		d.s.ReadOpenRC(d.services, d.settings)
+	}
+	for _, t := range d.s.Trees {
+		if t.Release == d.s.Kernel {
+			d.s.Builtin = t.Builtin
+		}
+	}
+	return d.s, d.torn
+}
+
+// capSysModule is the bit of CAP_SYS_MODULE, as in capabilities(7).
+const capSysModule = 1 << 16
+
+// decoder is a snapshot that is being read, and where in the records it is.
+type decoder struct {
+	s        *boot.Snapshot
+	files    []confdir.File
+	named    string   // the path of the last of them,
+	regular  []int    // which of them have a text,
+	sizes    string   // how long that is,
+	read     string   // and the path of the one that is read by itself
+	torn     bool     // the texts of the files are not as long as was said
+	path     string   // of the value being read
+	services []string // of OpenRC's runlevels
+	service  string   // whose settings are read
+	settings map[string]string
+	release  string // of the tree being read
+}
+
+// file takes the records of files.sh.
+func (d *decoder) file(rec shell.Record) {
+	switch rec.Head {
+	case "file":
+		if d.named = rec.Body; d.named != "" {
+			d.files = append(d.files, confdir.File{Path: rec.Body})
+		}
+	case "link":
+		d.change(d.named, func(f *confdir.File) { f.Target = strings.TrimSuffix(rec.Body, "\n") })
+	case "regular":
+		if d.named != "" {
+			d.change(d.named, func(f *confdir.File) { f.Regular = true })
+			d.regular = append(d.regular, len(d.files)-1)
+		}
+	case "broken":
+		d.change(d.named, func(f *confdir.File) { f.Regular, f.Text, f.Unread = false, "", whyUnread(rec.Body) })
+	case "sizes":
+		d.sizes = rec.Body
+	case "texts":
+		d.split(rec.Body)
+	case "torn":
+		d.torn = true
+	case "read":
+		d.read = rec.Body
+	case "text":
+		d.change(d.read, func(f *confdir.File) { hold(f, rec.Body) })
+	case "unread":
+		d.change(d.read, func(f *confdir.File) { f.Unread, f.Text = whyUnread(f.Text), "" })
+	case "absent":
+		for path := range strings.Lines(rec.Body) {
+			d.s.Values[strings.TrimSuffix(path, "\n")] = boot.Reading{Absent: true}
+		}
+	case "sysmodules":
+		d.s.SysModules = names(strings.Fields(rec.Body))
+	}
+}
+
+// change changes the file that was named at this path last.
+func (d *decoder) change(path string, do func(f *confdir.File)) {
+	for i := len(d.files) - 1; i >= 0; i-- {
+		if d.files[i].Path == path {
+			do(&d.files[i])
+			return
+		}
+	}
+}
+
+// hold gives f its text, if it is a file that has one.
+func hold(f *confdir.File, text string) {
+	if f.Regular && f.Unread == "" {
+		f.Text = text
+	}
+}
+
+// split gives every regular file its part of what cat printed of them all. wc has said how long each is; files that change meanwhile, or are no files of a disk, are
+// longer or shorter than that.
+func (d *decoder) split(texts string) {
+	lines := slices.Collect(strings.Lines(d.sizes))
+	total := 0
+	if len(d.regular) > 1 {
+		total = 1 // a line for the sum of all
+	}
+	d.torn = len(lines) != len(d.regular)+total
+	for i := 0; i < len(d.regular) && !d.torn; i++ {
+		digits, _, _ := strings.Cut(strings.TrimSpace(lines[i]), " ")
+		size, err := strconv.Atoi(digits)
+		if d.torn = err != nil || size < 0 || size > len(texts); !d.torn {
+			hold(&d.files[d.regular[i]], texts[:size])
+			texts = texts[size:]
+		}
+	}
+	d.torn = d.torn || texts != ""
+}
+
+// boot takes the records of boot.sh.
+func (d *decoder) boot(rec shell.Record) {
+	switch rec.Head {
+	case "proc":
+		d.proc(rec.Body)
+	case "init":
+		d.s.Init = rec.Body
+	case "off":
+		d.s.Off = map[string]string{}
+		for line := range strings.Lines(rec.Body) {
+			service, by, _ := strings.Cut(strings.TrimSpace(line), " ")
+			d.s.Off[service] = by
+		}
+	case "runlevels":
+		d.services, d.settings = strings.Fields(rec.Body), map[string]string{}
+	case "service":
+		d.service = rec.Body
+	case "settings":
+		d.settings[d.service] = rec.Body
+	case "readonly":
+		d.s.ProcSysReadOnly = true
+	case "readonly-others":
+		d.s.OthersReadOnly = true
+	case "trees":
+		d.s.Trees = []boot.Tree{}
+	case "tree":
+		d.release = rec.Body
+	case "lines":
+		d.s.Trees = append(d.s.Trees, tree(d.release, rec.Body))
+	}
+}
+
+// proc takes what the kernel says of itself, a line of output a line of file as grep -H prints them.
+func (d *decoder) proc(out string) {
+	texts := map[string]boot.Reading{}
+	addValues(texts, out)
+	d.s.Kernel = strings.TrimSpace(texts["/proc/sys/kernel/osrelease"].Text)
+	d.s.Cmdline = texts["/proc/cmdline"].Text + "\n"
+	d.s.Loaded = loaded(texts["/proc/modules"].Text)
+	for line := range strings.Lines(texts["/proc/1/status"].Text) {
+		if set, ok := strings.CutPrefix(line, "CapBnd:"); ok {
+			capabilities, err := strconv.ParseUint(strings.TrimSpace(set), 16, 64)
+			d.s.NoModules = err == nil && capabilities&capSysModule == 0
+		}
+	}
+	// In a user namespace root has every capability, and yet neither loads modules nor writes what is the machine's (user_namespaces(7)).
+	if ids := strings.Fields(texts["/proc/self/uid_map"].Text); len(ids) > 0 && !slices.Equal(ids, []string{"0", "0", "4294967295"}) {
+		d.s.NoModules, d.s.OthersReadOnly = true, true
+	}
+}
+
+// tree sorts the lines of a module tree's files, whose forms differ, by file.
+func tree(release, lines string) boot.Tree {
+	var dep, alias, softdep, builtin strings.Builder
+	for line := range strings.Lines(lines) {
+		file := &builtin
+		switch {
+		case strings.HasPrefix(line, "alias "):
+			file = &alias
+		case strings.HasPrefix(line, "softdep "):
+			file = &softdep
+		case strings.Contains(line, ":"):
+			file = &dep
+		}
+		file.WriteString(line)
+	}
+	return boot.ParseTree(release, dep.String(), alias.String(), softdep.String(), builtin.String())
+}
+
+// value takes the records of values.sh.
+func (d *decoder) value(rec shell.Record) {
+	r := d.s.Values[d.path]
+	switch rec.Head {
+	case "values":
+		addValues(d.s.Values, rec.Body)
+	case "unread-values":
+		addUnread(d.s.Values, rec.Body)
+	case "path":
+		d.path = rec.Body
+	case "value":
+		d.s.Values[d.path] = boot.Reading{Text: strings.TrimSuffix(rec.Body, "\n")}
+	case "unread-value":
+		d.s.Values[d.path] = boot.Reading{Unread: whyUnread(r.Text)}
+	case "modes":
+		for line := range strings.Lines(rec.Body) {
+			mode, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " /")
+			if r, ok := d.s.Values["/"+path]; ok {
+				r.Writable = len(mode) > 2 && mode[2] == 'w'
+				d.s.Values["/"+path] = r
+			}
+		}
+	}
+}
+
+// addValues reads grep -H with an empty pattern over many files: a line of output a line of file, all of a file next to each other.
+func addValues(values map[string]boot.Reading, out string) {
+	seen := map[string]bool{}
+	var path string
+	var lines []string
+	add := func() {
+		if r, asked := values[path]; len(lines) > 0 && (!asked || r.Absent) && !seen[path] {
+			values[path] = boot.Reading{Text: strings.Join(lines, "\n")}
+			seen[path] = true
+		}
+		lines = nil
+	}
+	for line := range strings.Lines(out) {
+		p, text, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		if !ok {
+			continue
+		}
+		if p != path {
+			add()
+			path = p
+		}
+		lines = append(lines, text)
+	}
+	add()
+}
+
+// addUnread reads what grep says of files that it could not read: "grep: PATH: Input/output error".
+func addUnread(values map[string]boot.Reading, out string) {
+	for line := range strings.Lines(out) {
+		said, ok := strings.CutPrefix(strings.TrimSpace(line), "grep: ")
+		i := strings.LastIndex(said, ": ")
+		if !ok || i < 0 || values[said[:i]].Absent {
+			continue
+		}
+		values[said[:i]] = boot.Reading{Unread: said[i+2:]}
+	}
+}
+
+func loaded(text string) map[string]bool {
+	m := map[string]bool{}
+	for _, l := range kmod.ParseLoaded(text) {
+		m[l.Name] = true
+	}
+	return m
+}
+
+func names(list []string) map[string]bool {
+	m := make(map[string]bool, len(list))
+	for _, n := range list {
+		m[kmod.Canonical(n)] = true
+	}
+	return m
+}
+
+// whyUnread is the reason of a read that failed, never "", which would say that it did not.
+func whyUnread(printed string) string {
+	return cmp.Or(reason(printed), "the read failed without a word")
+}
+
+// reason is the kernel's own words in what a program printed: "cat: write error: Invalid argument" gives "Invalid argument".
+func reason(printed string) string {
+	lines := strings.Split(strings.TrimSpace(printed), "\n")
+	last := lines[len(lines)-1]
+	if i := strings.LastIndex(last, ": "); i >= 0 {
+		last = last[i+2:]
+	}
+	return strings.TrimSpace(last)
+}
