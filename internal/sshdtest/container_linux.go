@@ -40,6 +40,7 @@ const (
 type Container struct {
 	inside
 	link                *link
+	cgroups             cgroups
 	hostKey, privateKey string
 	init                *exec.Cmd // the first process of its outer PID namespace
 	stdin               *os.File  // the container ends when this is closed
@@ -153,6 +154,9 @@ func startContainer(ctx context.Context, tree string) (c *Container, err error) 
 	go c.readLog(r[2])
 	// The other end of its link waits here, which keeps the number, until the container has a network namespace.
 	if c.link, err = newLink(c.init.Process.Pid); err == nil {
+		c.cgroups, err = newCgroups(c.link.name(), c.init.Process.Pid)
+	}
+	if err == nil {
 		err = c.files(w[1])
 	}
 	closeAll(w[1])
@@ -333,6 +337,7 @@ func (c *Container) Close() error {
 		if c.link != nil {
 			c.closeErr = errors.Join(c.closeErr, c.link.remove())
 		}
+		c.closeErr = errors.Join(c.closeErr, c.cgroups.remove())
 	})
 	return c.closeErr
 }

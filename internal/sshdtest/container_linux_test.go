@@ -1,6 +1,8 @@
 package sshdtest
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -51,11 +53,36 @@ func TestContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if out, _ := c.Sh("cat /proc/sys/net/ipv4/tcp_fin_timeout; systemctl is-active systemd-sysctl systemd-modules-load"); out != "42\nactive\ninactive\n" {
-		t.Errorf("after the reboot: %q", out)
+		why, _ := c.Sh("systemctl status --no-pager --full systemd-sysctl; ls -l /etc/sysctl.d")
+		t.Errorf("after the reboot: %q\n%s", out, why)
 	}
 	client, err := dialAs(addr, c.HostKey(), Root, key(t, c.PrivateKey()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	client.Close()
+}
+
+// Guards that containers that run beside each other share no cgroup, in which each one's systemd would end the other's services, and that none stays behind.
+func TestContainersHaveCgroupsOfTheirOwn(t *testing.T) {
+	one, other := startContainerHost(t), startContainerHost(t)
+	if len(one.cgroups) == 0 {
+		t.Fatal("a container has no cgroup of its own")
+	}
+	for i, dir := range one.cgroups {
+		if dir == other.cgroups[i] {
+			t.Errorf("two containers are in %s", dir)
+		}
+		if procs, err := os.ReadFile(filepath.Join(dir, "payload", "init.scope", "cgroup.procs")); err != nil || len(procs) == 0 {
+			t.Errorf("the container's systemd is not in %s: %v", dir, err)
+		}
+	}
+	if err := one.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range one.cgroups {
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s stays behind: %v", dir, err)
+		}
+	}
 }
