@@ -15,6 +15,7 @@ import (
 // Guards that a host with bad files in the three families is read as a whole by the real scripts, and that what is said of one good line among them is what the
 // reboot then does, or that nothing is promised.
 func TestBadFilesAreReadHonestly(t *testing.T) {
+	t.Parallel()
 	const (
 		key  = "net.netfilter.nf_conntrack_tcp_be_liberal"
 		good = "modprobe nf_conntrack; sysctl -w " + key + "=1; echo " + key + "=1 >/etc/sysctl.d/50.conf; echo nf_conntrack >/etc/modules-load.d/50.conf; "
@@ -49,6 +50,7 @@ func TestBadFilesAreReadHonestly(t *testing.T) {
 		{"file of modprobe.d that cannot be read", nil, "ln -s /proc/sys/net/ipv6/conf/all/stable_secret /etc/modprobe.d/60.conf", boot.Unread, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			b := newBench(t)
 			for path, text := range tt.files {
 				b.WriteFile(path, text)

@@ -186,6 +186,7 @@ func createModule(m host.Module) func(context.Context, *host.Host) error {
 
 // Guards that a connection cut at any exchange of any change is made anew and the change goes on, and that the same change made again converges.
 func TestConnectionCutAtEveryExchange(t *testing.T) {
+	t.Parallel()
 	for _, op := range operations(t) {
 		t.Run(op.name, func(t *testing.T) {
 			whole := newBenchOver(t, op.sftp)
@@ -209,6 +210,7 @@ func TestConnectionCutAtEveryExchange(t *testing.T) {
 
 // Guards the same for a file system that refuses, with every kind of refusal, on each of the directories.
 func TestFileSystemRefuses(t *testing.T) {
+	t.Parallel()
 	for _, op := range operations(t) {
 		whole := newBenchOver(t, op.sftp)
 		must(t, op.prepare(t.Context(), whole.host))

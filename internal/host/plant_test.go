@@ -227,6 +227,7 @@ func (p *plant) figures(t *testing.T) {
 // Guards that a connection to a real sshd that is cut on the wire at any exchange of any change, before the request leaves, with it there, or when its reply comes, is
 // made anew and the change goes on; and that the same change made again converges.
 func TestConnectionCutOnTheWire(t *testing.T) {
+	t.Parallel()
 	p := sshdPlant(t)
 	fresh := p.holds(t, "")
 	for _, op := range operations(t) {

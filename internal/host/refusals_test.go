@@ -180,6 +180,7 @@ func TestContainerKeepsABadValueOutOfFiles(t *testing.T) {
 
 // Guards, in a container, that of keys nothing is left that no error names, and that the next apply goes through, whatever is killed, full, read-only or refused.
 func TestContainerFaults(t *testing.T) {
+	t.Parallel()
 	_, p := newContainer(t)
 	var ops []operation
 	for _, op := range operations(t) {

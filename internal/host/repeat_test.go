@@ -15,6 +15,7 @@ import (
 
 // Guards that a value whose write happened, and whose reply alone was lost, is looked at and not written again: for some keys each write does something.
 func TestWriteThatHappenedIsNotRepeated(t *testing.T) {
+	t.Parallel()
 	for _, op := range operations(t) {
 		if op.sftp {
 			continue

@@ -112,6 +112,7 @@ func TestAccOnEachBadSysctlChangesNothing(t *testing.T) {
 
 // Guards what only a host with modules and with keys of the whole machine can show.
 func TestAccBadInputOnTheSimulatedHost(t *testing.T) {
+	t.Parallel()
 	module := func(name string) string {
 		return fmt.Sprintf("resource \"host_kernel_module\" \"a\" {\n  name = %q\n}\n", name)
 	}
@@ -133,12 +134,16 @@ func TestAccBadInputOnTheSimulatedHost(t *testing.T) {
 			"terraform import host_kernel_module.<name> 'web1/overlay'"},
 		{"kernel that loads no more modules", module("overlay"), func(m machine) { m.Sh("sysctl -w kernel.modules_disabled=1") }, "kernel.modules_disabled = 1"},
 	} {
-		t.Run(test.name, func(t *testing.T) { refuseOn(t, simulated(t), test, "vm/nr_hugepages", "kernel/core_pattern") })
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			refuseOn(t, simulated(t), test, "vm/nr_hugepages", "kernel/core_pattern")
+		})
 	}
 }
 
 // Guards that a failure to write the drop-in puts the running value back, with the kernel's reason in the error.
 func TestAccFileThatCannotBeWrittenPutsTheValueBack(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, reason string
 		fault        hosttest.Fault
@@ -148,6 +153,7 @@ func TestAccFileThatCannotBeWrittenPutsTheValueBack(t *testing.T) {
 		{"no permission", "Permission denied", hosttest.Fault{Errno: noPermission, Path: "/etc/sysctl.d"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			m := simulated(t)
 			refuseOn(t, m, bad{
 				resources: sysctlResource("vm.swappiness", "10"), prepare: func(machine) { m.Inject(test.fault) }, want: test.reason,

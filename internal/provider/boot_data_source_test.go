@@ -32,6 +32,7 @@ func TestAccOnEachBootDataSource(t *testing.T) {
 
 // Guards, on a host with systemd and modules, that all that is asked for is answered, and that what a host makes of its secrets is not told.
 func TestAccBootDataSourceOfAWholeHost(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	m.Sh("modprobe nf_conntrack; sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1 net.ipv4.tcp_fastopen_key=1-2-3-4")
 	m.WriteFile("/etc/sysctl.d/50-site.conf", "net.netfilter.nf_conntrack_tcp_be_liberal = 1\nnet.ipv4.tcp_fastopen_key = 1-2-3-4\nvm.swappiness = 60\n")
@@ -71,6 +72,7 @@ func TestAccBootDataSourceOfAWholeHost(t *testing.T) {
 
 // Guards that names and values that are no text, links in a circle and files that cannot be read neither fail nor blind the audit.
 func TestAccBootDataSourceOfBadFiles(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	m.Sh(`printf '\377x' >/proc/sys/kernel/core_pattern; ln -s loop.conf /etc/sysctl.d/loop.conf; ln -s /proc/sys/net/ipv6/conf/all/stable_secret /etc/sysctl.d/70.conf`)
 	m.WriteFile("/etc/sysctl.d/60-\xfe.conf", "kernel.core_pattern = \xffx\nvm.\xfc = \xe4\n\x00\xff\nvm.swappiness = 60\n")
@@ -85,6 +87,7 @@ func TestAccBootDataSourceOfBadFiles(t *testing.T) {
 
 // Guards the example: a check that tells what a host would lose, and is quiet about one that loses nothing.
 func TestAccBootExample(t *testing.T) {
+	t.Parallel()
 	dir, key := home(t)
 	web1, db1 := exampleHost(t, dir, key), exampleHost(t, dir, key)
 	provider := strings.NewReplacer(`"192.0.2.10"`, `"127.0.0.1", port = `+portOf(web1), `"192.0.2.20", port = 2222`, `"127.0.0.1", port = `+portOf(db1)).

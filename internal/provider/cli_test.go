@@ -84,6 +84,7 @@ func (w *workspace) try(args ...string) (out string, status int) {
 
 // Guards that `module = host_kernel_module.x.name` orders both ways: the module before its key on create, the key before its module on destroy.
 func TestAccModuleReferenceOrdersThePlan(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	w := newWorkspace(t, required+config(m, conntrack+beLiberal))
 	edge := func(graph, from, to string) {
@@ -110,8 +111,10 @@ func TestAccModuleReferenceOrdersThePlan(t *testing.T) {
 
 // Guards that Ctrl-C ends an apply though the host stopped answering, at its first request or in mid-change, and that the drop-in is then whole or not there.
 func TestAccInterruptEndsAnApply(t *testing.T) {
+	t.Parallel()
 	for _, exchanges := range []int{0, 4, 7} {
 		t.Run(fmt.Sprintf("after %d exchanges", exchanges), func(t *testing.T) {
+			t.Parallel()
 			m, err := hosttest.Start(hosttest.Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -165,6 +168,7 @@ func TestAccInterruptEndsAnApply(t *testing.T) {
 // Guards the same on a real sshd, whose write of the drop-in hangs at one of its programs, or whose network then goes dark too. Whenever the hanging program goes on, the
 // drop-in is whole.
 func TestAccInterruptEndsAnApplyOnARealHost(t *testing.T) {
+	t.Parallel()
 	if err := sshdtest.Available(); err != nil {
 		t.Skipf("NOT PROVED ON A REAL SSHD: %v", err)
 	}
@@ -175,6 +179,7 @@ func TestAccInterruptEndsAnApplyOnARealHost(t *testing.T) {
 		dark bool
 	}{{"chmod", false}, {"sync", false}, {"mv", false}, {"mv", true}} {
 		t.Run(fmt.Sprintf("at %s, dark %v", tc.at, tc.dark), func(t *testing.T) {
+			t.Parallel()
 			m, err := sshdtest.Start(sshdtest.Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -237,7 +242,7 @@ func TestAccInterruptEndsAnApplyOnARealHost(t *testing.T) {
 }
 
 // Guards that no secret reaches the state, the plan, its file, a log at its most talkative or the words of a crash, also not by way of an error, and that nothing is
-// left of a run: no connection, no provider process.
+// left of a run: no connection, no provider process. It runs alone, since it looks for the CLI among the test's own children.
 func TestAccSecretsStayOut(t *testing.T) {
 	const passphrase, password, jumpPassword = "open-sesame-1001", "login-hunter2-1002", "jump-hunter2-1003"
 	private, public := newKey(t, passphrase)

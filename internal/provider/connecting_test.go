@@ -18,6 +18,7 @@ import (
 
 // Guards that a resource's host is reached through the provider's jump host, whose own key and login are as its block says, and through that one alone.
 func TestAccBastion(t *testing.T) {
+	t.Parallel()
 	bastion, m := simulated(t), simulated(t)
 	config := func(bastionKey string) string {
 		return configWith(m, fmt.Sprintf("bastion = { host = %q, private_key = %q, host_key = %q }", bastion.Addr(), bastion.PrivateKey(), bastionKey), swappiness)
@@ -70,6 +71,7 @@ func TestAccSSHConfigAndEnvironment(t *testing.T) {
 // Guards unreachable = "warn": hosts that are not there keep their state with a warning, the others are read, planned and changed, and a change of a host that is
 // not there is an error of apply with the reason. Nothing is dropped from the state.
 func TestAccUnreachableHostsAreWarnedOf(t *testing.T) {
+	t.Parallel()
 	alive, dead, changed := simulated(t), simulated(t), simulated(t)
 	_, other := newKey(t, "")
 	known := func(key string) string { return fmt.Sprintf("%q", strings.TrimSpace(key)) }
@@ -146,6 +148,7 @@ func TestAccUnreachableHostsAreWarnedOf(t *testing.T) {
 // Guards the same on real hosts, one of which refuses, since its sshd was killed, and one of which drops what comes, for each resource: what they hold stays in the state,
 // their changes fail with the reason, and when they are back the next apply makes them.
 func TestAccUnreachableRealHostsAreWarnedOf(t *testing.T) {
+	t.Parallel()
 	alive, killed, dark := realHost(t, sshdtest.Options{}), realHost(t, sshdtest.Options{}), realHost(t, sshdtest.Options{})
 	hosts := map[string]machine{"alive": alive, "killed": killed, "dark": dark}
 	sh := func(m machine, script string) {
@@ -244,6 +247,7 @@ resource "host_kernel_module" %[1]q {
 
 // Guards that an import of a host that is not there is an error, whatever unreachable says.
 func TestAccImportOfAnUnreachableHostFails(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	w := newWorkspace(t, required+strings.Replace(configWith(m, `unreachable = "warn"`, swappiness), "port = "+portOf(m), "port = 1", 1))
 	if out, status := w.try("import", "host_sysctl.a", "web1/vm.swappiness"); status == 0 {
@@ -253,6 +257,7 @@ func TestAccImportOfAnUnreachableHostFails(t *testing.T) {
 
 // Guards that hosts whose keys nobody checks are warned of, and that their key may be recorded instead.
 func TestAccHostKeyChecking(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	file := filepath.Join(t.TempDir(), "known_hosts")
 	config := func(checking string) string {

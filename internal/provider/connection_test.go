@@ -56,6 +56,7 @@ const swappiness = "resource \"host_sysctl\" \"a\" {\n  key = \"vm.swappiness\"\
 
 // Guards that each way a connection fails is told apart, says what to do, and leaves the host alone.
 func TestAccConnectionFailuresAreToldApart(t *testing.T) {
+	t.Parallel()
 	private, _ := newKey(t, "")
 	encrypted, public := newKey(t, "open sesame")
 	h, err := hosttest.Start(hosttest.Options{Users: []hosttest.User{
@@ -100,6 +101,7 @@ func TestAccConnectionFailuresAreToldApart(t *testing.T) {
 		{"malformed host", provideAt("a@b@:x", ""), "invalid SSH settings"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			had := files(h)
 			run(t, resource.TestStep{Config: test.provider + swappiness, ExpectError: words(test.want)})
 			sameFiles(t, had, files(h))
@@ -112,6 +114,7 @@ func TestAccConnectionFailuresAreToldApart(t *testing.T) {
 
 // Guards each way in: encrypted key, password, sudo with and without a password.
 func TestAccWaysIn(t *testing.T) {
+	t.Parallel()
 	encrypted, public := newKey(t, "open sesame")
 	h, err := hosttest.Start(hosttest.Options{Users: []hosttest.User{
 		{Name: "root", Keys: []ssh.PublicKey{public}, Password: "hunter2hunter2"},
@@ -143,6 +146,7 @@ func TestAccWaysIn(t *testing.T) {
 
 // Guards that a host which cannot be reached at refresh is an error, and its state is kept.
 func TestAccUnreachableHostKeepsItsState(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	c := config(m, swappiness)
 	nobody := strings.Replace(c, "port = "+portOf(m), "port = 1", 1)
@@ -160,6 +164,7 @@ func portOf(m machine) string {
 
 // Guards the host attribute: omitted it is the provider's, changed it replaces, missing it is an error, and one that is not known at plan is no error.
 func TestAccHostOmittedChangedUnknown(t *testing.T) {
+	t.Parallel()
 	one, two := simulated(t), simulated(t)
 	both := func(first, resources string) string {
 		return fmt.Sprintf(`
@@ -212,6 +217,7 @@ resource "host_sysctl" "a" {
 
 // Guards that a provider whose settings are made in the same apply plans without a connection.
 func TestAccSettingsUnknownAtPlan(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	c := fmt.Sprintf(`
 resource "terraform_data" "vm" {
@@ -228,11 +234,13 @@ provider "host" {
 
 // Guards that a host entry which is null is an error of the configuration.
 func TestAccNullHostEntry(t *testing.T) {
+	t.Parallel()
 	run(t, resource.TestStep{Config: "provider \"host\" {\n  host = \"web9\"\n  hosts = { web9 = null }\n}\n" + swappiness, ExpectError: words("The entry web9 of hosts is null.")})
 }
 
 // Guards that a destroy which cannot reach the host, because the settings are not known, fails and keeps the state.
 func TestAccDestroyWithUnknownSettingsKeepsTheState(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	w := newWorkspace(t, fmt.Sprintf(required+`
 resource "terraform_data" "vm" {
@@ -256,6 +264,7 @@ provider "host" {
 
 // Guards that create waits for a machine that is booting.
 func TestAccCreateWaitsForABootingHost(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	relay, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

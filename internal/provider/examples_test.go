@@ -63,6 +63,7 @@ func example(t *testing.T, path string) string {
 
 // Guards that each whole configuration under examples applies, is kept over a reboot with an empty plan, and goes without a trace.
 func TestAccExampleConfigurations(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, vars string
 		want       map[string]string
@@ -77,6 +78,7 @@ func TestAccExampleConfigurations(t *testing.T) {
 		{"connecting", "", map[string]string{"vm/swappiness": "10"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			dir, key := home(t)
 			hosts := []*hosttest.Host{exampleHost(t, dir, key)}
 			vars := test.vars
@@ -119,8 +121,10 @@ func TestAccExampleConfigurations(t *testing.T) {
 
 // Guards the examples of the provider block and of each resource: they apply together, as a reader would use them.
 func TestAccExampleSnippets(t *testing.T) {
+	t.Parallel()
 	for _, resource := range []string{"host_sysctl", "host_sysctls", "host_kernel_module"} {
 		t.Run(resource, func(t *testing.T) {
+			t.Parallel()
 			dir, key := home(t)
 			web1, db1 := exampleHost(t, dir, key), exampleHost(t, dir, key)
 			provider := strings.NewReplacer(`"192.0.2.10"`, `"127.0.0.1", port = `+portOf(web1), `"192.0.2.20", port = 2222`, `"127.0.0.1", port = `+portOf(db1)).

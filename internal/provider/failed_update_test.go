@@ -14,6 +14,7 @@ import (
 // Guards that an update which fails half-way, on a host that is gone before it can be undone, keeps the value from before of a key that it adds: the next apply would
 // take its own value for that, and destroy would leave it.
 func TestAccFailedUpdateKeepsTheValueFromBefore(t *testing.T) {
+	t.Parallel()
 	const key = "net/core/somaxconn"
 	block := func(settings string) string {
 		return fmt.Sprintf("resource \"host_sysctls\" \"a\" {\n  name     = \"a\"\n  settings = {\n    \"net.ipv4.tcp_fin_timeout\" = \"41\"\n%s  }\n}\n", settings)

@@ -25,6 +25,7 @@ func (w *workspace) isTofu() bool {
 // Guards that where a host answered at plan and is gone in the apply, the error is why it cannot be reached, for what is created and what is changed. OpenTofu adds an error
 // of its own in place of ours, so there a warning says why.
 func TestAccHostGoneInTheApply(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, first, then string }{
 		{"create a sysctl", "", swappiness},
 		{"create sysctls", "", "resource \"host_sysctls\" \"a\" {\n  name = \"a\"\n  settings = { \"vm.swappiness\" = \"10\" }\n}\n"},
@@ -36,6 +37,7 @@ func TestAccHostGoneInTheApply(t *testing.T) {
 			"resource \"host_kernel_module\" \"a\" {\n  name = \"nf_conntrack\"\n}\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			m, err := hosttest.Start(hosttest.Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -69,6 +71,7 @@ func TestAccHostGoneInTheApply(t *testing.T) {
 // Guards that a host which is not there at plan, nor when the apply plans again, is created on when it comes up, as one that boots; also where a file that it comes with
 // decides, which cannot be known before.
 func TestAccHostThatComesUpInTheApply(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ resource, block, path, file, decides string }{
 		{"host_sysctl.a", swappiness, "/etc/sysctl.d/99-site.conf", "vm.swappiness = 10\n", "/etc/sysctl.d/99-site.conf:1"},
 		{"host_sysctls.a", "resource \"host_sysctls\" \"a\" {\n  name = \"a\"\n  settings = { \"vm.swappiness\" = \"10\" }\n}\n",
@@ -77,6 +80,7 @@ func TestAccHostThatComesUpInTheApply(t *testing.T) {
 			"/etc/modules-load.d/a.conf:1"},
 	} {
 		t.Run(tt.resource, func(t *testing.T) {
+			t.Parallel()
 			m := simulated(t)
 			m.WriteFile(tt.path, tt.file)
 			relay, err := net.Listen("tcp", "127.0.0.1:0")

@@ -29,6 +29,7 @@ resource "host_sysctl" "be_liberal" {
 
 // Guards the failure the project exists for: the key with its module holds after a reboot, and the plan after it is empty.
 func TestAccModuleAndItsKeySurviveAReboot(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	run(t,
 		resource.TestStep{Config: config(m, conntrack+beLiberal), ConfigPlanChecks: emptyAfter(), Check: resource.ComposeTestCheckFunc(
@@ -50,6 +51,7 @@ func TestAccModuleAndItsKeySurviveAReboot(t *testing.T) {
 
 // Guards that the plan says which layer of a module drifted, in a line of its own, and that apply mends each.
 func TestAccModuleDriftByLayer(t *testing.T) {
+	t.Parallel()
 	const file = "/etc/modules-load.d/terraform-nf_conntrack.conf"
 	for _, test := range []struct {
 		name                                        string
@@ -69,6 +71,7 @@ func TestAccModuleDriftByLayer(t *testing.T) {
 			"host_kernel_module.conntrack", "boot_source", "", file + ":2", "loaded"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			m := simulated(t)
 			c := config(m, conntrack+beLiberal)
 			run(t, resource.TestStep{Config: c}, resource.TestStep{
@@ -113,6 +116,7 @@ func TestAccOnEachBuiltinCountsAsLoaded(t *testing.T) {
 
 // Guards that spellings of one module are one module, and that an alias is resolved: it is the module that counts.
 func TestAccModuleNames(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	named := func(name string) string {
 		return config(m, fmt.Sprintf("resource \"host_kernel_module\" \"a\" {\n  name = %q\n}\n", name))
@@ -134,6 +138,7 @@ func TestAccModuleNames(t *testing.T) {
 
 // Guards module parameters: given at load, written to a loaded module, kept for the next load, and the one that waits is a warning and no endless diff.
 func TestAccModuleParameters(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	with := func(parameters string) string {
 		return config(m, "resource \"host_kernel_module\" \"a\" {\n  name = \"nf_conntrack\"\n  parameters = {"+parameters+"}\n}\n")
@@ -175,8 +180,10 @@ func TestAccModuleParameters(t *testing.T) {
 
 // Guards both ways to destroy a module.
 func TestAccModuleOnDestroy(t *testing.T) {
+	t.Parallel()
 	for onDestroy, loaded := range map[string]int{"keep": 0, "unload": 1} {
 		t.Run(onDestroy, func(t *testing.T) {
+			t.Parallel()
 			m := simulated(t)
 			run(t, resource.TestStep{Config: config(m, fmt.Sprintf("resource \"host_kernel_module\" \"a\" {\n  name = \"dummy\"\n  on_destroy = %q\n}\n", onDestroy))})
 			if _, status := m.Sh("grep '^dummy ' /proc/modules"); (status != 0) != (loaded != 0) {
@@ -188,6 +195,7 @@ func TestAccModuleOnDestroy(t *testing.T) {
 
 // Guards import of a module, by either spelling.
 func TestAccModuleImport(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	c := config(m, conntrack)
 	run(t,
@@ -200,6 +208,7 @@ func TestAccModuleImport(t *testing.T) {
 
 // Guards that a plan promises of a host with OpenRC what apply then finds, where the order of its services leaves a module's key uncertain: the provider's own line.
 func TestAccUncertainOrderOfOpenRC(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	m.Sh("rm -r /run/systemd; mkdir -p /run/openrc /etc/runlevels/boot; touch /etc/runlevels/boot/modules /etc/runlevels/boot/sysctl")
 	run(t, resource.TestStep{Config: config(m, conntrack+beLiberal), ConfigPlanChecks: emptyAfter(), Check: resource.ComposeTestCheckFunc(

@@ -195,6 +195,7 @@ func TestAccOnEachNotPersistedLeavesFilesAlone(t *testing.T) {
 
 // Guards that a line for another key in our drop-in is not lost: apply and destroy say so instead.
 func TestAccDropInThatSetsAnotherKeyIsKept(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	const file = "/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf"
 	c := config(m, sysctlResource("net.ipv4.tcp_fin_timeout", "41"))
@@ -250,6 +251,7 @@ import {
 
 // Guards that files travel by SFTP where the provider block asks for it, each in several exchanges, and by the shell elsewhere.
 func TestAccFilesBySFTP(t *testing.T) {
+	t.Parallel()
 	exchanges := map[bool]int{}
 	for _, sftp := range []bool{false, true} {
 		m := simulated(t)

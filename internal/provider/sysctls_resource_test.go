@@ -244,6 +244,7 @@ func TestAccOnEachBadSysctlsChangeNothing(t *testing.T) {
 
 // Guards that a host_sysctl on a file of several keys is told of host_sysctls.
 func TestAccSysctlOnAFileOfSeveralKeys(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	m.WriteFile("/etc/sysctl.d/50-site.conf", "vm.swappiness = 10\nvm.dirty_ratio = 5\n")
 	run(t, resource.TestStep{
@@ -254,6 +255,7 @@ func TestAccSysctlOnAFileOfSeveralKeys(t *testing.T) {
 
 // Guards that two resources of one run that set the same key are told apart in the plan.
 func TestAccOverlapIsTold(t *testing.T) {
+	t.Parallel()
 	const fin = "net.ipv4.tcp_fin_timeout"
 	for _, test := range []struct{ name, resources, want string }{
 		{"a host_sysctl and a host_sysctls", sysctlResource(fin, "41") + group("", fin+" = 42"), "by host_sysctls group, in " + groupFile},
@@ -261,6 +263,7 @@ func TestAccOverlapIsTold(t *testing.T) {
 		{"two host_sysctl of one file", sysctlResource(fin, "41") + strings.Replace(sysctlResource(fin, "42"), `"a"`, `"b"`, 1), "by host_sysctl " + fin},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			m := simulated(t)
 			w := newWorkspace(t, required+config(m, test.resources))
 			out := w.run("plan")
@@ -314,6 +317,7 @@ func TestAccOnEachSysctlsImportOfAFile(t *testing.T) {
 
 // Guards that a file with a pattern is not imported.
 func TestAccSysctlsImportOfAPattern(t *testing.T) {
+	t.Parallel()
 	m := simulated(t)
 	m.WriteFile("/etc/sysctl.d/50-site.conf", "net.ipv4.conf.*.rp_filter = 1\n")
 	run(t, resource.TestStep{
@@ -324,6 +328,7 @@ func TestAccSysctlsImportOfAPattern(t *testing.T) {
 
 // Guards that a thousand keys of one host work, are read back, and cost a plan one batch.
 func TestAccThousandKeys(t *testing.T) {
+	t.Parallel()
 	m := simulatedWith(t, hosttest.Options{Interfaces: interfaces(100)})
 	var settings []string
 	for _, name := range interfaces(100) {
