@@ -34,7 +34,7 @@ type wire struct {
 
 func newWire(t *testing.T, to string) *wire {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.2:0") // an address of its own: hangUp gives the port back, and no other test must take it meanwhile
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,12 +68,7 @@ func TestAccConnectionFailuresAreToldApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeAll(t, h) })
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := closed.Addr().String()
-	closed.Close()
+	const nobody = "127.0.0.1:1"
 	known := filepath.Join(t.TempDir(), "known_hosts")
 	host, port, _ := net.SplitHostPort(h.Addr())
 	_, other := newKey(t, "")

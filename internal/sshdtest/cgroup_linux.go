@@ -24,10 +24,14 @@ func newCgroups(name string, pid int) (made cgroups, err error) {
 	}
 	for _, dir := range above {
 		dir = filepath.Join(dir, name)
+		made = append(made, dir)
+		// A test that was killed may have left one: the name is ours, since the link of that name is.
+		if err := (cgroups{dir}).remove(); err != nil {
+			return made, err
+		}
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return made, err
 		}
-		made = append(made, dir)
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
 			return made, err
 		}
@@ -58,7 +62,9 @@ func systemdCgroups(pid int) ([]string, error) {
 				continue
 			}
 			unified := f[1] == "" && what[0] == "cgroup2"
-			if below, ok := strings.CutPrefix(f[2], strings.TrimSuffix(point[3], "/")); ok && (unified || what[0] == "cgroup" && strings.HasSuffix(what[2], ","+f[1])) {
+			named := f[1] != "" && what[0] == "cgroup" && strings.HasSuffix(what[2], ","+f[1])
+			below, ok := strings.CutPrefix(f[2], strings.TrimSuffix(point[3], "/"))
+			if (unified || named) && ok && (below == "" || below[0] == '/') {
 				dirs = append(dirs, filepath.Join(point[4], below))
 				break
 			}
@@ -77,7 +83,7 @@ func (c cgroups) remove() error {
 				dirs = append(dirs, path)
 			}
 			return err
-		}); err != nil {
+		}); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			failed = errors.Join(failed, err)
 		}
 		for i := len(dirs) - 1; i >= 0; i-- {
@@ -91,6 +97,9 @@ func (c cgroups) remove() error {
 func removeCgroup(dir string) error {
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		err := os.Remove(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err == nil || !errors.Is(err, syscall.EBUSY) || time.Now().After(end) {
 			return err
 		}

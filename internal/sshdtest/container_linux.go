@@ -334,10 +334,10 @@ func (c *Container) Close() error {
 			c.closeErr = errors.Join(c.closeErr, err)
 		}
 		<-c.logDone
+		c.closeErr = errors.Join(c.closeErr, c.cgroups.remove())
 		if c.link != nil {
 			c.closeErr = errors.Join(c.closeErr, c.link.remove())
 		}
-		c.closeErr = errors.Join(c.closeErr, c.cgroups.remove())
 	})
 	return c.closeErr
 }

@@ -2,6 +2,7 @@ package sshdtest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -84,5 +85,35 @@ func TestContainersHaveCgroupsOfTheirOwn(t *testing.T) {
 		if _, err := os.Stat(dir); !os.IsNotExist(err) {
 			t.Errorf("%s stays behind: %v", dir, err)
 		}
+	}
+}
+
+// Guards that cgroups which a killed test left, with what its container made in them, are no hindrance to the next that gets their name.
+func TestCgroupsOfAKilledTestAreTakenOver(t *testing.T) {
+	startContainerHost(t) // where there are none, cgroups cannot be made either
+	dirs, err := systemdCgroups(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "sshdtest-left"
+	for _, dir := range dirs {
+		if err := os.MkdirAll(filepath.Join(dir, name, "payload", "system.slice"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	process := exec.CommandContext(t.Context(), "sleep", "60")
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	made, err := newCgroups(name, process.Process.Pid)
+	if err != nil || len(made) != len(dirs) {
+		t.Errorf("made %q: %v", made, err)
+	}
+	if err := process.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = process.Wait()
+	if err := made.remove(); err != nil {
+		t.Error(err)
 	}
 }
