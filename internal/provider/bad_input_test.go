@@ -41,22 +41,22 @@ func refuse(t *testing.T, cases []bad, keys ...string) {
 func refuseOn(t *testing.T, m machine, test bad, keys ...string) {
 	t.Helper()
 	if test.prepare != nil {
-		clean := files(m)
+		clean := files(t, m)
 		test.prepare(m)
 		defer func() { // for the next case
-			for path := range files(m) {
+			for path := range files(t, m) {
 				if _, had := clean[path]; !had {
 					m.RemoveFile(path)
 				}
 			}
 		}()
 	}
-	before, had := map[string]string{}, files(m)
+	before, had := map[string]string{}, files(t, m)
 	for _, k := range keys {
 		before[k] = reading(t, m, k)
 	}
 	run(t, resource.TestStep{Config: config(m, test.resources), ExpectError: words(test.want)})
-	sameFiles(t, had, files(m))
+	sameFiles(t, had, files(t, m))
 	for _, k := range keys {
 		if got := reading(t, m, k); got != before[k] {
 			t.Errorf("%s was %q and is %q", k, before[k], got)

@@ -16,7 +16,7 @@ func TestAccOnEachBootDataSource(t *testing.T) {
 		m.WriteFile("/etc/sysctl.d/60-site.conf", "net.ipv4.tcp_retries2 = 10\n")
 		setting(t, m, "net/ipv4/tcp_fin_timeout", "41")
 		setting(t, m, "net/ipv4/tcp_retries2", "9")
-		had := files(m)
+		had := files(t, m)
 		is := func(attribute, want string) resource.TestCheckFunc {
 			return resource.TestCheckResourceAttr("data.host_boot.a", attribute, want)
 		}
@@ -26,7 +26,7 @@ func TestAccOnEachBootDataSource(t *testing.T) {
 			is("keys.net.ipv4.tcp_retries2.boot_source", "/etc/sysctl.d/60-site.conf:1"), is("keys.net.ipv4.tcp_retries2.shadows.0", "/etc/sysctl.d/50-site.conf:2"),
 			is("keys.net.core.somaxconn.holds", "false"),
 		)})
-		sameFiles(t, had, files(m))
+		sameFiles(t, had, files(t, m))
 	})
 }
 

@@ -96,7 +96,7 @@ func TestAccExampleConfigurations(t *testing.T) {
 			w := newWorkspace(t, example(t, test.name+"/main.tf"))
 			w.cli = w.cli.With("HOME=" + dir)
 			w.write("terraform.tfvars", vars)
-			had := files(hosts[0])
+			had := files(t, hosts[0])
 			w.run("apply", "-auto-approve")
 			for _, h := range hosts {
 				h.Reboot()
@@ -113,7 +113,7 @@ func TestAccExampleConfigurations(t *testing.T) {
 			}
 			w.run("destroy", "-auto-approve")
 			for _, h := range hosts {
-				sameFiles(t, had, files(h))
+				sameFiles(t, had, files(t, h))
 			}
 		})
 	}

@@ -154,13 +154,21 @@ func setting(t *testing.T, m machine, path, value string) {
 	}
 }
 
-// files are all files of the three families in /etc, by path: what a failed change must not touch.
-func files(m machine) map[string]string {
+// files are all files of the three families in /etc, by path: what a failed change must not touch. One script reads them, since some machines start a session slowly.
+func files(t *testing.T, m machine) map[string]string {
+	t.Helper()
+	out, status := m.Sh(`for f in /etc/sysctl.d/* /etc/sysctl.d/.[!.]* /etc/modules-load.d/* /etc/modules-load.d/.[!.]* /etc/modprobe.d/* /etc/modprobe.d/.[!.]*; do
+	[ -e "$f" ] || [ -L "$f" ] || continue
+	printf '%s\000' "$f"
+	cat "$f"
+	printf '\000'
+done`)
+	if status != 0 {
+		t.Fatalf("the files of the machine: %s", out)
+	}
 	all := map[string]string{}
-	for _, dir := range []string{"/etc/sysctl.d", "/etc/modules-load.d", "/etc/modprobe.d"} {
-		for _, name := range m.List(dir) {
-			all[dir+"/"+name], _ = m.ReadFile(dir + "/" + name)
-		}
+	for words := strings.Split(out, "\x00"); len(words) > 1; words = words[2:] {
+		all[words[0]] = words[1]
 	}
 	return all
 }

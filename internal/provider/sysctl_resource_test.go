@@ -41,7 +41,7 @@ func ten(values map[string]string) string {
 // every value from before.
 func TestAccOnEachTenKeysApplyDriftDestroy(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
-		before, had := map[string]string{}, files(m)
+		before, had := map[string]string{}, files(t, m)
 		for _, k := range tenKeys {
 			before[k.key] = reading(t, m, procPath(k.key))
 		}
@@ -65,7 +65,7 @@ func TestAccOnEachTenKeysApplyDriftDestroy(t *testing.T) {
 				t.Errorf("%s is %q after destroy, was %q", k.key, got, before[k.key])
 			}
 		}
-		sameFiles(t, had, files(m))
+		sameFiles(t, had, files(t, m))
 	})
 }
 
@@ -187,9 +187,9 @@ func TestAccOnEachKeyNamedByTwoFilesIsNoDrift(t *testing.T) {
 func TestAccOnEachNotPersistedLeavesFilesAlone(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		m.WriteFile("/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf", "net.ipv4.tcp_fin_timeout = 50\n")
-		had := files(m)
+		had := files(t, m)
 		run(t, resource.TestStep{Config: config(m, running("net.ipv4.tcp_fin_timeout", "41")), ConfigPlanChecks: emptyAfter()})
-		sameFiles(t, had, files(m))
+		sameFiles(t, had, files(t, m))
 	})
 }
 

@@ -90,7 +90,7 @@ func expectOnlyElements(want ...string) planCheck {
 // change, and destroy restores every value from before.
 func TestAccOnEachSysctlsApplyDriftDestroy(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
-		before, had := map[string]string{}, files(m)
+		before, had := map[string]string{}, files(t, m)
 		for _, k := range tenKeys {
 			before[k.key] = reading(t, m, procPath(k.key))
 		}
@@ -114,7 +114,7 @@ func TestAccOnEachSysctlsApplyDriftDestroy(t *testing.T) {
 				t.Errorf("%s is %q after destroy, was %q", k.key, got, before[k.key])
 			}
 		}
-		sameFiles(t, had, files(m))
+		sameFiles(t, had, files(t, m))
 	})
 }
 
@@ -171,10 +171,10 @@ func TestAccOnEachSysctlsKeysAndFile(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
 		const fin, somax = "net.ipv4.tcp_fin_timeout", "net.core.somaxconn"
 		finBefore, somaxBefore := reading(t, m, procPath(fin)), reading(t, m, procPath(somax))
-		had := files(m)
+		had := files(t, m)
 		holds := func(name string, keys ...string) resource.TestCheckFunc {
 			return func(*terraformState) error {
-				for path, text := range files(m) {
+				for path, text := range files(t, m) {
 					if _, old := had[path]; old {
 						continue
 					}
@@ -215,7 +215,7 @@ func TestAccOnEachSysctlsKeysAndFile(t *testing.T) {
 		if err := reads(somax, somaxBefore)(nil); err != nil {
 			t.Error(err)
 		}
-		sameFiles(t, had, files(m))
+		sameFiles(t, had, files(t, m))
 	})
 }
 
