@@ -2,8 +2,8 @@
 
 package provider_test
 
-// The machines that the acceptance suite runs on: the simulated host, and in network namespaces of their own a real OpenSSH sshd, and a dropbear with BusyBox's
-// shell and commands.
+// The machines that the acceptance suite runs on: the simulated host, and in network namespaces of their own a real OpenSSH sshd, a dropbear with BusyBox's shell and
+// commands, and a Debian that systemd-nspawn boots.
 
 import (
 	"testing"
@@ -19,6 +19,7 @@ func onEach(t *testing.T, test func(t *testing.T, m machine)) {
 	for name, start := range map[string]func(t *testing.T) machine{
 		"simulated":            func(t *testing.T) machine { return simulated(t) },
 		"sshd":                 func(t *testing.T) machine { return realHost(t, sshdtest.Options{}) },
+		"container":            func(t *testing.T) machine { return container(t) },
 		"dropbear and BusyBox": func(t *testing.T) machine { return realHost(t, sshdtest.Options{Server: "dropbear", Shell: "busybox"}) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -82,6 +82,20 @@ func realHost(t *testing.T, o sshdtest.Options) *sshdtest.Host {
 	return h
 }
 
+// container starts a Debian that systemd-nspawn boots.
+func container(t *testing.T) *sshdtest.Container {
+	t.Helper()
+	if err := sshdtest.ContainerAvailable(t.Context()); err != nil {
+		t.Skipf("NOT PROVED IN A CONTAINER: %v", err)
+	}
+	c, err := sshdtest.StartContainer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeAll(t, c) })
+	return c
+}
+
 func closeAll(t *testing.T, m machine) {
 	t.Helper()
 	if err := m.Close(); err != nil {
