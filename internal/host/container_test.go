@@ -15,11 +15,10 @@ import (
 // newContainer is a Debian that systemd-nspawn boots, as a plant.
 func newContainer(t *testing.T) (*sshdtest.Container, *plant) {
 	t.Helper()
-	if err := sshdtest.ContainerAvailable(t.Context()); err != nil {
+	c, err := sshdtest.StartContainer(t.Context())
+	if err != nil {
 		t.Skipf("NOT PROVED IN A CONTAINER: %v", err)
 	}
-	c, err := sshdtest.StartContainer(t.Context())
-	must(t, err)
 	p := &plant{machine: c, wire: newWire(t, c.Addr())}
 	t.Cleanup(func() {
 		p.wire.close()

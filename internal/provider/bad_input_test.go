@@ -51,17 +51,10 @@ func refuseOn(t *testing.T, m machine, test bad, keys ...string) {
 			}
 		}()
 	}
-	before, had := map[string]string{}, files(t, m)
-	for _, k := range keys {
-		before[k] = reading(t, m, k)
-	}
+	before, had := readings(t, m, keys...), files(t, m)
 	run(t, resource.TestStep{Config: config(m, test.resources), ExpectError: words(test.want)})
-	sameFiles(t, had, files(t, m))
-	for _, k := range keys {
-		if got := reading(t, m, k); got != before[k] {
-			t.Errorf("%s was %q and is %q", k, before[k], got)
-		}
-	}
+	unchanged(t, had, files(t, m))
+	unchanged(t, before, readings(t, m, keys...))
 }
 
 // running is a sysctlResource of which nothing is promised for the next boot.

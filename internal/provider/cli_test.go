@@ -153,11 +153,7 @@ func TestAccInterruptEndsAnApply(t *testing.T) {
 				t.Errorf("the drop-in holds %q\n%s", text, out.String())
 			}
 			w.run("apply", "-auto-approve")
-			for _, name := range m.List("/etc/sysctl.d") {
-				if strings.Contains(name, "terraform-tmp") {
-					t.Errorf("left: %s", name)
-				}
-			}
+			noLeftover(t, m)
 			if got := reading(t, m, "vm/swappiness"); got != "10" {
 				t.Errorf("vm.swappiness is %s", got)
 			}
@@ -232,11 +228,7 @@ func TestAccInterruptEndsAnApplyOnARealHost(t *testing.T) {
 				t.Errorf("after the next apply the drop-in holds %q", text)
 			}
 			whole()
-			for _, name := range m.List("/etc/sysctl.d") {
-				if strings.Contains(name, "terraform-tmp") {
-					t.Errorf("left: %s", name)
-				}
-			}
+			noLeftover(t, m)
 		})
 	}
 }

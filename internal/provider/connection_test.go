@@ -99,7 +99,7 @@ func TestAccConnectionFailuresAreToldApart(t *testing.T) {
 			t.Parallel()
 			had := files(t, h)
 			run(t, resource.TestStep{Config: test.provider + swappiness, ExpectError: words(test.want)})
-			sameFiles(t, had, files(t, h))
+			unchanged(t, had, files(t, h))
 			if got := reading(t, h, "vm/swappiness"); got != "60" {
 				t.Errorf("vm.swappiness is %s", got)
 			}

@@ -35,7 +35,7 @@ resource "host_kernel_module" "dummy" {
 		t.Errorf("the key that can be written is %s", fin)
 	}
 	w.run("destroy", "-auto-approve")
-	sameFiles(t, had, files(t, m))
+	unchanged(t, had, files(t, m))
 	if now := reading(t, m, "vm/swappiness"); now != swap {
 		t.Errorf("vm.swappiness was %s and is %s", swap, now)
 	}

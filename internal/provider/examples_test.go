@@ -113,7 +113,7 @@ func TestAccExampleConfigurations(t *testing.T) {
 			}
 			w.run("destroy", "-auto-approve")
 			for _, h := range hosts {
-				sameFiles(t, had, files(t, h))
+				unchanged(t, had, files(t, h))
 			}
 		})
 	}

@@ -41,10 +41,7 @@ func ten(values map[string]string) string {
 // every value from before.
 func TestAccOnEachTenKeysApplyDriftDestroy(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
-		before, had := map[string]string{}, files(t, m)
-		for _, k := range tenKeys {
-			before[k.key] = reading(t, m, procPath(k.key))
-		}
+		before, had := readings(t, m, tenPaths()...), files(t, m)
 		drifted := []plancheck.PlanCheck{expectOnlyChange("host_sysctl.k4", "value", "20001\t50000", "20000 50000")}
 		run(t,
 			resource.TestStep{Config: config(m, ten(nil)), ConfigPlanChecks: emptyAfter()},
@@ -60,13 +57,17 @@ func TestAccOnEachTenKeysApplyDriftDestroy(t *testing.T) {
 				},
 			},
 		)
-		for _, k := range tenKeys {
-			if got := reading(t, m, procPath(k.key)); got != before[k.key] {
-				t.Errorf("%s is %q after destroy, was %q", k.key, got, before[k.key])
-			}
-		}
-		sameFiles(t, had, files(t, m))
+		unchanged(t, before, readings(t, m, tenPaths()...))
+		unchanged(t, had, files(t, m))
 	})
+}
+
+// tenPaths are the ten keys' paths below /proc/sys.
+func tenPaths() (paths []string) {
+	for _, k := range tenKeys {
+		paths = append(paths, procPath(k.key))
+	}
+	return paths
 }
 
 func procPath(key string) string {
@@ -132,9 +133,9 @@ func TestAccOnEachSysctlPersistAndFileName(t *testing.T) {
 		only := func(want ...string) resource.TestCheckFunc {
 			return func(*terraformState) error {
 				var got []string
-				for _, name := range m.List("/etc/sysctl.d") {
-					if text, _ := m.ReadFile("/etc/sysctl.d/" + name); strings.Contains(text, "tcp_fin_timeout") {
-						got = append(got, name)
+				for path, text := range files(t, m) {
+					if strings.Contains(text, "tcp_fin_timeout") {
+						got = append(got, strings.TrimPrefix(path, "/etc/sysctl.d/"))
 					}
 				}
 				if fmt.Sprint(got) != fmt.Sprint(want) {
@@ -189,7 +190,7 @@ func TestAccOnEachNotPersistedLeavesFilesAlone(t *testing.T) {
 		m.WriteFile("/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf", "net.ipv4.tcp_fin_timeout = 50\n")
 		had := files(t, m)
 		run(t, resource.TestStep{Config: config(m, running("net.ipv4.tcp_fin_timeout", "41")), ConfigPlanChecks: emptyAfter()})
-		sameFiles(t, had, files(t, m))
+		unchanged(t, had, files(t, m))
 	})
 }
 

@@ -90,10 +90,7 @@ func expectOnlyElements(want ...string) planCheck {
 // change, and destroy restores every value from before.
 func TestAccOnEachSysctlsApplyDriftDestroy(t *testing.T) {
 	onEach(t, func(t *testing.T, m machine) {
-		before, had := map[string]string{}, files(t, m)
-		for _, k := range tenKeys {
-			before[k.key] = reading(t, m, procPath(k.key))
-		}
+		before, had := readings(t, m, tenPaths()...), files(t, m)
 		run(t,
 			resource.TestStep{Config: config(m, groupOfTen(nil)), ConfigPlanChecks: emptyAfter()},
 			resource.TestStep{
@@ -109,12 +106,8 @@ func TestAccOnEachSysctlsApplyDriftDestroy(t *testing.T) {
 				ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{plancheck.ExpectEmptyPlan()}},
 			},
 		)
-		for _, k := range tenKeys {
-			if got := reading(t, m, procPath(k.key)); got != before[k.key] {
-				t.Errorf("%s is %q after destroy, was %q", k.key, got, before[k.key])
-			}
-		}
-		sameFiles(t, had, files(t, m))
+		unchanged(t, before, readings(t, m, tenPaths()...))
+		unchanged(t, had, files(t, m))
 	})
 }
 
@@ -215,7 +208,7 @@ func TestAccOnEachSysctlsKeysAndFile(t *testing.T) {
 		if err := reads(somax, somaxBefore)(nil); err != nil {
 			t.Error(err)
 		}
-		sameFiles(t, had, files(t, m))
+		unchanged(t, had, files(t, m))
 	})
 }
 

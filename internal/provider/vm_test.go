@@ -6,6 +6,8 @@ package provider_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,9 +63,10 @@ func reboot(t *testing.T, v *vmtest.VM) {
 // reads wants these keys, as paths below /proc/sys, to read these values.
 func reads(t *testing.T, v *vmtest.VM, want map[string]string) {
 	t.Helper()
+	got := readings(t, v, slices.Collect(maps.Keys(want))...)
 	for path, value := range want {
-		if got := reading(t, v, path); got != value {
-			t.Errorf("%s reads %q, not %q", path, got, value)
+		if got[path] != value {
+			t.Errorf("%s reads %q, not %q", path, got[path], value)
 		}
 	}
 }

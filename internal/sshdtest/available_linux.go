@@ -14,11 +14,15 @@ var needed = [][2]string{
 	{"dropbear", "dropbear-bin"},
 }
 
+var errNotRoot = errors.New("this process is not root's")
+
+const runAsRoot = "Run it as root."
+
 // Available is nil where hosts can be started, else an *Error that says why not. It starts one to find out.
 func Available() error {
 	what := "real hosts cannot be started here"
 	if os.Getuid() != 0 {
-		return &Error{What: what, Err: errors.New("this process is not root's"), Next: "Run it as root."}
+		return &Error{What: what, Err: errNotRoot, Next: runAsRoot}
 	}
 	var commands, packages []string
 	for _, n := range needed {

@@ -54,35 +54,27 @@ type Container struct {
 	closeErr  error
 }
 
-// ContainerAvailable is nil where containers can be started, else an *Error that says why not. It starts one to find out, and may build its tree first.
-func ContainerAvailable(ctx context.Context) error {
-	what := "containers cannot be started here"
-	if err := Available(); err != nil {
-		return err
-	}
-	for name, pkg := range map[string]string{"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "unshare": "util-linux"} {
-		if _, err := program(name); err != nil {
-			return &Error{What: what, Err: err, Next: "On Debian: apt-get install " + pkg}
-		}
-	}
-	c, err := StartContainer(ctx)
-	if err != nil {
-		return &Error{What: what, Err: err}
-	}
-	return c.Close()
-}
-
-// StartContainer starts a container, building its tree first where the cache does not have it, and returns when it has booted. The error is an *Error.
+// StartContainer starts a container, building its tree first where the cache does not have it, and returns when it has booted. The error is an *Error, which says what is
+// missing where containers cannot be started.
 func StartContainer(ctx context.Context) (*Container, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*startTimeout)
 	defer cancel()
+	const what = "a container could not be started"
+	if os.Getuid() != 0 {
+		return nil, &Error{What: what, Err: errNotRoot, Next: runAsRoot}
+	}
+	for name, pkg := range map[string]string{"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "unshare": "util-linux"} {
+		if _, err := program(name); err != nil {
+			return nil, &Error{What: what, Err: err, Next: "On Debian: apt-get install " + pkg}
+		}
+	}
 	tree, err := containerTree(ctx)
 	if err != nil {
 		return nil, &Error{What: "the tree of a container could not be built", Err: err}
 	}
 	c, err := startContainer(ctx, tree)
 	if err != nil {
-		return nil, &Error{What: "a container could not be started", Err: err}
+		return nil, &Error{What: what, Err: err}
 	}
 	return c, nil
 }

@@ -57,9 +57,6 @@ func (*Host) Close() error { return nil }
 // Container is never made on this system.
 type Container struct{ Host }
 
-// ContainerAvailable says that there are no containers on this system.
-func ContainerAvailable(context.Context) error { return errNotLinux }
-
 // StartContainer fails on this system.
 func StartContainer(context.Context) (*Container, error) { return nil, errNotLinux }
 

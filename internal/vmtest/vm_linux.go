@@ -301,15 +301,6 @@ func (v *VM) RemoveFile(path string) {
 	}
 }
 
-// List returns the names in a directory; none where there is no such directory.
-func (v *VM) List(dir string) []string {
-	out, status := v.Sh("ls -A " + quote(dir))
-	if status != 0 {
-		return nil
-	}
-	return strings.Fields(out)
-}
-
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // Close kills the machine and returns when nothing of it is left. A second call does nothing and returns the same.
