@@ -333,7 +333,7 @@ func (b *probe) insert(m string, required, exists bool) {
 		k := kept{reason: InstallLine, source: place(d.File, d.Line)}
 		k.detail = fmt.Sprintf("%s runs %q in place of loading %s.", k.source, d.Text, m)
 		fails := required
-		switch path.Base(strings.TrimSpace(d.Text)) {
+		switch program(d.Text) {
 		case "false":
 		case "true", ":": // what needs the module then lacks its symbols
 			k.quiet, fails = true, required && m != b.target
@@ -359,6 +359,18 @@ func (b *probe) insert(m string, required, exists bool) {
 		p.loaded[m] = b.source
 		delete(p.kept, m)
 	}
+}
+
+// program is the program that a command of the shell runs, where it is that and perhaps a comment; else "".
+func program(command string) string {
+	words := strings.Fields(command)
+	if i := slices.IndexFunc(words, func(w string) bool { return w[0] == '#' }); i >= 0 {
+		words = words[:i]
+	}
+	if len(words) != 1 {
+		return ""
+	}
+	return path.Base(words[0])
 }
 
 // softdeps are the modules of the first softdep line that is about m.

@@ -34,7 +34,8 @@ var oracleModules = []struct {
 var (
 	oracleModuleNames = []string{"ma", "mb", "m-c", "m_c", "md", "me", "mf", "mg", "mh", "bb", "b-2", "al-c", "al_c", "al_two", "nosuch", "virt", "conf-alias"}
 	oracleModuleGlobs = []string{"m*", "m[a-c]", "m?c", "conf*", "[mb]b", "vir*", "m[-_]c"}
-	oracleCommands    = []string{"/bin/true", "/bin/false", "/bin/echo x", "/bin/echo modprobe --ignore-install ma", ":"}
+	oracleCommands    = []string{"/bin/true", "/bin/false", "/bin/echo x", "/bin/echo modprobe --ignore-install ma", ":", "/bin/false # CIS",
+		"/bin/true\t# CIS", "/bin/echo /bin/false"}
 )
 
 // makeTree builds the fake kernel's modules below r, with depmod, and returns what a snapshot has of them.

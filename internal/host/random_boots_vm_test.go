@@ -118,7 +118,14 @@ func sysctlLine(l lot) string {
 	if l.oneIn(5) {
 		key := pick(l, []string{"net.ipv4.conf.*.rp_filter", "net/ipv4/conf/*/rp_filter", "net.ipv4.conf.[ae]*.rp_filter", "net.ipv4.tcp_fin_timeou?", "vm.swap*", "net.core.soma*conn",
 			"net.netfilter.nf_conntrack_tcp_be_*", "net.sctp.rto_mi[n]"})
-		return pick(l, []string{"", "", "", "-"}) + key + " = " + pick(l, []string{"0", "1", "2"})
+		line, value := pick(l, []string{"", "", "", "-"})+key+" = ", pick(l, []string{"0", "1", "2"})
+		switch { // a number that the kernel refuses shows only when it is tried (boot.Prediction.Failures)
+		case strings.HasPrefix(key, "net.sctp."):
+			value = "90" + value
+		case strings.HasPrefix(key, "net.netfilter.") && value == "2":
+			value = "1"
+		}
+		return line + value
 	}
 	k := pick(l, bootKeys)
 	key := k.key
