@@ -333,9 +333,9 @@ func (b *probe) insert(m string, required, exists bool) {
 		k := kept{reason: InstallLine, source: place(d.File, d.Line)}
 		k.detail = fmt.Sprintf("%s runs %q in place of loading %s.", k.source, d.Text, m)
 		fails := required
-		switch program(d.Text) {
+		switch outcome(d.Text) {
 		case "false":
-		case "true", ":": // what needs the module then lacks its symbols
+		case "true": // what needs the module then lacks its symbols
 			k.quiet, fails = true, required && m != b.target
 		default:
 			k.detail += " What that does is not known."
@@ -361,16 +361,19 @@ func (b *probe) insert(m string, required, exists bool) {
 	}
 }
 
-// program is the program that a command of the shell runs, where it is that and perhaps a comment; else "".
-func program(command string) string {
-	words := strings.Fields(command)
+// outcome is "true" or "false", where a command that kmod gives to the shell ends for certain like that program, else "". A comment may follow.
+func outcome(command string) string {
+	words := strings.FieldsFunc(command, func(r rune) bool { return r == ' ' || r == '\t' }) // a shell's blanks, which a carriage return is not
 	if i := slices.IndexFunc(words, func(w string) bool { return w[0] == '#' }); i >= 0 {
 		words = words[:i]
 	}
-	if len(words) != 1 {
-		return ""
+	switch strings.Join(words, " ") {
+	case "", ":", "true", "/bin/true", "/usr/bin/true":
+		return "true"
+	case "false", "/bin/false", "/usr/bin/false", "/sbin/false", "/usr/sbin/false": // one that is missing fails as well
+		return "false"
 	}
-	return path.Base(words[0])
+	return ""
 }
 
 // softdeps are the modules of the first softdep line that is about m.

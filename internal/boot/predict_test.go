@@ -293,6 +293,37 @@ func TestPredictKeepsSysctlCases(t *testing.T) {
 	}
 }
 
+// Guards that the outcome of an install line's command is known only where no shell could take it otherwise.
+func TestOutcomeOfAnInstallCommand(t *testing.T) {
+	for command, want := range map[string]string{
+		"/bin/false":                 "false",
+		" /usr/bin/false\t":          "false",
+		"/sbin/false":                "false", // where there is none, that fails too
+		"false # CIS":                "false",
+		"/bin/true":                  "true",
+		"true\t#":                    "true",
+		":":                          "true",
+		"# nothing":                  "true",
+		"#/bin/false":                "true",
+		"":                           "true",
+		"/sbin/true":                 "",
+		"/bin/true\r":                "",
+		"/bin/false\u00a0":           "",
+		"/bin/true#":                 "",
+		`"/bin/true # CIS"`:          "",
+		"/bin/false&&/bin/true":      "",
+		"/bin/true||/bin/false":      "",
+		"x=/bin/false":               "",
+		"/opt/true":                  "",
+		"/bin/echo /bin/false":       "",
+		"/bin/false; exec /bin/true": "",
+	} {
+		if got := outcome(command); got != want {
+			t.Errorf("%q is known as %q, not %q", command, got, want)
+		}
+	}
+}
+
 // TestReasonsHaveWords guards that no reason reaches a user without its words.
 func TestReasonsHaveWords(t *testing.T) {
 	seen := map[Reason]bool{}

@@ -16,8 +16,10 @@ import (
 func newContainer(t *testing.T) (*sshdtest.Container, *plant) {
 	t.Helper()
 	c, err := sshdtest.StartContainer(t.Context())
-	if err != nil {
+	if sshdtest.Lacking(err) {
 		t.Skipf("NOT PROVED IN A CONTAINER: %v", err)
+	} else if err != nil {
+		t.Fatal(err)
 	}
 	p := &plant{machine: c, wire: newWire(t, c.Addr())}
 	t.Cleanup(func() {

@@ -85,8 +85,10 @@ func realHost(t *testing.T, o sshdtest.Options) *sshdtest.Host {
 func container(t *testing.T) *sshdtest.Container {
 	t.Helper()
 	c, err := sshdtest.StartContainer(t.Context())
-	if err != nil {
+	if sshdtest.Lacking(err) {
 		t.Skipf("NOT PROVED IN A CONTAINER: %v", err)
+	} else if err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeAll(t, c) })
 	return c

@@ -54,32 +54,32 @@ type Container struct {
 	closeErr  error
 }
 
-// StartContainer starts a container, building its tree first where the cache does not have it, and returns when it has booted. The error is an *Error, which says what is
-// missing where containers cannot be started.
+// StartContainer starts a container, building its tree first where the cache does not have it, and returns when it has booted. The error is an *Error, which is Lacking
+// where containers cannot be started.
 func StartContainer(ctx context.Context) (*Container, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*startTimeout)
 	defer cancel()
 	const what = "a container could not be started"
 	if os.Getuid() != 0 {
-		return nil, &Error{What: what, Err: errNotRoot, Next: runAsRoot}
+		return nil, &Error{What: what, Err: errNotRoot, Next: runAsRoot, Lacking: true}
 	}
 	for name, pkg := range map[string]string{"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "unshare": "util-linux"} {
 		if _, err := program(name); err != nil {
-			return nil, &Error{What: what, Err: err, Next: "On Debian: apt-get install " + pkg}
+			return nil, &Error{What: what, Err: err, Next: "On Debian: apt-get install " + pkg, Lacking: true}
 		}
 	}
 	tree, err := containerTree(ctx)
 	if err != nil {
-		return nil, &Error{What: "the tree of a container could not be built", Err: err}
+		return nil, &Error{What: "the tree of a container could not be built", Err: err, Lacking: true}
 	}
 	c, err := startContainer(ctx, tree)
 	if err != nil {
-		return nil, &Error{What: what, Err: err}
+		return nil, &Error{What: what, Err: err, Lacking: Available() != nil} // such as a Docker without privileges
 	}
 	return c, nil
 }
 
-// containerTree is the directory of the tree, in the user's cache, under a hash of its recipe. Callers may race: a finished tree is renamed into place.
+// containerTree is the directory of the tree, in the user's cache, under a hash of its recipe. Callers may race, from other processes too: one builds, the others wait.
 func containerTree(ctx context.Context) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -93,6 +93,14 @@ func containerTree(ctx context.Context) (string, error) {
 	}
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return "", err
+	}
+	lock, err := lockFile(ctx, tree+".lock")
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if _, err := os.Stat(tree); !errors.Is(err, fs.ErrNotExist) {
+		return tree, err
 	}
 	building, err := os.MkdirTemp(parent, "container-building-")
 	if err != nil {
@@ -114,11 +122,31 @@ func containerTree(ctx context.Context) (string, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("mmdebstrap: %w\n%s", err, out[max(0, len(out)-3000):])
 	}
-	err = os.Rename(made, tree)
-	if _, there := os.Stat(tree); there == nil {
-		return tree, nil // or somebody else was faster
+	return tree, os.Rename(made, tree)
+}
+
+// lockFile has the lock of a file, which closing it gives back.
+func lockFile(ctx context.Context, path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
 	}
-	return "", err
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			f.Close()
+			return nil, fmt.Errorf("locking %s: %w", path, err)
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("locking %s: %w", path, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 func startContainer(ctx context.Context, tree string) (c *Container, err error) {

@@ -11,8 +11,10 @@ import (
 func startContainerHost(t *testing.T) *Container {
 	t.Helper()
 	c, err := StartContainer(t.Context())
-	if err != nil {
+	if Lacking(err) {
 		t.Skipf("NOT PROVED IN A CONTAINER: %v", err)
+	} else if err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {

@@ -7,7 +7,8 @@ import (
 	"errors"
 )
 
-var errNotLinux = &Error{What: "real hosts cannot be started here", Err: errors.New("they need Linux namespaces"), Next: "Run this on Linux as root."}
+var errNotLinux = &Error{What: "real hosts cannot be started here", Err: errors.New("they need Linux namespaces"), Next: "Run this on Linux as root.",
+	Lacking: true}
 
 // Host is never made on this system.
 type Host struct{}

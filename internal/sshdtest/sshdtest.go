@@ -10,6 +10,8 @@
 // request names what they provide. It takes them from the machine, not from the host's empty /lib/modules.
 package sshdtest
 
+import "errors"
+
 // Options say what a host is like. The zero value is a host as Debian installs it, where root logs in with a key made for it.
 type Options struct {
 	// Users may log in. Empty: root alone, with the key that PrivateKey returns.
@@ -49,6 +51,14 @@ type Error struct {
 	What string
 	Err  error
 	Next string
+	// Lacking is true where the machine has not what it takes, so that no test can tell anything.
+	Lacking bool
+}
+
+// Lacking reports whether err is an *Error of a machine that has not what it takes.
+func Lacking(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Lacking
 }
 
 func (e *Error) Error() string {
