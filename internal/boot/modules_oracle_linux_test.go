@@ -142,8 +142,8 @@ func oracleCommandLine(t *rapid.T) string {
 }
 
 // TestPredictLikeKmod guards the model of modules against the real programs: on random trees systemd-modules-load must ask for the same names in the same
-// order and find, deny and try the same modules, an install line's command must end as foretold, and modprobe -n must name the same steps. Nothing is loaded: the modules are no modules, and the programs
-// run without CAP_SYS_MODULE. What the kernel itself refuses is not part of it.
+// order and find, deny and try the same modules, an install line's command must end as foretold, and modprobe -n must name the same steps. Nothing is loaded:
+// the modules are no modules, and the programs run without CAP_SYS_MODULE. What the kernel itself refuses is not part of it.
 func TestPredictLikeKmod(t *testing.T) {
 	const systemd, modprobe, busybox = "/usr/lib/systemd/systemd-modules-load", "/sbin/modprobe", "/bin/busybox"
 	var uname syscall.Utsname
@@ -266,6 +266,7 @@ func plan2steps(p *modulePlan) []string {
 	return steps
 }
 
+// endOfTry is how a try of m ends where no module can be loaded, or "" where the plan does not know.
 func (p *modulePlan) endOfTry(m string) string {
 	d, installs := p.installs(m)
 	pre, post := p.softdeps(m)
