@@ -6,13 +6,11 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
-	"github.com/host-provider/terraform-provider-host/internal/confdir"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 )
@@ -54,21 +52,6 @@ type ModuleState struct {
 	// Waiting says of each parameter whose running value can only change when the module is loaded again what it is now.
 	Waiting map[string]string
 }
-
-// LoadPath is the path of the modules-load.d file.
-func (m Module) LoadPath() string {
-	return "/etc/modules-load.d/terraform-" + kmod.Canonical(m.Name) + ".conf"
-}
-
-// OptionsPath is the path of the modprobe.d file that holds the parameters.
-func (m Module) OptionsPath() string {
-	return "/etc/modprobe.d/terraform-" + kmod.Canonical(m.Name) + ".conf"
-}
-
-// Source is the path:line that loads the module at boot.
-func (m Module) Source() string { return m.LoadPath() + ":2" }
-
-func (m Module) mark() string { return owned + "host_kernel_module " + kmod.Canonical(m.Name) }
 
 func parameterPath(module, parameter string) string {
 	return "/sys/module/" + kmod.Canonical(module) + "/parameters/" + parameter
@@ -153,17 +136,6 @@ func (h *Host) moduleState(snap *boot.Snapshot, m Module, real []string) ModuleS
 	return st
 }
 
-// listed is the path:line of our own file that names the module; "" when none does.
-func (m Module) listed(snap *boot.Snapshot) string {
-	f, _ := snap.File(m.LoadPath())
-	for _, l := range kmod.ParseLoad(f.Path, f.Text) {
-		if kmod.Same(l.Name, m.Name) {
-			return fmt.Sprintf("%s:%d", l.File, l.Line)
-		}
-	}
-	return ""
-}
-
 // readParameters fills Parameters and Waiting. A parameter's file that is not there hides its value, which says nothing against ours.
 func (st *ModuleState) readParameters(snap *boot.Snapshot, m Module, real string) {
 	if len(m.Parameters) == 0 {
@@ -182,23 +154,6 @@ func (st *ModuleState) readParameters(snap *boot.Snapshot, m Module, real string
 		}
 		st.Parameters[name] = r.Text
 	}
-}
-
-func optionsIn(f confdir.File, module string) map[string]string {
-	var params map[string]string
-	directives, _ := kmod.ParseModprobe(f.Path, f.Text)
-	for _, d := range directives {
-		if d.Command != "options" || !d.Concerns(module) {
-			continue
-		}
-		for _, p := range kmod.ParseParameters(d.Text) {
-			if params == nil {
-				params = map[string]string{}
-			}
-			params[p.Name] = p.Value
-		}
-	}
-	return params
 }
 
 // SetModule makes the host hold m: loaded with its parameters first, then the files for the next boot. prior is what Terraform last recorded, nil when it
@@ -262,26 +217,13 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	return h.judgeModule(snap, m, real)
 }
 
-// files are those of the module, without content when there is to be none.
-func (m Module) files(real string) []shell.File {
-	files := []shell.File{{Path: m.LoadPath()}, {Path: m.OptionsPath()}}
-	if m.Persist {
-		files[0].Content = kmod.FormatLoad(m.Name, m.mark())
-		if len(m.Parameters) > 0 {
-			files[1].Content = kmod.FormatOptions(real, m.Parameters, m.mark())
-		}
-	}
-	return files
-}
-
 // mayWrite refuses to overwrite a file that this resource did not write.
 func (h *Host) mayWrite(snap *boot.Snapshot, m Module, prior *Module) error {
 	if prior != nil && prior.Persist {
 		return nil
 	}
 	for _, path := range []string{m.LoadPath(), m.OptionsPath()} {
-		f, exists := snap.File(path)
-		if first, _, _ := strings.Cut(f.Text, "\n"); m.Persist && exists && first != "# "+m.mark() {
+		if f, exists := snap.File(path); m.Persist && exists && !marked(f, m.mark()) {
 			return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform import "+
 				"host_kernel_module.<name> '%s/%s'. Else remove the file.", path, h.name, m.Name)
 		}

@@ -4,7 +4,6 @@ package host
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -93,9 +92,6 @@ func (h *Host) foresee(p *Promises, v Setting, path string, o boot.KeyOutcome) {
 	}
 }
 
-// within reports whether a path:line is in the file at path.
-func within(source, path string) bool { return strings.HasPrefix(source, path+":") }
-
 // PlanModule pretends that m is applied.
 func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
 	h.lookFor(m.Name)
@@ -136,10 +132,6 @@ func (s Sysctls) pretend(snap *boot.Snapshot, prior *Sysctls) *boot.Snapshot {
 		return snap
 	}
 	return snap.WithFile(confdir.File{Path: s.Path(), Text: s.dropIn(nil), Regular: true})
-}
-
-func (m Module) pretended() confdir.File {
-	return confdir.File{Path: m.LoadPath(), Text: kmod.FormatLoad(m.Name, m.mark()), Regular: true}
 }
 
 // uncertain are the reasons for which nothing better is known than what our own file says: they are told, and stop nothing.
@@ -191,8 +183,8 @@ func bootLayer(o boot.KeyOutcome, own *sysctl.Assignment) (value, source *string
 		if own == nil {
 			return nil, nil
 		}
-		at := fmt.Sprintf("%s:%d", own.File, own.Line)
-		return &own.Value, &at
+		source := at(own.File, own.Line)
+		return &own.Value, &source
 	}
 	if o.Known {
 		value = &o.Value

@@ -21,14 +21,14 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-const swapFile = "/etc/sysctl.d/60-terraform-test.conf"
+const testDropIn = "/etc/sysctl.d/60-terraform-test.conf"
 
-// keep is a persistent sysctl in a file of the test's own, swapFile.
+// keep is a persistent sysctl in a file of the test's own, testDropIn.
 func keep(t *testing.T, key, value string) host.Sysctl {
 	t.Helper()
 	k, err := sysctl.ParseKey(key)
 	must(t, err)
-	return host.Sysctl{Key: k, Value: value, FileName: strings.TrimPrefix(swapFile, "/etc/sysctl.d/"), Persist: true}
+	return host.Sysctl{Key: k, Value: value, FileName: strings.TrimPrefix(testDropIn, "/etc/sysctl.d/"), Persist: true}
 }
 
 // over is a bench whose Host talks over what wrap makes of the connection.
@@ -175,7 +175,7 @@ func TestUpdateKeepsTheOriginal(t *testing.T) {
 			must(t, err)
 			_, err = b.host.SetSysctl(t.Context(), keep(t, "vm.swappiness", "20"), &ten, original)
 			must(t, err)
-			got, _ := b.ReadFile(swapFile)
+			got, _ := b.ReadFile(testDropIn)
 			if lines := strings.Split(got, "\n"); len(lines) < 3 || lines[1] != "# Value before Terraform: 60" || lines[2] != "vm.swappiness = 20" {
 				t.Errorf("the drop-in is\n%s", got)
 			}

@@ -22,12 +22,6 @@ type Sysctl struct {
 	Persist bool
 }
 
-// Path is the drop-in's path.
-func (s Sysctl) Path() string { return sysctlDir + s.FileName }
-
-// Source is the path:line of the drop-in's assignment.
-func (s Sysctl) Source() string { return s.Path() + ":3" }
-
 // alone is s as a set of one key. The value from before is put back by UnsetSysctl only, since the key of a host_sysctl never changes.
 func (s *Sysctl) alone() *Sysctls {
 	if s == nil {

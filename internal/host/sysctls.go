@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
-	"github.com/host-provider/terraform-provider-host/internal/confdir"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
@@ -44,29 +43,6 @@ type SysctlState struct {
 	Boot, BootSource *string
 	// Original is the value from before Terraform first wrote the key.
 	Original *string
-}
-
-const (
-	sysctlDir = "/etc/sysctl.d/"
-	// owned begins the first line of each file this provider writes.
-	owned = "Managed by Terraform: "
-	// before begins the comment of a drop-in that keeps the value from before Terraform, so that it outlives the state.
-	before = "Value before Terraform: "
-)
-
-// Path is the drop-in's path.
-func (s Sysctls) Path() string { return sysctlDir + s.FileName }
-
-func (s Sysctls) mark() string { return owned + s.Resource + " " + s.Name }
-
-// dropIn is the text of the drop-in: the values in the order in which they are written, each under the value from before.
-func (s Sysctls) dropIn(originals map[sysctl.Key]string) string {
-	var text strings.Builder
-	text.WriteString("# " + s.mark() + "\n")
-	for _, v := range s.inOrder() {
-		text.WriteString(sysctl.Format(v.Key, v.Value, before+originals[v.Key]))
-	}
-	return text.String()
 }
 
 // inOrder are the settings in the order in which to write them.
@@ -143,88 +119,6 @@ func (h *Host) sysctlStates(snap *boot.Snapshot, s Sysctls) map[sysctl.Key]Sysct
 		states[v.Key] = st
 	}
 	return states
-}
-
-// originalsIn are the values from before Terraform that our drop-in remembers, each in the line above the key's own.
-func (s Sysctls) originalsIn(f confdir.File) map[sysctl.Key]string {
-	lines := slices.Collect(confdir.Lines(f.Text))
-	if len(lines) == 0 || lines[0] != "# "+s.mark() {
-		return nil
-	}
-	found := map[sysctl.Key]string{}
-	all, _ := sysctl.ParseFile(f.Path, f.Text)
-	for _, a := range all {
-		k, err := sysctl.ParseKey(a.Pattern)
-		if err != nil || a.Line < 2 {
-			continue
-		}
-		if v, ok := strings.CutPrefix(lines[a.Line-2], "# "+before); ok {
-			found[k] = v
-		}
-	}
-	return found
-}
-
-// assigned are the lines by which a file alone sets the keys of s. A pattern sets a key that no line names.
-func assigned(f confdir.File, s Sysctls) map[sysctl.Key]*sysctl.Assignment {
-	all, _ := sysctl.ParseFile(f.Path, f.Text)
-	named := map[string]sysctl.Assignment{}
-	var patterns []sysctl.Assignment
-	for _, a := range all {
-		if a.IsGlob() {
-			patterns = append(patterns, a)
-		} else {
-			named["/proc/sys/"+a.Pattern] = a
-		}
-	}
-	found := make(map[sysctl.Key]*sysctl.Assignment, len(s.Settings))
-	for _, v := range s.Settings {
-		a, ok := named[v.Key.Path()]
-		for i := len(patterns) - 1; !ok && i >= 0; i-- {
-			a, ok = patterns[i], patterns[i].HasValue && patterns[i].Matches(v.Key)
-		}
-		if ok && a.HasValue {
-			found[v.Key] = &a
-		}
-	}
-	return found
-}
-
-// holds reports whether a file alone sets every key of s to its value.
-func (s Sysctls) holds(f confdir.File) bool {
-	own := assigned(f, s)
-	return !slices.ContainsFunc(s.Settings, func(v Setting) bool { return own[v.Key] == nil || !sysctl.Equal(v.Key, own[v.Key].Value, v.Value) })
-}
-
-// says reports whether a file sets just what s wants, so that it stays as it is.
-func (s Sysctls) says(f confdir.File) bool { return s.holds(f) && s.other(f, nil) == "" }
-
-// other is what else a file sets, beside the keys of s and of prior; "" when nothing.
-func (s Sysctls) other(f confdir.File, prior *Sysctls) string {
-	ours := map[string]bool{}
-	for _, p := range slices.Concat(s.paths(), prior.keys()) {
-		ours[p] = true
-	}
-	all, _ := sysctl.ParseFile(f.Path, f.Text)
-	for _, a := range all {
-		if a.IsGlob() || !ours["/proc/sys/"+a.Pattern] {
-			return strings.ReplaceAll(a.Pattern, "/", ".")
-		}
-	}
-	return ""
-}
-
-func (s *Sysctls) keys() []string {
-	if s == nil {
-		return nil
-	}
-	return s.paths()
-}
-
-// adoptable reports whether a drop-in is just what a create whose reply was lost would have written.
-func (s Sysctls) adoptable(f confdir.File) bool {
-	originals := s.originalsIn(f)
-	return s.holds(f) && !slices.ContainsFunc(s.Settings, func(v Setting) bool { _, ok := originals[v.Key]; return !ok })
 }
 
 // originals are the values from before Terraform: those that the state knows, else those that the drop-in remembers, else what the host has now.
@@ -432,9 +326,3 @@ func (h *Host) FindSysctls(ctx context.Context, name string) (Sysctls, error) {
 	}
 	return s, nil
 }
-
-// SysctlsPrefix begins the file name of a host_sysctls by default.
-const SysctlsPrefix = "90-terraform-"
-
-// SysctlsFileName is the drop-in of the host_sysctls of this name, where the configuration names none.
-func SysctlsFileName(name string) string { return SysctlsPrefix + name + ".conf" }

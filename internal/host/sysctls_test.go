@@ -18,7 +18,7 @@ import (
 // keepAll is a persistent group of sysctls, each "KEY = VALUE", whose keys get their values back.
 func keepAll(t *testing.T, settings ...string) host.Sysctls {
 	t.Helper()
-	s := host.Sysctls{Resource: "host_sysctls", Name: "test", FileName: strings.TrimPrefix(swapFile, "/etc/sysctl.d/"), Persist: true, Restore: true}
+	s := host.Sysctls{Resource: "host_sysctls", Name: "test", FileName: strings.TrimPrefix(testDropIn, "/etc/sysctl.d/"), Persist: true, Restore: true}
 	for _, text := range settings {
 		key, value, _ := strings.Cut(text, " = ")
 		k, err := sysctl.ParseKey(key)
@@ -122,7 +122,7 @@ func TestUpdateOfManyKeepsTheOriginals(t *testing.T) {
 	if got := text(states[second.Settings[0].Key].Original); got != "60" {
 		t.Errorf("the value from before is %s, not 60", got)
 	}
-	got, _ := b.ReadFile(swapFile)
+	got, _ := b.ReadFile(testDropIn)
 	want := "# Managed by Terraform: host_sysctls test\n# Value before Terraform: 0\nkernel.panic = 5\n# Value before Terraform: 4096\nnet.core.somaxconn = 77\n" +
 		"# Value before Terraform: 60\nvm.swappiness = 20\n"
 	if got != want {
@@ -141,7 +141,7 @@ func TestManyKeysLeaveForeignLinesAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			b.WriteFile(swapFile, content)
+			b.WriteFile(testDropIn, content)
 			before := b.holds()
 			_, err := b.host.SetSysctls(t.Context(), keepAll(t, few...), nil, nil)
 			wantKind(t, err, host.DropInForeign)
@@ -152,8 +152,8 @@ func TestManyKeysLeaveForeignLinesAlone(t *testing.T) {
 	s := keepAll(t, few...)
 	_, err := b.host.SetSysctls(t.Context(), s, nil, nil)
 	must(t, err)
-	ours, _ := b.ReadFile(swapFile)
-	b.WriteFile(swapFile, ours+"kernel.panic = 5\n")
+	ours, _ := b.ReadFile(testDropIn)
+	b.WriteFile(testDropIn, ours+"kernel.panic = 5\n")
 	before := b.holds()
 	changed := keepAll(t, "vm.swappiness = 11")
 	_, err = b.host.SetSysctls(t.Context(), changed, &s, nil)

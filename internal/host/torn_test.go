@@ -53,7 +53,7 @@ func TestFilesThatChangeWhileTheyAreRead(t *testing.T) {
 	walk(10, func(int) {
 		st, err := b.host.ReadSysctl(t.Context(), s)
 		must(t, err)
-		if text(st.Boot) != "10" || text(st.BootSource) != swapFile+":3" {
+		if text(st.Boot) != "10" || text(st.BootSource) != testDropIn+":3" {
 			t.Errorf("the next boot brings %q by %q", text(st.Boot), text(st.BootSource))
 		}
 	})

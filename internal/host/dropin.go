@@ -1,0 +1,210 @@
+package host
+
+// What the files that this provider writes look like: their names, their first lines, and the lines that set something.
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/kmod"
+	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
+)
+
+const (
+	sysctlDir      = "/etc/sysctl.d/"
+	modulesLoadDir = "/etc/modules-load.d/"
+	modprobeDir    = "/etc/modprobe.d/"
+	// modulePrefix begins the name of both files of a module.
+	modulePrefix = "terraform-"
+	// owned begins the first line of each file this provider writes.
+	owned = "Managed by Terraform: "
+	// before begins the comment of a drop-in that keeps the value from before Terraform. The file outlives the state.
+	before = "Value before Terraform: "
+)
+
+// markLine returns the first line of a file of ours, a comment that holds the mark of its resource.
+func markLine(mark string) string { return "# " + mark }
+
+// marked reports whether the first line of f says that the resource with this mark wrote it.
+func marked(f confdir.File, mark string) bool {
+	first, _, _ := strings.Cut(f.Text, "\n")
+	return first == markLine(mark)
+}
+
+// at returns the path:line of a line in a file.
+func at(path string, line int) string { return fmt.Sprintf("%s:%d", path, line) }
+
+// within reports whether a path:line is in the file at path.
+func within(source, path string) bool { return strings.HasPrefix(source, path+":") }
+
+// SysctlsPrefix begins the file name of a host_sysctls by default.
+const SysctlsPrefix = "90-terraform-"
+
+// SysctlsFileName is the drop-in of the host_sysctls of this name, where the configuration names none.
+func SysctlsFileName(name string) string { return SysctlsPrefix + name + ".conf" }
+
+// Path is the drop-in's path.
+func (s Sysctls) Path() string { return sysctlDir + s.FileName }
+
+// Path is the drop-in's path.
+func (s Sysctl) Path() string { return sysctlDir + s.FileName }
+
+// Source is the path:line of the drop-in's assignment.
+func (s Sysctl) Source() string { return at(s.Path(), 3) }
+
+func (s Sysctls) mark() string { return owned + s.Resource + " " + s.Name }
+
+// dropIn is the text of the drop-in: the values in the order in which they are written, each under the value from before.
+func (s Sysctls) dropIn(originals map[sysctl.Key]string) string {
+	var text strings.Builder
+	text.WriteString(markLine(s.mark()) + "\n")
+	for _, v := range s.inOrder() {
+		text.WriteString(sysctl.Format(v.Key, v.Value, before+originals[v.Key]))
+	}
+	return text.String()
+}
+
+// originalsIn are the values from before Terraform that our drop-in remembers, each in the line above the key's own.
+func (s Sysctls) originalsIn(f confdir.File) map[sysctl.Key]string {
+	lines := slices.Collect(confdir.Lines(f.Text))
+	if len(lines) == 0 || lines[0] != markLine(s.mark()) {
+		return nil
+	}
+	found := map[sysctl.Key]string{}
+	all, _ := sysctl.ParseFile(f.Path, f.Text)
+	for _, a := range all {
+		k, err := sysctl.ParseKey(a.Pattern)
+		if err != nil || a.Line < 2 {
+			continue
+		}
+		if v, ok := strings.CutPrefix(lines[a.Line-2], "# "+before); ok {
+			found[k] = v
+		}
+	}
+	return found
+}
+
+// assigned are the lines by which a file alone sets the keys of s. A pattern sets a key that no line names.
+func assigned(f confdir.File, s Sysctls) map[sysctl.Key]*sysctl.Assignment {
+	all, _ := sysctl.ParseFile(f.Path, f.Text)
+	named := map[string]sysctl.Assignment{}
+	var patterns []sysctl.Assignment
+	for _, a := range all {
+		if a.IsGlob() {
+			patterns = append(patterns, a)
+		} else {
+			named["/proc/sys/"+a.Pattern] = a
+		}
+	}
+	found := make(map[sysctl.Key]*sysctl.Assignment, len(s.Settings))
+	for _, v := range s.Settings {
+		a, ok := named[v.Key.Path()]
+		for i := len(patterns) - 1; !ok && i >= 0; i-- {
+			a, ok = patterns[i], patterns[i].HasValue && patterns[i].Matches(v.Key)
+		}
+		if ok && a.HasValue {
+			found[v.Key] = &a
+		}
+	}
+	return found
+}
+
+// holds reports whether a file alone sets every key of s to its value.
+func (s Sysctls) holds(f confdir.File) bool {
+	own := assigned(f, s)
+	return !slices.ContainsFunc(s.Settings, func(v Setting) bool { return own[v.Key] == nil || !sysctl.Equal(v.Key, own[v.Key].Value, v.Value) })
+}
+
+// says reports whether a file sets just what s wants, so that it stays as it is.
+func (s Sysctls) says(f confdir.File) bool { return s.holds(f) && s.other(f, nil) == "" }
+
+// other is what else a file sets, beside the keys of s and of prior; "" when nothing.
+func (s Sysctls) other(f confdir.File, prior *Sysctls) string {
+	ours := map[string]bool{}
+	for _, p := range slices.Concat(s.paths(), prior.keys()) {
+		ours[p] = true
+	}
+	all, _ := sysctl.ParseFile(f.Path, f.Text)
+	for _, a := range all {
+		if a.IsGlob() || !ours["/proc/sys/"+a.Pattern] {
+			return strings.ReplaceAll(a.Pattern, "/", ".")
+		}
+	}
+	return ""
+}
+
+func (s *Sysctls) keys() []string {
+	if s == nil {
+		return nil
+	}
+	return s.paths()
+}
+
+// adoptable reports whether a drop-in is just what a create whose reply was lost would have written.
+func (s Sysctls) adoptable(f confdir.File) bool {
+	originals := s.originalsIn(f)
+	return s.holds(f) && !slices.ContainsFunc(s.Settings, func(v Setting) bool { _, ok := originals[v.Key]; return !ok })
+}
+
+// LoadPath is the path of the modules-load.d file.
+func (m Module) LoadPath() string {
+	return modulesLoadDir + modulePrefix + kmod.Canonical(m.Name) + ".conf"
+}
+
+// OptionsPath is the path of the modprobe.d file that holds the parameters.
+func (m Module) OptionsPath() string {
+	return modprobeDir + modulePrefix + kmod.Canonical(m.Name) + ".conf"
+}
+
+// Source is the path:line that loads the module at boot.
+func (m Module) Source() string { return at(m.LoadPath(), 2) }
+
+func (m Module) mark() string { return owned + "host_kernel_module " + kmod.Canonical(m.Name) }
+
+// files are those of the module, without content when there is to be none.
+func (m Module) files(real string) []shell.File {
+	files := []shell.File{{Path: m.LoadPath()}, {Path: m.OptionsPath()}}
+	if m.Persist {
+		files[0].Content = kmod.FormatLoad(m.Name, m.mark())
+		if len(m.Parameters) > 0 {
+			files[1].Content = kmod.FormatOptions(real, m.Parameters, m.mark())
+		}
+	}
+	return files
+}
+
+func (m Module) pretended() confdir.File {
+	return confdir.File{Path: m.LoadPath(), Text: kmod.FormatLoad(m.Name, m.mark()), Regular: true}
+}
+
+// listed is the path:line of our own file that names the module; "" when none does.
+func (m Module) listed(snap *boot.Snapshot) string {
+	f, _ := snap.File(m.LoadPath())
+	for _, l := range kmod.ParseLoad(f.Path, f.Text) {
+		if kmod.Same(l.Name, m.Name) {
+			return at(l.File, l.Line)
+		}
+	}
+	return ""
+}
+
+func optionsIn(f confdir.File, module string) map[string]string {
+	var params map[string]string
+	directives, _ := kmod.ParseModprobe(f.Path, f.Text)
+	for _, d := range directives {
+		if d.Command != "options" || !d.Concerns(module) {
+			continue
+		}
+		for _, p := range kmod.ParseParameters(d.Text) {
+			if params == nil {
+				params = map[string]string{}
+			}
+			params[p.Name] = p.Value
+		}
+	}
+	return params
+}
