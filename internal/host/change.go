@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/errno"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 )
 
@@ -78,7 +79,7 @@ func (c *change) write(ctx context.Context, all []write) ([]written, error) {
 	}
 	undone = nil
 	for i, r := range results {
-		if !readOnly(r.refused) { // else the file was not even opened, and may change by itself
+		if !errno.ReadOnly(r.refused) { // else the file was not even opened, and may change by itself
 			undone = append(undone, all[i])
 		}
 	}
@@ -134,7 +135,7 @@ func (h *Host) put(ctx context.Context, all []write) ([]written, error) {
 			words = rec.Body
 			results = append(results, written{})
 		case "refused":
-			results[len(results)-1].refused = reason(words)
+			results[len(results)-1].refused = errno.Reason(words)
 		}
 	}
 	if len(results) != len(all) {

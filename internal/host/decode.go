@@ -10,6 +10,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/errno"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 )
@@ -285,15 +286,5 @@ func names(list []string) map[string]bool {
 
 // whyUnread is the reason of a read that failed, never "", which would say that it did not.
 func whyUnread(printed string) string {
-	return cmp.Or(reason(printed), "the read failed without a word")
-}
-
-// reason is the kernel's own words in what a program printed: "cat: write error: Invalid argument" gives "Invalid argument".
-func reason(printed string) string {
-	lines := strings.Split(strings.TrimSpace(printed), "\n")
-	last := lines[len(lines)-1]
-	if i := strings.LastIndex(last, ": "); i >= 0 {
-		last = last[i+2:]
-	}
-	return strings.TrimSpace(last)
+	return cmp.Or(errno.Reason(printed), "the read failed without a word")
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/errno"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
@@ -112,7 +113,7 @@ func wordsHold(t *testing.T, text, name, value string) {
 	if got := parseUnits(shown + "\n" + shown); len(got) != 2 || !unitsEqual(got[0], u) || !unitsEqual(got[1], u) {
 		t.Errorf("%q is %+v, not %+v twice", shown, got, u)
 	}
-	if got := reason(text + "\ncat: write error: Invalid argument\n"); got != "Invalid argument" {
+	if got := errno.Reason(text + "\ncat: write error: Invalid argument\n"); got != "Invalid argument" {
 		t.Errorf("after %q the reason is %q", text, got)
 	}
 	k, err := sysctl.ParseKey("vm.swappiness")

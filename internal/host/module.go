@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/errno"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 )
@@ -310,11 +311,11 @@ func (h *Host) notLoaded(m Module, snap *boot.Snapshot, words string, failed boo
 		return h.errorf(ModuleNotLoaded, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 	}
 	switch {
-	case strings.Contains(words, "not found"):
+	case errno.SaysNotFound(words):
 		return h.unknownModule(m, snap.Kernel)
-	case strings.Contains(words, "Operation not permitted"):
+	case errno.SaysNotPermitted(words):
 		return h.errorf(ModuleNotLoaded, "the kernel module %s could not be loaded: %s. Connect as root or set sudo = true. If it is so for root too, this kernel "+
-			"loads no more modules until the next boot (kernel.modules_disabled = 1), or the host is a container.", m.Name, reason(words))
+			"loads no more modules until the next boot (kernel.modules_disabled = 1), or the host is a container.", m.Name, errno.Reason(words))
 	case failed:
 		return h.errorf(ModuleNotLoaded, "the kernel module %s could not be loaded: %s. See the kernel's log (dmesg) on the host.", m.Name, words)
 	default:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/errno"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 )
 
@@ -103,7 +104,7 @@ func TestSetScriptInEveryShell(t *testing.T) {
 		for _, rec := range r.Records {
 			switch rec.Head {
 			case "write":
-				words = append(words, reason(rec.Body))
+				words = append(words, errno.Reason(rec.Body))
 			case "refused":
 				words[len(words)-1] += " refused"
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/errno"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
@@ -121,7 +122,7 @@ func (h *Host) missing(k sysctl.Key, modules []string, snap *boot.Snapshot) stri
 // judge says what is wrong with what the kernel made of a wanted value; nil when nothing is.
 func (h *Host) judge(v Setting, had string, r written) *Error {
 	switch {
-	case readOnly(r.refused):
+	case errno.ReadOnly(r.refused):
 		return h.errorf(KeyReadOnly, "%s cannot be written: %s. It stays %s. Connect as root or set sudo = true; if it is so for root too, the key is read-only "+
 			"in this kernel, or /proc/sys is mounted read-only, as in a container.", v.Key, r.refused, quoted(had))
 	case r.refused != "":
@@ -146,18 +147,14 @@ func (h *Host) judgeRestored(v Setting, r written) *Error {
 	return nil
 }
 
-func readOnly(reason string) bool {
-	return reason == "Permission denied" || reason == "Read-only file system"
-}
-
 func refusedBecause(v Setting, reason string) string {
 	module, named := kmod.ForValue(v.Key, v.Value)
 	switch {
-	case reason == "No such file or directory" && named:
+	case reason == errno.NoEntry && named:
 		return fmt.Sprintf("The key exists; the value names something the kernel does not have, here the kernel module %s. Check that this kernel has it.", module)
-	case reason == "No such file or directory":
+	case reason == errno.NoEntry:
 		return "The key exists; the value names something the kernel does not have. Check its spelling, and that its kernel module is loaded."
-	case reason == "Operation not permitted":
+	case reason == errno.NotPermitted:
 		return "Some keys go one way only until the next boot."
 	default:
 		return "Look up the range and form of the key in the kernel's documentation (Documentation/admin-guide/sysctl)."

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/host-provider/terraform-provider-host/internal/errno"
 )
 
 // Kind says which way a connection failed.
@@ -144,49 +146,21 @@ func (e *FileError) Summary() string {
 func (e *FileError) Error() string {
 	done := map[string]string{"write": "written", "remove": "removed", "sync": "made durable"}[e.Op]
 	text := fmt.Sprintf("On %s, %s could not be %s: %s.", e.Host, e.Path, done, e.Reason)
-	switch e.Reason {
-	case "No space left on device", "Disk quota exceeded":
+	switch {
+	case errno.Full(e.Reason):
 		text += " Free some space there and apply again."
-	case "Read-only file system":
+	case e.Reason == errno.ReadOnlyFS:
 		text += " Mount that file system writable, or use persist = false."
-	case "Permission denied", "Operation not permitted":
+	case errno.Forbidden(e.Reason):
 		text += " Log in as root or set sudo = true; if that is so already, look for an immutable file or a security module that forbids it."
 	}
 	return text
 }
 
-// kernelWords are the phrases of glibc and musl for the errors that a change of a file or a kernel value meets; glibc's spelling is reported.
-var kernelWords = []struct{ phrase, word string }{
-	{"No space left on device", "No space left on device"},
-	{"Disk quota exceeded", "Disk quota exceeded"},
-	{"Quota exceeded", "Disk quota exceeded"},
-	{"Read-only file system", "Read-only file system"},
-	{"Permission denied", "Permission denied"},
-	{"Operation not permitted", "Operation not permitted"},
-	{"Input/output error", "Input/output error"},
-	{"I/O error", "Input/output error"},
-	{"Is a directory", "Is a directory"},
-	{"is a directory", "Is a directory"}, // BusyBox rm
-	{"Not a directory", "Not a directory"},
-	{"File name too long", "File name too long"},
-	{"Filename too long", "File name too long"},
-	{"Too many levels of symbolic links", "Too many levels of symbolic links"},
-	{"Symbolic link loop", "Too many levels of symbolic links"},
-	{"Device or resource busy", "Device or resource busy"},
-	{"Resource busy", "Device or resource busy"},
-	{"Cannot allocate memory", "Cannot allocate memory"},
-	{"Out of memory", "Cannot allocate memory"},
-	{"Directory nonexistent", "No such file or directory"}, // dash
-	{"nonexistent directory", "No such file or directory"}, // BusyBox
-	{"No such file or directory", "No such file or directory"},
-}
-
 // reason finds the kernel's words in what a program printed; text without any is returned as it is, cut and cleaned.
 func reason(printed string) string {
-	for _, k := range kernelWords {
-		if strings.Contains(printed, k.phrase) {
-			return k.word
-		}
+	if word, ok := errno.Find(printed); ok {
+		return word
 	}
 	if t := excerpt(printed); t != "" {
 		return t

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/host-provider/terraform-provider-host/internal/errno"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 )
 
@@ -125,7 +126,7 @@ func (c *Conn) noRootByDoas(p *process, err error) error {
 	switch {
 	case has("Authentication required", "Authorization required", "a tty is required"):
 		return refused("doas wants a password for user "+user+", and takes none without a terminal", fmt.Sprintf(next, user))
-	case has("Operation not permitted"):
+	case has(errno.NotPermitted):
 		return refused("doas.conf does not permit user "+user+" to run /bin/sh as root", fmt.Sprintf(next, user))
 	case has("doas is not enabled"):
 		return refused("doas is not enabled, since there is no /etc/doas.conf", fmt.Sprintf(next, user))
