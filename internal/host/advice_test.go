@@ -10,7 +10,7 @@ func TestModulesLineWithParametersIsLookedFor(t *testing.T) {
 	for _, line := range []string{"tun", "tun a=1", "tun # why"} {
 		b := newBench(t)
 		b.Sh("rm -r /run/systemd; mkdir -p /run/openrc /etc/runlevels/boot; touch /etc/runlevels/boot/modules /etc/runlevels/boot/sysctl; rm -f /etc/modules-load.d/*; echo '" + line + "' >/etc/modules")
-		c, err := b.host.Comeback(t.Context(), nil)
+		c, err := b.host.BootReport(t.Context(), nil)
 		must(t, err)
 		for _, m := range c.Modules {
 			if m.Name == "tun" && m.Reason != "" {

@@ -79,7 +79,7 @@ func newBench(t *testing.T, cmdline string) *bench {
 	}
 	b := &bench{VM: v, host: h}
 	for _, m := range bootModules {
-		h.lookFor(m)
+		h.searchFor(m)
 	}
 	b.defaults = b.values(t)
 	return b

@@ -32,7 +32,7 @@ type change struct {
 }
 
 // undo takes one step back; left is what stays on the host where it fails.
-type undo func(context.Context) (left []string, err error)
+type undo func(context.Context) (leftovers []string, err error)
 
 func (h *Host) begin() *change { return &change{host: h} }
 
@@ -49,12 +49,12 @@ func (c *change) end(ctx context.Context, err error) error {
 	defer cancel()
 	failed := &undoError{cause: err}
 	for i := len(c.undos) - 1; i >= 0; i-- {
-		if left, undoErr := c.undos[i](ctx); undoErr != nil {
-			failed.left = append(failed.left, left...)
-			failed.undo = errors.Join(failed.undo, undoErr)
+		if leftovers, undoErr := c.undos[i](ctx); undoErr != nil {
+			failed.leftovers = append(failed.leftovers, leftovers...)
+			failed.undoErr = errors.Join(failed.undoErr, undoErr)
 		}
 	}
-	if failed.undo != nil {
+	if failed.undoErr != nil {
 		return failed
 	}
 	return err
@@ -63,17 +63,17 @@ func (c *change) end(ctx context.Context, err error) error {
 // write is a value for a file of /proc/sys or /sys/module. before is what undoing puts back.
 type write struct{ path, value, before string }
 
-// written is what a write came to: what the file reads when all writes are done, and the kernel's words where it refused; "" where it did not.
-type written struct{ kept, refused string }
+// writeResult is what a write came to: what the file reads when all writes are done, and the kernel's words where it refused; "" where it did not.
+type writeResult struct{ value, refused string }
 
 // write makes all writes in one exchange. One that is refused does not stop the others: whoever judges them ends the change with an error, which undoes all.
-func (c *change) write(ctx context.Context, all []write) ([]written, error) {
+func (c *change) write(ctx context.Context, all []write) ([]writeResult, error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
 	undone := all
-	c.undos = append(c.undos, func(ctx context.Context) ([]string, error) { return c.host.putBack(ctx, undone) })
-	results, err := c.host.put(ctx, all)
+	c.undos = append(c.undos, func(ctx context.Context) ([]string, error) { return c.host.restoreValues(ctx, undone) })
+	results, err := c.host.writeValues(ctx, all)
 	if err != nil {
 		return nil, err
 	}
@@ -86,8 +86,8 @@ func (c *change) write(ctx context.Context, all []write) ([]written, error) {
 	return results, nil
 }
 
-// putBack writes to every file what it held before.
-func (h *Host) putBack(ctx context.Context, all []write) (left []string, err error) {
+// restoreValues writes to every file what it held before.
+func (h *Host) restoreValues(ctx context.Context, all []write) (leftovers []string, err error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
@@ -95,22 +95,22 @@ func (h *Host) putBack(ctx context.Context, all []write) (left []string, err err
 	for i, w := range back {
 		back[i].value = w.before
 	}
-	results, err := h.put(ctx, back)
+	results, err := h.writeValues(ctx, back)
 	for i, w := range all {
-		if err != nil || results[i].kept != w.before {
-			left = append(left, w.path+" may no longer be "+quoted(w.before))
+		if err != nil || results[i].value != w.before {
+			leftovers = append(leftovers, w.path+" may no longer be "+quoted(w.before))
 		}
 	}
-	if err == nil && len(left) > 0 {
-		err = fmt.Errorf("%d of %d values read otherwise after they were put back", len(left), len(all))
+	if err == nil && len(leftovers) > 0 {
+		err = fmt.Errorf("%d of %d values read otherwise after they were put back", len(leftovers), len(all))
 	}
-	return left, err
+	return leftovers, err
 }
 
-// put writes each value with one write(2), and then reads them back, in one exchange.
-func (h *Host) put(ctx context.Context, all []write) ([]written, error) {
-	h.writing()
-	defer h.writing()
+// writeValues writes each value with one write(2), and then reads them back, in one exchange.
+func (h *Host) writeValues(ctx context.Context, all []write) ([]writeResult, error) {
+	h.invalidate()
+	defer h.invalidate()
 	s := shell.Script{Name: "set", Text: setScript + valuesScript}
 	for _, w := range all {
 		s.Args = append(s.Args, w.path)
@@ -118,7 +118,7 @@ func (h *Host) put(ctx context.Context, all []write) ([]written, error) {
 	}
 	r, err := h.conn.Run(ctx, s)
 	if outcomeUnknown(err) && ctx.Err() == nil {
-		if results, done := h.holds(ctx, all); done {
+		if results, done := h.readBack(ctx, all); done {
 			return results, nil
 		}
 		r, err = h.conn.Run(ctx, s)
@@ -127,13 +127,13 @@ func (h *Host) put(ctx context.Context, all []write) ([]written, error) {
 		return nil, err
 	}
 	readings := values(r)
-	results := make([]written, 0, len(all))
+	results := make([]writeResult, 0, len(all))
 	var words string
 	for _, rec := range r.Records {
 		switch rec.Head {
 		case "write":
 			words = rec.Body
-			results = append(results, written{})
+			results = append(results, writeResult{})
 		case "refused":
 			results[len(results)-1].refused = errno.Reason(words)
 		}
@@ -143,7 +143,7 @@ func (h *Host) put(ctx context.Context, all []write) ([]written, error) {
 	}
 	for i, w := range all {
 		read := readings[w.path]
-		results[i].kept = read.Text
+		results[i].value = read.Text
 		if read.Unread != "" && results[i].refused == "" {
 			results[i].refused = read.Unread
 		}
@@ -157,8 +157,8 @@ func outcomeUnknown(err error) bool {
 	return errors.As(err, &e) && e.OutcomeUnknown()
 }
 
-// holds asks whether every file holds its value, in the kernel's white space.
-func (h *Host) holds(ctx context.Context, all []write) (results []written, do bool) {
+// readBack asks whether every file holds its value, in the kernel's white space.
+func (h *Host) readBack(ctx context.Context, all []write) (results []writeResult, ok bool) {
 	s := shell.Script{Name: "values", Text: valuesScript, Repeatable: true}
 	for _, w := range all {
 		s.Args = append(s.Args, w.path)
@@ -173,7 +173,7 @@ func (h *Host) holds(ctx context.Context, all []write) (results []written, do bo
 		if !ok || reading.Absent || reading.Unread != "" || !slices.Equal(strings.Fields(reading.Text), strings.Fields(w.value)) {
 			return nil, false
 		}
-		results = append(results, written{kept: reading.Text})
+		results = append(results, writeResult{value: reading.Text})
 	}
 	return results, true
 }
@@ -183,10 +183,10 @@ func (h *Host) holds(ctx context.Context, all []write) (results []written, do bo
 func (c *change) files(ctx context.Context, snap *boot.Snapshot, written []shell.File, removed []string, paths []string) (*boot.Snapshot, error) {
 	for _, f := range written {
 		had, wasThere := snap.File(f.Path)
-		c.undos = append(c.undos, c.bringBack(f.Path, had.Text, wasThere))
+		c.undos = append(c.undos, c.restoreFile(f.Path, had.Text, wasThere))
 	}
-	c.host.writing()
-	defer c.host.writing()
+	c.host.invalidate()
+	defer c.host.invalidate()
 	if len(removed) == 0 && len(written) > 0 {
 		r, err := c.host.conn.WriteFiles(ctx, written, c.host.snapshotScript(paths, false))
 		if err != nil {
@@ -211,21 +211,21 @@ func (c *change) remove(ctx context.Context, snap *boot.Snapshot, paths ...strin
 	for _, path := range paths {
 		if f, ok := snap.File(path); ok {
 			there = append(there, path)
-			c.undos = append(c.undos, c.bringBack(path, f.Text, true))
+			c.undos = append(c.undos, c.restoreFile(path, f.Text, true))
 		}
 	}
 	if len(there) == 0 {
 		return nil
 	}
-	c.host.writing()
-	defer c.host.writing()
+	c.host.invalidate()
+	defer c.host.invalidate()
 	return c.host.conn.Remove(ctx, there...)
 }
 
-func (c *change) bringBack(path, had string, wasThere bool) undo {
-	return func(ctx context.Context) (left []string, err error) {
-		c.host.writing()
-		defer c.host.writing()
+func (c *change) restoreFile(path, had string, wasThere bool) undo {
+	return func(ctx context.Context) (leftovers []string, err error) {
+		c.host.invalidate()
+		defer c.host.invalidate()
 		if wasThere {
 			err = c.host.conn.WriteFile(ctx, path, had)
 		} else {

@@ -64,7 +64,7 @@ func TestContainerRefusesAtPlanTime(t *testing.T) {
 }
 
 // wantBoth wants the warning of a plan and the error of an apply to be of one kind, the warning with these words.
-func wantBoth(t *testing.T, planned host.Promise, applied error, kind host.Kind, words ...string) {
+func wantBoth(t *testing.T, planned host.Plan, applied error, kind host.Kind, words ...string) {
 	t.Helper()
 	if len(planned.Warnings) != 1 || planned.Warnings[0].Kind != kind {
 		t.Errorf("the plan warns of %v, not that %q", planned.Warnings, kind)

@@ -87,7 +87,7 @@ func (d *decoder) file(rec shell.Record) {
 	case "read":
 		d.read = rec.Body
 	case "text":
-		d.change(d.read, func(f *confdir.File) { hold(f, rec.Body) })
+		d.change(d.read, func(f *confdir.File) { setText(f, rec.Body) })
 	case "unread":
 		d.change(d.read, func(f *confdir.File) { f.Unread, f.Text = whyUnread(f.Text), "" })
 	case "absent":
@@ -109,8 +109,8 @@ func (d *decoder) change(path string, do func(f *confdir.File)) {
 	}
 }
 
-// hold gives f its text, if it is a file that has one.
-func hold(f *confdir.File, text string) {
+// setText gives f its text, if it is a file that has one.
+func setText(f *confdir.File, text string) {
 	if f.Regular && f.Unread == "" {
 		f.Text = text
 	}
@@ -129,7 +129,7 @@ func (d *decoder) split(texts string) {
 		digits, _, _ := strings.Cut(strings.TrimSpace(lines[i]), " ")
 		size, err := strconv.Atoi(digits)
 		if d.torn = err != nil || size < 0 || size > len(texts); !d.torn {
-			hold(&d.files[d.regular[i]], texts[:size])
+			setText(&d.files[d.regular[i]], texts[:size])
 			texts = texts[size:]
 		}
 	}

@@ -113,17 +113,17 @@ func assigned(f confdir.File, s Sysctls) map[sysctl.Key]*sysctl.Assignment {
 	return found
 }
 
-// holds reports whether a file alone sets every key of s to its value.
-func (s Sysctls) holds(f confdir.File) bool {
+// assignsAll reports whether a file alone sets every key of s to its value.
+func (s Sysctls) assignsAll(f confdir.File) bool {
 	own := assigned(f, s)
 	return !slices.ContainsFunc(s.Settings, func(v Setting) bool { return own[v.Key] == nil || !sysctl.Equal(v.Key, own[v.Key].Value, v.Value) })
 }
 
-// says reports whether a file sets just what s wants, so that it stays as it is.
-func (s Sysctls) says(f confdir.File) bool { return s.holds(f) && s.other(f, nil) == "" }
+// isExactly reports whether a file sets just what s wants, so that it stays as it is.
+func (s Sysctls) isExactly(f confdir.File) bool { return s.assignsAll(f) && s.otherKey(f, nil) == "" }
 
-// other is what else a file sets, beside the keys of s and of prior; "" when nothing.
-func (s Sysctls) other(f confdir.File, prior *Sysctls) string {
+// otherKey is what else a file sets, beside the keys of s and of prior; "" when nothing.
+func (s Sysctls) otherKey(f confdir.File, prior *Sysctls) string {
 	ours := map[string]bool{}
 	for _, p := range slices.Concat(s.paths(), prior.keys()) {
 		ours[p] = true
@@ -147,7 +147,7 @@ func (s *Sysctls) keys() []string {
 // adoptable reports whether a drop-in is just what a create whose reply was lost would have written.
 func (s Sysctls) adoptable(f confdir.File) bool {
 	originals := s.originalsIn(f)
-	return s.holds(f) && !slices.ContainsFunc(s.Settings, func(v Setting) bool { _, ok := originals[v.Key]; return !ok })
+	return s.assignsAll(f) && !slices.ContainsFunc(s.Settings, func(v Setting) bool { _, ok := originals[v.Key]; return !ok })
 }
 
 // LoadPath is the path of the modules-load.d file.

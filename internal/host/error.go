@@ -107,14 +107,14 @@ func MayHaveChanged(err error) bool {
 
 // undoError is a failure of a change whose undoing failed as well.
 type undoError struct {
-	cause error
-	left  []string
-	undo  error
+	cause     error
+	leftovers []string
+	undoErr   error
 }
 
 func (e *undoError) Error() string {
 	return fmt.Sprintf("%v\n\nUndoing what was done before that failed too (%v). This may be left on the host: %s. Plan again: it starts from "+
-		"what the host then holds.", e.cause, e.undo, strings.Join(e.left, "; "))
+		"what the host then holds.", e.cause, e.undoErr, strings.Join(e.leftovers, "; "))
 }
 
 // Summary is the heading of the failure that came first.
@@ -126,4 +126,4 @@ func (e *undoError) Summary() string {
 	return "change on the host failed"
 }
 
-func (e *undoError) Unwrap() []error { return []error{e.cause, e.undo} }
+func (e *undoError) Unwrap() []error { return []error{e.cause, e.undoErr} }

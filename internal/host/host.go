@@ -34,12 +34,12 @@ type Fleet struct {
 	mu    sync.Mutex
 	hosts map[string]*Host
 
-	// ahead are the hosts to read ahead, so many at once, from the first read of one of them on.
-	ahead  []string
-	atOnce int
-	first  sync.Once
-	work   sync.WaitGroup
-	cancel context.CancelFunc
+	// toPrefetch are the hosts to read ahead, so many at once, from the first read of one of them on.
+	toPrefetch   []string
+	atOnce       int
+	prefetchOnce sync.Once
+	prefetching  sync.WaitGroup
+	cancel       context.CancelFunc
 }
 
 // NewFleet returns a Fleet whose hosts talk over what connect returns. connect is called once a name and does no I/O.
@@ -47,31 +47,31 @@ func NewFleet(connect func(name string) (Conn, error)) *Fleet {
 	return &Fleet{connect: connect, hosts: map[string]*Host{}}
 }
 
-// ReadAhead has the first read of a host among these read the others too, so many at once, since a CLI asks for some resources at a time only. Close ends it.
-func (f *Fleet) ReadAhead(names []string, atOnce int) {
+// Prefetch has the first read of a host among these read the others too, so many at once, since a CLI asks for some resources at a time only. Close ends it.
+func (f *Fleet) Prefetch(names []string, atOnce int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.ahead, f.atOnce = names, atOnce
+	f.toPrefetch, f.atOnce = names, atOnce
 }
 
-// lookAhead begins what ReadAhead says, once. ctx is for logs alone.
-func (f *Fleet) lookAhead(ctx context.Context, name string) {
+// prefetch begins what Prefetch says, once. ctx is for logs alone.
+func (f *Fleet) prefetch(ctx context.Context, name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !slices.Contains(f.ahead, name) {
+	if !slices.Contains(f.toPrefetch, name) {
 		return
 	}
-	f.first.Do(func() {
+	f.prefetchOnce.Do(func() {
 		background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		f.cancel = cancel
-		next := make(chan string, len(f.ahead))
-		for _, other := range f.ahead {
+		next := make(chan string, len(f.toPrefetch))
+		for _, other := range f.toPrefetch {
 			next <- other
 		}
 		close(next)
-		f.ahead = nil
+		f.toPrefetch = nil
 		for range min(f.atOnce, len(next)) {
-			f.work.Go(func() {
+			f.prefetching.Go(func() {
 				for other := range next {
 					if h, err := f.Host(other); err == nil && background.Err() == nil {
 						_, _ = h.read(background) // what is wrong with a host is told to those who need it
@@ -86,12 +86,12 @@ func (f *Fleet) lookAhead(ctx context.Context, name string) {
 func (f *Fleet) Close() {
 	f.mu.Lock()
 	cancel := f.cancel
-	f.ahead = nil
+	f.toPrefetch = nil
 	f.mu.Unlock()
 	if cancel != nil {
 		cancel()
 	}
-	f.work.Wait()
+	f.prefetching.Wait()
 }
 
 // Host returns the host of this name. It does not connect.
@@ -105,7 +105,7 @@ func (f *Fleet) Host(name string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{fleet: f, name: name, conn: c, turn: make(chan struct{}, 1), files: map[string]chan struct{}{}, planned: map[sysctl.Key]map[string]string{}}
+	h := &Host{fleet: f, name: name, conn: c, snapshotLock: make(chan struct{}, 1), fileLocks: map[string]chan struct{}{}, planned: map[sysctl.Key]map[string]string{}}
 	f.hosts[name] = h
 	return h, nil
 }
@@ -116,33 +116,33 @@ type Host struct {
 	name  string
 	conn  Conn
 
-	decoding sync.Mutex // of answers; last is the one that was decoded last
-	last     answer
+	decoding   sync.Mutex // of answers; last is the one that was decoded last
+	lastAnswer answer
 
-	// turn is held by whoever takes or extends the snapshot, so that those who come meanwhile find it taken; a channel, since waiting for it can be cancelled.
-	turn     chan struct{}
-	mu       sync.Mutex
-	files    map[string]chan struct{}         // a file's channel is held from the look at it to the proof that it holds what was written
-	snapshot *boot.Snapshot                   // nil when none is taken or a write threw it away
-	seen     *boot.Snapshot                   // what was last seen, for plans; nil when nothing was
-	outlook  outlook                          // the last prediction, for all that ask of the same snapshot
-	writes   int                              // how many writes began; a snapshot that was under way meanwhile is not kept
-	modules  []string                         // what module trees are searched for beside the modules that own keys
-	single   bool                             // files change while they are read, so each is read by itself
-	all      bool                             // readers have keys that no file names, so snapshots for them hold all
-	wanted   []string                         // paths that readers wait for while another one reads
-	dead     error                            // why the host could not be read; it is not tried again for every resource, before Wait found it
-	planned  map[sysctl.Key]map[string]string // the values that the resources of this run plan, each by the resource
-	waited   bool                             // Wait gave up once: the resources that follow try, and do not wait as long again
+	// snapshotLock is held by whoever takes or extends the snapshot, so that those who come meanwhile find it taken; a channel, since waiting for it can be cancelled.
+	snapshotLock   chan struct{}
+	mu             sync.Mutex
+	fileLocks      map[string]chan struct{}         // a file's channel is held from the look at it to the proof that it holds what was written
+	snapshot       *boot.Snapshot                   // nil when none is taken or a write threw it away
+	lastSeen       *boot.Snapshot                   // what was last seen, for plans; nil when nothing was
+	lastPrediction lastPrediction                   // the last prediction, for all that ask of the same snapshot
+	writes         int                              // how many writes began; a snapshot that was under way meanwhile is not kept
+	modules        []string                         // what module trees are searched for beside the modules that own keys
+	single         bool                             // files change while they are read, so each is read by itself
+	everything     bool                             // readers have keys that no file names, so snapshots for them hold all
+	wanted         []string                         // paths that readers wait for while another one reads
+	unreachable    error                            // why the host could not be read; it is not tried again for every resource, before Wait found it
+	planned        map[sysctl.Key]map[string]string // the values that the resources of this run plan, each by the resource
+	waited         bool                             // Wait gave up once: the resources that follow try, and do not wait as long again
 }
 
-// hold keeps other changes of the file at path waiting until release is called: two resources may name one file.
-func (h *Host) hold(ctx context.Context, path string) (release func(), err error) {
+// lock keeps other changes of the file at path waiting until release is called: two resources may name one file.
+func (h *Host) lock(ctx context.Context, path string) (release func(), err error) {
 	h.mu.Lock()
-	held, ok := h.files[path]
+	held, ok := h.fileLocks[path]
 	if !ok {
 		held = make(chan struct{}, 1)
-		h.files[path] = held
+		h.fileLocks[path] = held
 	}
 	h.mu.Unlock()
 	select {
@@ -166,7 +166,7 @@ func (h *Host) Wait(ctx context.Context) error {
 	defer h.mu.Unlock()
 	h.waited = err != nil && ctx.Err() == nil
 	if err == nil {
-		h.dead = nil
+		h.unreachable = nil
 	}
 	return err
 }

@@ -60,9 +60,9 @@ func parameterPath(module, parameter string) string {
 
 // ReadModule reads the layers of m.
 func (h *Host) ReadModule(ctx context.Context, m Module) (ModuleState, error) {
-	h.lookFor(m.Name)
+	h.searchFor(m.Name)
 	if len(m.Parameters) > 0 {
-		h.looseEnds()
+		h.readEverything()
 	}
 	snap, err := h.read(ctx, m.paths(m.Name)...)
 	if err != nil {
@@ -160,12 +160,12 @@ func (st *ModuleState) readParameters(snap *boot.Snapshot, m Module, real string
 // SetModule makes the host hold m: loaded with its parameters first, then the files for the next boot. prior is what Terraform last recorded, nil when it
 // creates. On failure the host is as it was, or the error says what may be left (MayHaveChanged).
 func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st ModuleState, err error) {
-	release, err := h.hold(ctx, m.LoadPath())
+	release, err := h.lock(ctx, m.LoadPath())
 	if err != nil {
 		return ModuleState{}, err
 	}
 	defer release()
-	h.lookFor(m.Name)
+	h.searchFor(m.Name)
 	snap, err := h.fresh(ctx, m.paths(m.Name)...)
 	if err != nil {
 		return ModuleState{}, err
@@ -174,7 +174,7 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	if err != nil {
 		return ModuleState{}, err
 	}
-	if err := h.mayWrite(snap, m, prior); err != nil {
+	if err := h.checkModuleOwnership(snap, m, prior); err != nil {
 		return ModuleState{}, err
 	}
 
@@ -215,11 +215,11 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	if err != nil {
 		return ModuleState{}, err
 	}
-	return h.judgeModule(snap, m, real)
+	return h.checkModuleApplied(snap, m, real)
 }
 
-// mayWrite refuses to overwrite a file that this resource did not write.
-func (h *Host) mayWrite(snap *boot.Snapshot, m Module, prior *Module) error {
+// checkModuleOwnership refuses to overwrite a file that this resource did not write.
+func (h *Host) checkModuleOwnership(snap *boot.Snapshot, m Module, prior *Module) error {
 	if prior != nil && prior.Persist {
 		return nil
 	}
@@ -232,8 +232,8 @@ func (h *Host) mayWrite(snap *boot.Snapshot, m Module, prior *Module) error {
 	return nil
 }
 
-// parametersExist wants each parameter to show in /sys/module or in modinfo: each hides some that exist, and modprobe takes an unknown one without a word.
-func (h *Host) parametersExist(ctx context.Context, snap *boot.Snapshot, m Module, real string) error {
+// checkParameters wants each parameter to show in /sys/module or in modinfo: each hides some that exist, and modprobe takes an unknown one without a word.
+func (h *Host) checkParameters(ctx context.Context, snap *boot.Snapshot, m Module, real string) error {
 	hidden := slices.DeleteFunc(slices.Sorted(maps.Keys(m.Parameters)), func(p string) bool { return !snap.Values[parameterPath(real, p)].Absent })
 	if len(hidden) == 0 {
 		return nil
@@ -271,15 +271,15 @@ func (h *Host) load(ctx context.Context, c *change, m Module, real []string, sna
 		return snap, nil
 	}
 	if snap.NoModules {
-		return nil, h.mayNotLoad(h.predict(snap).Module(m.Name))
+		return nil, h.cannotLoad(h.predict(snap).Module(m.Name))
 	}
 	for _, n := range missing {
 		c.undos = append(c.undos, func(ctx context.Context) ([]string, error) {
 			return []string{"the kernel module " + n + ", loaded"}, h.unload(ctx, n)
 		})
 	}
-	h.writing()
-	defer h.writing()
+	h.invalidate()
+	defer h.invalidate()
 	s := h.snapshotScript(m.paths(real[0]), false)
 	s.Name, s.Text, s.Stdin, s.Merge = "load", loadScript+s.Text, m.Name+"\n", nil
 	for _, p := range slices.Sorted(maps.Keys(m.Parameters)) {
@@ -301,8 +301,8 @@ func (h *Host) load(ctx context.Context, c *change, m Module, real []string, sna
 	return nil, h.notLoaded(m, snap, strings.TrimSpace(words), failed)
 }
 
-// mayNotLoad is the error for a host that may load no modules.
-func (h *Host) mayNotLoad(o boot.ModuleOutcome) *Error {
+// cannotLoad is the error for a host that may load no modules.
+func (h *Host) cannotLoad(o boot.ModuleOutcome) *Error {
 	return h.errorf(ModuleNotLoaded, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 }
 
@@ -333,7 +333,7 @@ func (h *Host) setParameters(ctx context.Context, c *change, m Module, real stri
 	if len(m.Parameters) == 0 {
 		return nil
 	}
-	if err := h.parametersExist(ctx, snap, m, real); err != nil {
+	if err := h.checkParameters(ctx, snap, m, real); err != nil {
 		return err
 	}
 	var names []string
@@ -357,16 +357,16 @@ func (h *Host) setParameters(ctx context.Context, c *change, m Module, real stri
 		case r.refused != "":
 			faults = append(faults, h.errorf(ValueRefused, "the kernel refused %s for the parameter %s of the kernel module %s: %s. It stays %s.", want, names[i], real,
 				r.refused, had))
-		case !kmod.SameParameter(r.kept, writes[i].value):
+		case !kmod.SameParameter(r.value, writes[i].value):
 			faults = append(faults, h.errorf(ValueChanged, "%s was written to the parameter %s of the kernel module %s, but the kernel kept %s. It was put back to %s. Write the "+
-				"value the kernel keeps.", want, names[i], real, quoted(r.kept), had))
+				"value the kernel keeps.", want, names[i], real, quoted(r.value), had))
 		}
 	}
 	return several(faults)
 }
 
-// judgeModule says whether the promise is kept on a host that was read anew after the change.
-func (h *Host) judgeModule(snap *boot.Snapshot, m Module, real []string) (ModuleState, error) {
+// checkModuleApplied says whether the promise is kept on a host that was read anew after the change.
+func (h *Host) checkModuleApplied(snap *boot.Snapshot, m Module, real []string) (ModuleState, error) {
 	st := h.moduleState(snap, m, real)
 	switch {
 	case !st.Loaded:
@@ -401,7 +401,7 @@ func (h *Host) Warnings(m Module, st ModuleState) []*Error {
 
 // UnsetModule takes m back: its files, and with unload the module itself, which fails where the module is in use.
 func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err error) {
-	release, err := h.hold(ctx, m.LoadPath())
+	release, err := h.lock(ctx, m.LoadPath())
 	if err != nil {
 		return err
 	}
@@ -427,7 +427,7 @@ func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err erro
 				continue
 			}
 			c.undos = append(c.undos, func(ctx context.Context) ([]string, error) {
-				return []string{"the kernel module " + n + ", unloaded"}, h.stillThere(ctx, n)
+				return []string{"the kernel module " + n + ", unloaded"}, h.confirmLoaded(ctx, n)
 			})
 			if err := h.unload(ctx, n); err != nil {
 				return err
@@ -437,8 +437,8 @@ func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err erro
 	return nil
 }
 
-// stillThere undoes no unload: loaded again, the module would have lost what it held. It says whether there is anything to tell.
-func (h *Host) stillThere(ctx context.Context, module string) error {
+// confirmLoaded undoes no unload: loaded again, the module would have lost what it held. It says whether there is anything to tell.
+func (h *Host) confirmLoaded(ctx context.Context, module string) error {
 	snap, err := h.fresh(ctx)
 	if err == nil && !snap.Loaded[module] {
 		err = errors.New("a module is not loaded again")
@@ -448,8 +448,8 @@ func (h *Host) stillThere(ctx context.Context, module string) error {
 
 // unload unloads the module, with the modules that only it needed; one that is not loaded needs nothing.
 func (h *Host) unload(ctx context.Context, module string) error {
-	h.writing()
-	defer h.writing()
+	h.invalidate()
+	defer h.invalidate()
 	r, err := h.conn.Run(ctx, shell.Script{Name: "unload", Text: unloadScript, Args: []string{module}, Repeatable: true})
 	if err != nil {
 		return err

@@ -91,8 +91,8 @@ func (p *plant) holds(t *testing.T, script string) map[string]string {
 	return all
 }
 
-// putBack makes the machine hold this again.
-func (p *plant) putBack(t *testing.T, was map[string]string) {
+// restore makes the machine hold this again.
+func (p *plant) restore(t *testing.T, was map[string]string) {
 	t.Helper()
 	script := "set -e; rm -f /etc/*.d/*terraform* /etc/*.d/.*terraform* /etc/sysctl.d/50-*\n"
 	switch {
@@ -125,7 +125,7 @@ type prepared struct {
 
 func (p *plant) prepare(t *testing.T, fresh map[string]string, op operation, as sshconn.Settings) *prepared {
 	t.Helper()
-	p.putBack(t, fresh)
+	p.restore(t, fresh)
 	o := &prepared{plant: p, operation: op, host: p.reach(t, op.sftp, as)}
 	must(t, op.prepare(t.Context(), o.host))
 	o.was = p.holds(t, "")
@@ -158,7 +158,7 @@ func whole(err error) bool { return err == nil }
 // tries makes the change under a fault, and judges what it left; then it makes the change again without. It says whether the fault came.
 func (o *prepared) tries(t *testing.T, f fault) (came bool) {
 	t.Helper()
-	o.putBack(t, o.was)
+	o.restore(t, o.was)
 	f.strike()
 	err := o.change(t.Context(), o.host)
 	if f.came != nil && !f.came() {

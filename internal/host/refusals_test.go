@@ -27,7 +27,7 @@ func (p *plant) each(t *testing.T, ops []operation, as sshconn.Settings, test fu
 	for _, op := range ops {
 		t.Run(op.name, func(t *testing.T) { test(t, p.prepare(t, fresh, op, as)) })
 	}
-	p.putBack(t, fresh)
+	p.restore(t, fresh)
 }
 
 func failed(err error) bool { return err != nil }
@@ -174,7 +174,7 @@ func TestContainerKeepsABadValueOutOfFiles(t *testing.T) {
 		if left := p.holds(t, ""); err == nil || !maps.Equal(left, fresh) {
 			t.Errorf("exchange %d: left %v, not %v: %v", at, left, fresh, err)
 		}
-		p.putBack(t, fresh)
+		p.restore(t, fresh)
 	}
 }
 

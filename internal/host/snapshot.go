@@ -33,29 +33,29 @@ const singly = "single=yes\n"
 // read returns a snapshot that holds these paths. It may be one that was taken earlier, with no write on this host since. Those who come while another reads
 // are served together by the next exchange; a host that could not be read is not tried again by read.
 func (h *Host) read(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
-	h.fleet.lookAhead(ctx, h.name)
+	h.fleet.prefetch(ctx, h.name)
 	h.mu.Lock()
 	h.wanted = append(h.wanted, paths...)
 	h.mu.Unlock()
 	select {
-	case h.turn <- struct{}{}:
-		defer func() { <-h.turn }()
+	case h.snapshotLock <- struct{}{}:
+		defer func() { <-h.snapshotLock }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	h.mu.Lock()
-	s, writes, dead, wanted := h.snapshot, h.writes, h.dead, h.wanted
+	s, writes, unreachable, wanted := h.snapshot, h.writes, h.unreachable, h.wanted
 	h.wanted = nil
 	h.mu.Unlock()
-	if dead != nil {
-		return nil, dead
+	if unreachable != nil {
+		return nil, unreachable
 	}
 	s, err := h.extend(ctx, s, slices.Concat(paths, wanted))
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err != nil {
 		if ctx.Err() == nil {
-			h.dead = err
+			h.unreachable = err
 		}
 		return nil, err
 	}
@@ -66,11 +66,11 @@ func (h *Host) read(ctx context.Context, paths ...string) (*boot.Snapshot, error
 	return s, nil
 }
 
-// recall returns what was last seen of these paths and of the files, before or after writes of this process, and reads only what nobody saw yet. It is for a plan: an
+// readForPlan returns what was last seen of these paths and of the files, before or after writes of this process, and reads only what nobody saw yet. It is for a plan: an
 // apply plans each resource once more while others are written, and then judges it on a fresh snapshot.
-func (h *Host) recall(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
+func (h *Host) readForPlan(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
 	h.mu.Lock()
-	s := h.seen
+	s := h.lastSeen
 	h.mu.Unlock()
 	if s != nil && !slices.ContainsFunc(paths, func(p string) bool { _, ok := s.Values[p]; return !ok }) {
 		return s, nil
@@ -78,7 +78,7 @@ func (h *Host) recall(ctx context.Context, paths ...string) (*boot.Snapshot, err
 	return h.read(ctx, paths...)
 }
 
-// remember keeps s for recall, with the values that only older snapshots hold. The caller holds mu.
+// remember keeps s for readForPlan, with the values that only older snapshots hold. The caller holds mu.
 func (h *Host) remember(s *boot.Snapshot) {
 	more := func(old *boot.Snapshot) bool {
 		for p := range old.Values {
@@ -88,18 +88,18 @@ func (h *Host) remember(s *boot.Snapshot) {
 		}
 		return false
 	}
-	if old := h.seen; old != nil && old != s && more(old) {
+	if old := h.lastSeen; old != nil && old != s && more(old) {
 		values := maps.Clone(old.Values)
 		maps.Copy(values, s.Values)
 		c := *s
 		c.Values = values
 		s = &c
 	}
-	h.seen = s
+	h.lastSeen = s
 }
 
-// outlook is the prediction of a snapshot while anybody needs either: a thousand hosts do not keep theirs.
-type outlook struct {
+// lastPrediction is the prediction of a snapshot while anybody needs either: a thousand hosts do not keep theirs.
+type lastPrediction struct {
 	of         weak.Pointer[boot.Snapshot]
 	prediction weak.Pointer[boot.Prediction]
 }
@@ -114,7 +114,7 @@ type answer struct {
 func (h *Host) predict(s *boot.Snapshot) *boot.Prediction {
 	of := weak.Make(s)
 	h.mu.Lock()
-	last := h.outlook
+	last := h.lastPrediction
 	h.mu.Unlock()
 	if p := last.prediction.Value(); p != nil && last.of == of {
 		return p
@@ -122,7 +122,7 @@ func (h *Host) predict(s *boot.Snapshot) *boot.Prediction {
 	p := boot.Predict(s)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.outlook = outlook{of, weak.Make(p)}
+	h.lastPrediction = lastPrediction{of, weak.Make(p)}
 	return p
 }
 
@@ -132,9 +132,9 @@ func (h *Host) extend(ctx context.Context, s *boot.Snapshot, paths []string) (*b
 	paths = slices.Compact(paths)
 	if s == nil {
 		h.mu.Lock()
-		all := h.all
+		all := h.everything
 		h.mu.Unlock()
-		return h.take(ctx, h.snapshotScript(paths, all))
+		return h.takeSnapshot(ctx, h.snapshotScript(paths, all))
 	}
 	missing := slices.DeleteFunc(paths, func(p string) bool { _, ok := s.Values[p]; return ok })
 	if len(missing) == 0 {
@@ -147,19 +147,19 @@ func (h *Host) extend(ctx context.Context, s *boot.Snapshot, paths []string) (*b
 	return s.WithValues(values(r)), nil
 }
 
-// looseEnds has snapshots for readers hold all keys and module parameters from now on: there are readers whose keys no file names, and more of them may come.
-func (h *Host) looseEnds() {
+// readEverything has snapshots for readers hold all keys and module parameters from now on: there are readers whose keys no file names, and more of them may come.
+func (h *Host) readEverything() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.all = true
+	h.everything = true
 }
 
 // fresh takes a new snapshot that holds these paths: what a write is decided on.
 func (h *Host) fresh(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
-	return h.take(ctx, h.snapshotScript(paths, false))
+	return h.takeSnapshot(ctx, h.snapshotScript(paths, false))
 }
 
-func (h *Host) take(ctx context.Context, s shell.Script) (*boot.Snapshot, error) {
+func (h *Host) takeSnapshot(ctx context.Context, s shell.Script) (*boot.Snapshot, error) {
 	r, err := h.conn.Run(ctx, s)
 	if err != nil {
 		return nil, err
@@ -210,7 +210,7 @@ func (h *Host) decoded(ctx context.Context, r shell.Result, paths []string) (*bo
 	s, torn := h.decodeOnce(r)
 	h.mu.Lock()
 	h.single = h.single || torn
-	all := h.all
+	all := h.everything
 	h.mu.Unlock()
 	if torn {
 		again, err := h.conn.Run(ctx, h.snapshotScript(paths, all))
@@ -235,7 +235,7 @@ func (h *Host) decodeOnce(r shell.Result) (*boot.Snapshot, bool) {
 	of := weak.Make(&r.Records[0])
 	h.decoding.Lock()
 	defer h.decoding.Unlock()
-	if s := h.last.snapshot.Value(); s != nil && h.last.of == of {
+	if s := h.lastAnswer.snapshot.Value(); s != nil && h.lastAnswer.of == of {
 		return s, false
 	}
 	s, torn := decode(r)
@@ -243,13 +243,13 @@ func (h *Host) decodeOnce(r shell.Result) (*boot.Snapshot, bool) {
 		h.mu.Lock()
 		s.LookedFor = names(slices.Concat(kmod.Owners(), h.modules))
 		h.mu.Unlock()
-		h.last = answer{of, weak.Make(s)}
+		h.lastAnswer = answer{of, weak.Make(s)}
 	}
 	return s, torn
 }
 
-// lookFor has every snapshot from now on search the module trees for this module too.
-func (h *Host) lookFor(module string) {
+// searchFor has every snapshot from now on search the module trees for this module too.
+func (h *Host) searchFor(module string) {
 	name := kmod.Canonical(module)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -260,8 +260,8 @@ func (h *Host) lookFor(module string) {
 	if h.snapshot != nil && !h.snapshot.Searched(name) {
 		h.snapshot = nil
 	}
-	if h.seen != nil && !h.seen.Searched(name) {
-		h.seen = nil
+	if h.lastSeen != nil && !h.lastSeen.Searched(name) {
+		h.lastSeen = nil
 	}
 }
 
@@ -271,8 +271,8 @@ func treePattern(modules []string) string {
 	return "tcp_[a-z0-9_]*|sch_[a-z0-9_]*|" + strings.ReplaceAll(strings.Join(modules, "|"), "_", "[-_]")
 }
 
-// writing throws the snapshot away; every step that changes the host calls it before and after.
-func (h *Host) writing() {
+// invalidate throws the snapshot away; every step that changes the host calls it before and after.
+func (h *Host) invalidate() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.snapshot = nil

@@ -70,10 +70,10 @@ func (h *Host) FindDropIn(ctx context.Context, k sysctl.Key) (string, error) {
 	}
 	s := (&Sysctl{Key: k, FileName: k.DropInName()}).alone()
 	if f, ok := snap.File(s.Path()); ok {
-		return s.FileName, h.onlyOurs(*s, nil, f)
+		return s.FileName, h.checkOwnership(*s, nil, f)
 	}
 	if snap.Values[k.Path()].Absent {
-		return "", h.errorf(KeyMissing, "%s does not exist. %s", k, h.missing(k, nil, snap))
+		return "", h.errorf(KeyMissing, "%s does not exist. %s", k, h.whyMissing(k, nil, snap))
 	}
 	for _, f := range confdir.Order(snap.Sysctl) {
 		name, ok := strings.CutPrefix(f.Path, sysctlDir)

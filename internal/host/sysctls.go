@@ -79,13 +79,13 @@ func (s Sysctls) moved(prior *Sysctls) bool {
 // ReadSysctls reads the layers of each key of s. The spelling of a value in s is kept where the kernel means the same.
 func (h *Host) ReadSysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]SysctlState, error) {
 	if !s.Persist {
-		h.looseEnds()
+		h.readEverything()
 	}
 	snap, err := h.read(ctx, s.paths()...)
 	if err != nil {
 		return nil, err
 	}
-	if faults := h.secrets(s); len(faults) > 0 {
+	if faults := h.checkSecrets(s); len(faults) > 0 {
 		return nil, several(faults)
 	}
 	return h.sysctlStates(snap, s), nil
@@ -143,7 +143,7 @@ func (s Sysctls) originals(snap *boot.Snapshot, settings []Setting, known map[sy
 // that only prior has is taken back. originals are the values from before Terraform, as far as the state knows them. If a value is refused, all are put back. On
 // failure the host is as it was, or the error says what may be left (MayHaveChanged); an error of the kind NotRestored alone says that s holds all the same.
 func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls, originals map[sysctl.Key]string) (states map[sysctl.Key]SysctlState, err error) {
-	release, err := h.hold(ctx, s.Path())
+	release, err := h.lock(ctx, s.Path())
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls, origin
 		return nil, err
 	}
 	file, exists := snap.File(s.Path())
-	if err := h.maySet(snap, s, prior, file, exists); err != nil {
+	if err := h.checkSettable(snap, s, prior, file, exists); err != nil {
 		return nil, err
 	}
 	was := s
@@ -174,13 +174,13 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls, origin
 	if s.Restore {
 		restored = gone.restored(snap, originals, s.Path(), was.Path())
 	}
-	notRestored, err := h.run(ctx, c, snap, s.Settings, restored)
+	notRestored, err := h.writeRunningValues(ctx, c, snap, s.Settings, restored)
 	if err != nil {
 		return states, err
 	}
 	var written []shell.File
 	var removed []string
-	if s.Persist && !s.says(file) {
+	if s.Persist && !s.isExactly(file) {
 		written = []shell.File{{Path: s.Path(), Content: s.dropIn(originals)}}
 	}
 	if prior != nil && prior.Persist && (!s.Persist || prior.FileName != s.FileName) {
@@ -190,7 +190,7 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls, origin
 	if err != nil {
 		return states, err
 	}
-	now, err := h.judgeSysctls(snap, s)
+	now, err := h.checkApplied(snap, s)
 	if err != nil {
 		return states, err
 	}
@@ -202,8 +202,8 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls, origin
 	return states, several(notRestored)
 }
 
-// run writes the running values in one exchange, those that are wanted and those that are restored, and judges what the kernel made of them.
-func (h *Host) run(ctx context.Context, c *change, snap *boot.Snapshot, wanted, restored []Setting) (notRestored []*Error, err error) {
+// writeRunningValues writes the running values in one exchange, those that are wanted and those that are restored, and judges what the kernel made of them.
+func (h *Host) writeRunningValues(ctx context.Context, c *change, snap *boot.Snapshot, wanted, restored []Setting) (notRestored []*Error, err error) {
 	isRestored := map[sysctl.Key]bool{}
 	for _, v := range restored {
 		isRestored[v.Key] = true
@@ -227,11 +227,11 @@ func (h *Host) run(ctx context.Context, c *change, snap *boot.Snapshot, wanted, 
 	for i, r := range results {
 		switch v := settings[i]; {
 		case isRestored[v.Key]:
-			if e := h.judgeRestored(v, r); e != nil {
+			if e := h.checkRestored(v, r); e != nil {
 				notRestored = append(notRestored, e)
 			}
 		default:
-			if e := h.judge(v, writes[i].before, r); e != nil {
+			if e := h.checkWritten(v, writes[i].before, r); e != nil {
 				faults = append(faults, e)
 			}
 		}
@@ -242,7 +242,7 @@ func (h *Host) run(ctx context.Context, c *change, snap *boot.Snapshot, wanted, 
 // UnsetSysctls takes s back: with Restore the running values to what the remaining files set, else to originals, then the drop-in. Without, they stay. An error of
 // the kind NotRestored says that s is gone all the same.
 func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl.Key]string) (err error) {
-	release, err := h.hold(ctx, s.Path())
+	release, err := h.lock(ctx, s.Path())
 	if err != nil {
 		return err
 	}
@@ -252,7 +252,7 @@ func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl
 		return err
 	}
 	if file, _ := snap.File(s.Path()); s.Persist {
-		if err := h.onlyOurs(s, nil, file); err != nil {
+		if err := h.checkOwnership(s, nil, file); err != nil {
 			return err
 		}
 	}
@@ -262,7 +262,7 @@ func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl
 	if s.Restore {
 		restored = s.restored(snap, s.originals(snap, s.Settings, originals), s.Path())
 	}
-	notRestored, err := h.run(ctx, c, snap, nil, restored)
+	notRestored, err := h.writeRunningValues(ctx, c, snap, nil, restored)
 	if err != nil {
 		return err
 	}

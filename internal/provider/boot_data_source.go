@@ -43,7 +43,7 @@ type bootKeyModel struct {
 	BootValue  types.String `tfsdk:"boot_value"`
 	BootSource types.String `tfsdk:"boot_source"`
 	Shadows    []string     `tfsdk:"shadows"`
-	bootVerdict
+	bootCheck
 }
 
 type bootModuleModel struct {
@@ -51,11 +51,11 @@ type bootModuleModel struct {
 	Builtin      types.Bool   `tfsdk:"builtin"`
 	LoadedAtBoot types.Bool   `tfsdk:"loaded_at_boot"`
 	BootSource   types.String `tfsdk:"boot_source"`
-	bootVerdict
+	bootCheck
 }
 
-// bootVerdict is what keys and modules have alike.
-type bootVerdict struct {
+// bootCheck is what keys and modules have alike.
+type bootCheck struct {
 	Holds  types.Bool   `tfsdk:"holds"`
 	Reason types.String `tfsdk:"reason"`
 	Detail types.String `tfsdk:"detail"`
@@ -91,7 +91,7 @@ func (d *bootDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, r
 	list := func(description string) schema.ListAttribute {
 		return schema.ListAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: description}
 	}
-	verdict := func(holds string, more map[string]schema.Attribute) schema.NestedAttributeObject {
+	object := func(holds string, more map[string]schema.Attribute) schema.NestedAttributeObject {
 		attributes := map[string]schema.Attribute{
 			"holds":  flag(holds),
 			"reason": computed("Why not, or why that is not known, as one of the words of the guide [What happens at boot](../guides/boot); null where it holds."),
@@ -114,14 +114,14 @@ func (d *bootDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, r
 			"kernel": computed("Running kernel release."),
 			"init":   computed("What starts services: `systemd`, `openrc`, or null for anything else."),
 			"keys": schema.MapNestedAttribute{Computed: true, MarkdownDescription: "Keys by their names with dots.",
-				NestedObject: verdict("Whether the next boot leaves the value that runs now.", map[string]schema.Attribute{
+				NestedObject: object("Whether the next boot leaves the value that runs now.", map[string]schema.Attribute{
 					"value":       computed("Running value; null where there is none, and for keys that hold a secret."),
 					"boot_value":  computed("Value that the next boot leaves; null where that is not known."),
 					"boot_source": computed("What decides it, as `path:line`."),
 					"shadows":     list("Assignments that it overrules, as `path:line`."),
 				})},
 			"modules": schema.MapNestedAttribute{Computed: true, MarkdownDescription: "Modules by name: those that a file asks for, and those that own one of the keys.",
-				NestedObject: verdict("Whether it is there at boot if it is there now.", map[string]schema.Attribute{
+				NestedObject: object("Whether it is there at boot if it is there now.", map[string]schema.Attribute{
 					"loaded":         flag("Whether it is in the running kernel, loaded or built in."),
 					"builtin":        flag("Whether the kernel has it built in."),
 					"loaded_at_boot": flag("Whether it is there when systemd-sysctl runs."),
@@ -177,7 +177,7 @@ func (d *bootDataSource) Read(ctx context.Context, req datasource.ReadRequest, r
 		k, _ := sysctl.ParseKey(name.ValueString()) // its validator refused all else
 		keys = append(keys, k)
 	}
-	c, err := h.Comeback(ctx, keys)
+	c, err := h.BootReport(ctx, keys)
 	if err != nil {
 		addError(&resp.Diagnostics, err)
 		return
@@ -187,18 +187,18 @@ func (d *bootDataSource) Read(ctx context.Context, req datasource.ReadRequest, r
 }
 
 // take puts into the model what the host makes of the next boot.
-func (m *bootModel) take(c host.Comeback) {
+func (m *bootModel) take(c host.BootReport) {
 	m.Holds, m.Kernel, m.Init = types.BoolValue(c.Holds), types.StringValue(c.Kernel), orNull(c.Init)
 	m.Keys, m.Modules = map[string]bootKeyModel{}, map[string]bootModuleModel{}
 	m.Failures, m.Units = []bootFailureModel{}, []bootUnitModel{}
 	for _, k := range c.Keys {
 		m.Keys[k.Key.String()] = bootKeyModel{
-			stringValue(k.Running), stringValue(k.Boot), orNull(k.Source), append([]string{}, k.Shadows...), verdictOf(k.Holds, k.Reason, k.Detail, k.Notes),
+			stringValue(k.Running), stringValue(k.Boot), orNull(k.Source), append([]string{}, k.Shadows...), checkOf(k.Holds, k.Reason, k.Detail, k.Notes),
 		}
 	}
 	for _, o := range c.Modules {
 		m.Modules[o.Name] = bootModuleModel{
-			types.BoolValue(o.Loaded), types.BoolValue(o.Builtin), types.BoolValue(o.LoadedAtBoot), orNull(o.Source), verdictOf(o.Holds, o.Reason, o.Detail, o.Notes),
+			types.BoolValue(o.Loaded), types.BoolValue(o.Builtin), types.BoolValue(o.LoadedAtBoot), orNull(o.Source), checkOf(o.Holds, o.Reason, o.Detail, o.Notes),
 		}
 	}
 	for _, f := range c.Failures {
@@ -209,8 +209,8 @@ func (m *bootModel) take(c host.Comeback) {
 	}
 }
 
-func verdictOf(holds bool, reason boot.Reason, detail string, notes []boot.Note) bootVerdict {
-	v := bootVerdict{Holds: types.BoolValue(holds), Reason: orNull(string(reason)), Detail: orNull(detail), Remedy: orNull(reason.Remedy()), Notes: []string{}}
+func checkOf(holds bool, reason boot.Reason, detail string, notes []boot.Note) bootCheck {
+	v := bootCheck{Holds: types.BoolValue(holds), Reason: orNull(string(reason)), Detail: orNull(detail), Remedy: orNull(reason.Remedy()), Notes: []string{}}
 	for _, n := range notes {
 		v.Notes = append(v.Notes, n.Detail+" "+n.Reason.Remedy())
 	}

@@ -140,7 +140,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	p.closes = append(p.closes, c.fleet.Close, pool.Close)
 	p.mu.Unlock()
 	if ahead := c.readable(hosts); len(ahead) <= pool.MaxConnections() {
-		c.fleet.ReadAhead(ahead, readAtOnce)
+		c.fleet.Prefetch(ahead, readAtOnce)
 	}
 	resp.ResourceData, resp.DataSourceData = c, c
 }

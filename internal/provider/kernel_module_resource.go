@@ -250,8 +250,8 @@ func (r *kernelModuleResource) ModifyPlan(ctx context.Context, req resource.Modi
 		return
 	}
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
-		promise, err := h.PlanModule(ctx, host.Module{Name: m.Name.ValueString(), Persist: true})
-		m.BootSource = planSource(promise, err, applying(req), m.BootSource, &resp.Diagnostics)
+		plan, err := h.PlanModule(ctx, host.Module{Name: m.Name.ValueString(), Persist: true})
+		m.BootSource = planSource(plan, err, applying(req), m.BootSource, &resp.Diagnostics)
 	}
 	if !prior.BootSource.IsNull() && m.Host.Equal(prior.Host) && m.Name.Equal(prior.Name) {
 		m.BootSource = prior.BootSource

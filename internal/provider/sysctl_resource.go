@@ -262,8 +262,8 @@ func (r *sysctlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 		return
 	}
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
-		promise, err := h.PlanSysctl(ctx, m.wanted(), prior.recorded())
-		m.BootSource = planSource(promise, err, applying(req), m.BootSource, &resp.Diagnostics)
+		plan, err := h.PlanSysctl(ctx, m.wanted(), prior.recorded())
+		m.BootSource = planSource(plan, err, applying(req), m.BootSource, &resp.Diagnostics)
 	}
 	if !prior.BootSource.IsNull() && m.sameBootValue(prior) && m.FileName.Equal(prior.FileName) && m.Host.Equal(prior.Host) {
 		m.BootSource = prior.BootSource

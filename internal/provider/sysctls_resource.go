@@ -264,16 +264,16 @@ func (r *sysctlsResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		m.FileName = types.StringUnknown()
 	}
 	m.planLayers(prior, &resp.Diagnostics)
-	var promises host.Promises
+	var plan host.SysctlsPlan
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil && !m.unknown() {
 		var err error
-		promises, err = h.PlanSysctls(ctx, m.wanted(ctx), prior.recorded(ctx))
-		planSource(host.Promise{Warnings: promises.Warnings}, err, applying(req), types.StringUnknown(), &resp.Diagnostics)
+		plan, err = h.PlanSysctls(ctx, m.wanted(ctx), prior.recorded(ctx))
+		planSource(host.Plan{Warnings: plan.Warnings}, err, applying(req), types.StringUnknown(), &resp.Diagnostics)
 		if err != nil && !applying(req) {
-			promises.Own = nil
+			plan.Own = nil
 		}
 	}
-	m.planSources(promises, prior, &resp.Diagnostics)
+	m.planSources(plan, prior, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 }
 
@@ -331,7 +331,7 @@ func (m *sysctlsModel) recorded(ctx context.Context) *host.Sysctls {
 
 func (m *sysctlsModel) identity() sysctlsIdentity { return sysctlsIdentity{Host: m.Host, Name: m.Name} }
 
-// unknown reports whether something that a promise needs is not known yet.
+// unknown reports whether something that a plan needs is not known yet.
 func (m *sysctlsModel) unknown() bool {
 	unknown := m.FileName.IsUnknown() || m.Persist.IsUnknown() || m.Settings.IsUnknown() || m.Modules.IsUnknown()
 	for _, e := range m.Settings.Elements() {
@@ -504,7 +504,7 @@ func (m *sysctlsModel) planLayers(prior sysctlsModel, diags *diag.Diagnostics) {
 }
 
 // planSources plans what will decide each key at the next boot. A key whose boot layer stays as it is keeps its source.
-func (m *sysctlsModel) planSources(p host.Promises, prior sysctlsModel, diags *diag.Diagnostics) {
+func (m *sysctlsModel) planSources(p host.SysctlsPlan, prior sysctlsModel, diags *diag.Diagnostics) {
 	if !m.Persist.ValueBool() || m.Settings.IsUnknown() {
 		return
 	}

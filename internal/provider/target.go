@@ -84,12 +84,12 @@ func (t *target) mustReach(name types.String, diags *diag.Diagnostics) *host.Hos
 	return h
 }
 
-// planSource plans boot_source by a promise, and warns of what stands against it. A host that does not answer is none at plan: it may be made by the same apply,
+// planSource plans boot_source by a host.Plan, and warns of what stands against it. A host that does not answer is none at plan: it may be made by the same apply,
 // which will say so.
 //
 // In an apply the CLI plans once more, and holds us to a boot_source that was known. Where the host is gone by then our own file is named, which is all that can have
 // been promised, and the step that follows says why the host cannot be reached. Terraform lets us know that it applies; for OpenTofu the warning has to do.
-func planSource(p host.Promise, err error, applying bool, unknown types.String, diags *diag.Diagnostics) types.String {
+func planSource(p host.Plan, err error, applying bool, unknown types.String, diags *diag.Diagnostics) types.String {
 	if err != nil && !applying {
 		diags.AddWarning("next boot not foreseen", "The host could not be asked at plan, so what its files make of this change is only seen at apply. "+err.Error()+
 			" Where an apply says that the provider produced an inconsistent final plan, this is why: apply again when the host can be reached.")

@@ -75,7 +75,7 @@ func TestFirstReadReadsOthersAhead(t *testing.T) {
 		}}, nil
 	})
 	defer fleet.Close()
-	fleet.ReadAhead([]string{"h0", "h1", "h2", "h3", "h4"}, 2)
+	fleet.Prefetch([]string{"h0", "h1", "h2", "h3", "h4"}, 2)
 	read := func(name string) {
 		t.Helper()
 		h, err := fleet.Host(name)

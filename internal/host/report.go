@@ -18,13 +18,13 @@ import (
 //go:embed scripts/units.sh
 var unitsScript string
 
-// Comeback is what the next boot makes of a host as it is now.
-type Comeback struct {
+// BootReport is what the next boot makes of a host as it is now.
+type BootReport struct {
 	// Kernel is the running release, Init what starts services: "systemd", "openrc" or "".
 	Kernel, Init string
 	// Keys are those that some file sets and those that were asked for, in the order of their names; Modules those that a file asks for or that own such a key.
-	Keys    []KeyComeback
-	Modules []ModuleComeback
+	Keys    []KeyReport
+	Modules []ModuleReport
 	// Failures are the lines that make a unit fail at boot, and what keeps systemd from starting the units in the order that is taken for granted.
 	Failures []boot.UnitFailure
 	// Units are systemd's units that apply the files, as systemd itself reports them; none without systemd.
@@ -33,8 +33,8 @@ type Comeback struct {
 	Holds bool
 }
 
-// KeyComeback is one key now and at the next boot.
-type KeyComeback struct {
+// KeyReport is one key now and at the next boot.
+type KeyReport struct {
 	Key sysctl.Key
 	// Running is nil where the key is not there or cannot be read; Boot where it is not known. Both are nil for a key that holds a secret.
 	Running, Boot *string
@@ -49,8 +49,8 @@ type KeyComeback struct {
 	Notes  []boot.Note
 }
 
-// ModuleComeback is one module now and at the next boot.
-type ModuleComeback struct {
+// ModuleReport is one module now and at the next boot.
+type ModuleReport struct {
 	Name            string
 	Loaded, Builtin bool
 	// LoadedAtBoot says that it is there when systemd-sysctl runs; false where that is not known.
@@ -70,24 +70,24 @@ type Unit struct {
 	After []string
 }
 
-// Comeback says what the next boot makes of the host as it is now. keys are asked for beside those that files set.
-func (h *Host) Comeback(ctx context.Context, keys []sysctl.Key) (Comeback, error) {
+// BootReport says what the next boot makes of the host as it is now. keys are asked for beside those that files set.
+func (h *Host) BootReport(ctx context.Context, keys []sysctl.Key) (BootReport, error) {
 	snap, err := h.read(ctx, pathsOf(keys)...)
 	if err != nil {
-		return Comeback{}, err
+		return BootReport{}, err
 	}
 	p := h.predict(snap)
 	// The script does not know every spelling of a key; where it does, this takes no exchange.
 	if snap, err = h.read(ctx, pathsOf(append(slices.Clone(keys), p.Keys()...))...); err != nil {
-		return Comeback{}, err
+		return BootReport{}, err
 	}
 	p = h.predict(snap)
 	keys = append(slices.Clone(keys), p.Keys()...)
 	slices.SortFunc(keys, func(a, b sysctl.Key) int { return strings.Compare(a.String(), b.String()) })
-	c := Comeback{Kernel: snap.Kernel, Init: snap.Init, Failures: p.Failures(), Holds: len(p.Failures()) == 0}
+	c := BootReport{Kernel: snap.Kernel, Init: snap.Init, Failures: p.Failures(), Holds: len(p.Failures()) == 0}
 	modules := p.Modules()
 	for _, k := range slices.Compact(keys) {
-		c.Keys = append(c.Keys, keyComeback(snap, p, k))
+		c.Keys = append(c.Keys, keyReport(snap, p, k))
 		if m, ok := kmod.Owner(k); ok {
 			modules = append(modules, m)
 		}
@@ -97,18 +97,18 @@ func (h *Host) Comeback(ctx context.Context, keys []sysctl.Key) (Comeback, error
 	}
 	slices.Sort(modules)
 	for _, m := range slices.Compact(modules) {
-		c.Modules = append(c.Modules, moduleComeback(snap, p, m))
+		c.Modules = append(c.Modules, moduleReport(snap, p, m))
 	}
 	if c.Init == "systemd" {
 		if c.Units, err = h.units(ctx, boot.Units()...); err != nil {
-			return Comeback{}, err
+			return BootReport{}, err
 		}
 		if fault := outOfOrder(c.Units); fault != nil {
 			c.Failures, c.Holds = append(c.Failures, *fault), false
 		}
 	}
-	c.Holds = c.Holds && !slices.ContainsFunc(c.Keys, func(k KeyComeback) bool { return !k.Holds }) &&
-		!slices.ContainsFunc(c.Modules, func(m ModuleComeback) bool { return !m.Holds })
+	c.Holds = c.Holds && !slices.ContainsFunc(c.Keys, func(k KeyReport) bool { return !k.Holds }) &&
+		!slices.ContainsFunc(c.Modules, func(m ModuleReport) bool { return !m.Holds })
 	return c, nil
 }
 
@@ -120,10 +120,10 @@ func pathsOf(keys []sysctl.Key) []string {
 	return paths
 }
 
-func keyComeback(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyComeback {
+func keyReport(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyReport {
 	r := snap.Values[k.Path()]
 	o := p.Key(k, r.Text)
-	c := KeyComeback{Key: k, Source: o.Source, Shadows: o.Shadows, Holds: o.Holds, Reason: o.Reason, Detail: o.Detail, Notes: o.Notes}
+	c := KeyReport{Key: k, Source: o.Source, Shadows: o.Shadows, Holds: o.Holds, Reason: o.Reason, Detail: o.Detail, Notes: o.Notes}
 	switch {
 	case r.Absent && (o.Reason == boot.KeyMissing || o.Reason == boot.NotInTree || o.Reason == boot.Container):
 		c.Holds, c.Reason, c.Detail = true, "", "" // there is no such key now, and there will be none
@@ -149,9 +149,9 @@ func keyComeback(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyComeb
 	return c
 }
 
-func moduleComeback(snap *boot.Snapshot, p *boot.Prediction, name string) ModuleComeback {
+func moduleReport(snap *boot.Snapshot, p *boot.Prediction, name string) ModuleReport {
 	o := p.Module(name)
-	m := ModuleComeback{Name: name, Loaded: snap.Has(name), Builtin: snap.IsBuiltin(name), LoadedAtBoot: o.Known && o.Loaded, Source: o.Source, Reason: o.Reason,
+	m := ModuleReport{Name: name, Loaded: snap.Has(name), Builtin: snap.IsBuiltin(name), LoadedAtBoot: o.Known && o.Loaded, Source: o.Source, Reason: o.Reason,
 		Detail: o.Detail, Notes: o.Notes}
 	for _, real := range p.Resolve(name) {
 		m.Loaded = m.Loaded || snap.Has(real)

@@ -10,11 +10,11 @@ import (
 )
 
 // comesBack asks the host about its files' keys and these, and finds one of them.
-func comesBack(t *testing.T, b bench, key string) (host.Comeback, host.KeyComeback) {
+func comesBack(t *testing.T, b bench, key string) (host.BootReport, host.KeyReport) {
 	t.Helper()
 	k, err := sysctl.ParseKey(key)
 	must(t, err)
-	c, err := b.host.Comeback(t.Context(), []sysctl.Key{k})
+	c, err := b.host.BootReport(t.Context(), []sysctl.Key{k})
 	must(t, err)
 	for _, found := range c.Keys {
 		if found.Key == k {
@@ -22,11 +22,11 @@ func comesBack(t *testing.T, b bench, key string) (host.Comeback, host.KeyComeba
 		}
 	}
 	t.Fatalf("%s is not among %v", key, c.Keys)
-	return c, host.KeyComeback{}
+	return c, host.KeyReport{}
 }
 
 // Guards what is said of a host that nobody manages yet, against the reboot that follows: what is said to hold holds, what is said to be lost is lost.
-func TestComebackAgreesWithTheReboot(t *testing.T) {
+func TestBootReportAgreesWithTheReboot(t *testing.T) {
 	for _, tt := range []struct {
 		name, key, setUp string
 		holds, all       bool
@@ -68,7 +68,7 @@ func TestComebackAgreesWithTheReboot(t *testing.T) {
 }
 
 // Guards that units are reported as systemd has them, with how they ended.
-func TestComebackReportsUnits(t *testing.T) {
+func TestBootReportHasUnits(t *testing.T) {
 	b := newBench(t)
 	b.Sh("sysctl -w vm.swappiness=10; echo vm.swappiness=10 >/etc/sysctl.d/a.conf")
 	c, _ := comesBack(t, b, "vm.swappiness")
@@ -109,12 +109,12 @@ func TestInitIsDetected(t *testing.T) {
 }
 
 // Guards that a key which a file sets is read, however the line spells it: else it would show as empty now.
-func TestComebackReadsEveryKeyOfTheFiles(t *testing.T) {
+func TestBootReportReadsEveryKeyOfTheFiles(t *testing.T) {
 	for _, line := range []string{"vm.swappiness=60", "- vm.swappiness = 60", "/vm/swappiness = 60", "vm//swappiness=60", `# c\rvm.swappiness=60`, `\000vm.swappiness=60\000x`} {
 		t.Run(line, func(t *testing.T) {
 			b := newBench(t)
 			b.Sh("printf '" + line + "\\n' >/etc/sysctl.d/a.conf")
-			c, err := b.host.Comeback(t.Context(), nil)
+			c, err := b.host.BootReport(t.Context(), nil)
 			must(t, err)
 			for _, k := range c.Keys {
 				if k.Key.String() == "vm.swappiness" && (!k.Holds || text(k.Running) != "60") {

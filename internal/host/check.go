@@ -12,7 +12,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-func (h *Host) secrets(s Sysctls) []*Error {
+func (h *Host) checkSecrets(s Sysctls) []*Error {
 	var faults []*Error
 	for _, v := range s.Settings {
 		if sysctl.Secret(v.Key) {
@@ -23,11 +23,11 @@ func (h *Host) secrets(s Sysctls) []*Error {
 	return faults
 }
 
-// maySet says what stands against s, before anything is touched.
-func (h *Host) maySet(snap *boot.Snapshot, s Sysctls, prior *Sysctls, file confdir.File, exists bool) error {
+// checkSettable says what stands against s, before anything is touched.
+func (h *Host) checkSettable(snap *boot.Snapshot, s Sysctls, prior *Sysctls, file confdir.File, exists bool) error {
 	var faults []*Error
 	for _, v := range s.inOrder() {
-		if fault := h.settable(v.Key, s.Modules, snap); fault != nil {
+		if fault := h.checkKey(v.Key, s.Modules, snap); fault != nil {
 			faults = append(faults, fault)
 		}
 	}
@@ -37,14 +37,14 @@ func (h *Host) maySet(snap *boot.Snapshot, s Sysctls, prior *Sysctls, file confd
 	if !s.Persist {
 		return nil
 	}
-	if err := h.onlyOurs(s, prior, file); err != nil {
+	if err := h.checkOwnership(s, prior, file); err != nil {
 		return err
 	}
 	if exists && s.moved(prior) && !s.adoptable(file) {
 		return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform import %s.<name> '%s/%s'. Else remove the file, or "+
 			"choose another file_name.", s.Path(), s.Resource, h.name, s.importedAs())
 	}
-	next := h.predict(s.pretend(snap, prior))
+	next := h.predict(s.pretendIn(snap, prior))
 	for _, v := range s.inOrder() {
 		if lost := h.keyLost(v, s.Path(), next.Key(v.Key, v.Value)); lost != nil {
 			faults = append(faults, lost)
@@ -61,9 +61,9 @@ func (s Sysctls) importedAs() string {
 	return s.Name
 }
 
-// onlyOurs says why a file can be no drop-in of s: what else it sets, beside the keys of s and of prior, would be lost.
-func (h *Host) onlyOurs(s Sysctls, prior *Sysctls, f confdir.File) error {
-	other := s.other(f, prior)
+// checkOwnership says why a file can be no drop-in of s: what else it sets, beside the keys of s and of prior, would be lost.
+func (h *Host) checkOwnership(s Sysctls, prior *Sysctls, f confdir.File) error {
+	other := s.otherKey(f, prior)
 	switch {
 	case other == "":
 		return nil
@@ -75,27 +75,27 @@ func (h *Host) onlyOurs(s Sysctls, prior *Sysctls, f confdir.File) error {
 		"file as a host_sysctls, which keeps many: terraform import host_sysctls.<name> '%s/%s'.", f.Path, other, other, h.name, s.FileName)
 }
 
-// settable says why a key cannot be managed as it is now; nil when it can.
-func (h *Host) settable(k sysctl.Key, modules []string, snap *boot.Snapshot) *Error {
+// checkKey says why a key cannot be managed as it is now; nil when it can.
+func (h *Host) checkKey(k sysctl.Key, modules []string, snap *boot.Snapshot) *Error {
 	had := snap.Values[k.Path()]
 	switch {
 	case sysctl.WriteOnly(k):
 		return h.errorf(KeyUnreadable, "%s is a trigger: writing it does something once, and it cannot be read, so there is nothing to keep or to compare. "+
 			"Use a provisioner or a one-off command for it.", k)
 	case had.Absent:
-		return h.errorf(KeyMissing, "%s does not exist. %s", k, h.missing(k, modules, snap))
+		return h.errorf(KeyMissing, "%s does not exist. %s", k, h.whyMissing(k, modules, snap))
 	case had.Unread != "":
 		return h.errorf(KeyUnreadable, "%s cannot be read: %s. A value that cannot be read cannot be compared or restored. Connect as root or set sudo = true; "+
 			"if it is so for root too, this key cannot be managed.", k, had.Unread)
 	}
-	if secrets := h.secrets(Sysctls{Settings: []Setting{{Key: k}}}); len(secrets) > 0 {
+	if secrets := h.checkSecrets(Sysctls{Settings: []Setting{{Key: k}}}); len(secrets) > 0 {
 		return secrets[0]
 	}
 	return nil
 }
 
-// missing says why a key may not be there, and what to do. modules are those that the configuration names for it.
-func (h *Host) missing(k sysctl.Key, modules []string, snap *boot.Snapshot) string {
+// whyMissing says why a key may not be there, and what to do. modules are those that the configuration names for it.
+func (h *Host) whyMissing(k sysctl.Key, modules []string, snap *boot.Snapshot) string {
 	module := ""
 	if len(modules) == 1 {
 		module = modules[0]
@@ -119,35 +119,35 @@ func (h *Host) missing(k sysctl.Key, modules []string, snap *boot.Snapshot) stri
 	}
 }
 
-// judge says what is wrong with what the kernel made of a wanted value; nil when nothing is.
-func (h *Host) judge(v Setting, had string, r written) *Error {
+// checkWritten says what is wrong with what the kernel made of a wanted value; nil when nothing is.
+func (h *Host) checkWritten(v Setting, had string, r writeResult) *Error {
 	switch {
 	case errno.ReadOnly(r.refused):
 		return h.errorf(KeyReadOnly, "%s cannot be written: %s. It stays %s. Connect as root or set sudo = true; if it is so for root too, the key is read-only "+
 			"in this kernel, or /proc/sys is mounted read-only, as in a container.", v.Key, r.refused, quoted(had))
 	case r.refused != "":
-		return h.errorf(ValueRefused, "the kernel refused %s for %s: %s. It stays %s. %s", quoted(v.Value), v.Key, r.refused, quoted(had), refusedBecause(v, r.refused))
-	case !sysctl.Equal(v.Key, r.kept, v.Value):
+		return h.errorf(ValueRefused, "the kernel refused %s for %s: %s. It stays %s. %s", quoted(v.Value), v.Key, r.refused, quoted(had), refusalAdvice(v, r.refused))
+	case !sysctl.Equal(v.Key, r.value, v.Value):
 		return h.errorf(ValueChanged, "%s was written to %s, but the kernel kept %s. %s It was put back to %s. Write the value the kernel keeps.",
-			quoted(v.Value), v.Key, quoted(r.kept), sysctl.Explain(v.Key, v.Value, r.kept), quoted(had))
+			quoted(v.Value), v.Key, quoted(r.value), sysctl.Explain(v.Key, v.Value, r.value), quoted(had))
 	}
 	return nil
 }
 
-// judgeRestored says what is wrong with a value that was put back to what holds without the resource; nil when nothing is.
-func (h *Host) judgeRestored(v Setting, r written) *Error {
+// checkRestored says what is wrong with a value that was put back to what holds without the resource; nil when nothing is.
+func (h *Host) checkRestored(v Setting, r writeResult) *Error {
 	switch {
 	case r.refused != "":
 		return h.errorf(NotRestored, "%s stays %s: the kernel refused %s, the value from before: %s. The resource is gone all the same; the value lasts until "+
-			"the next boot, or until it is set by hand.", v.Key, quoted(r.kept), quoted(v.Value), r.refused)
-	case !sysctl.Equal(v.Key, r.kept, v.Value):
-		return h.errorf(NotRestored, "%s reads %s after %s, the value from before, was written. The resource is gone all the same.", v.Key, quoted(r.kept),
+			"the next boot, or until it is set by hand.", v.Key, quoted(r.value), quoted(v.Value), r.refused)
+	case !sysctl.Equal(v.Key, r.value, v.Value):
+		return h.errorf(NotRestored, "%s reads %s after %s, the value from before, was written. The resource is gone all the same.", v.Key, quoted(r.value),
 			quoted(v.Value))
 	}
 	return nil
 }
 
-func refusedBecause(v Setting, reason string) string {
+func refusalAdvice(v Setting, reason string) string {
 	module, named := kmod.ForValue(v.Key, v.Value)
 	switch {
 	case reason == errno.NoEntry && named:
@@ -161,8 +161,8 @@ func refusedBecause(v Setting, reason string) string {
 	}
 }
 
-// judgeSysctls says whether the promise is kept on a host that was read anew after the change.
-func (h *Host) judgeSysctls(snap *boot.Snapshot, s Sysctls) (map[sysctl.Key]SysctlState, error) {
+// checkApplied says whether the promise is kept on a host that was read anew after the change.
+func (h *Host) checkApplied(snap *boot.Snapshot, s Sysctls) (map[sysctl.Key]SysctlState, error) {
 	states := h.sysctlStates(snap, s)
 	var faults []*Error
 	for _, v := range s.inOrder() {

@@ -14,26 +14,26 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// Promise is what a plan may say of the next boot after a change. Where it comes with an error it is what our own file says, which holds unless other files have a say.
-type Promise struct {
+// Plan is what a plan may say of the next boot after a change. Where it comes with an error it is what our own file says, which holds unless other files have a say.
+type Plan struct {
 	// Source is the path:line that will decide; nil when only the apply can tell, because other files have a say too.
 	Source *string
 	// Warnings are what stands against it, or is worth knowing. Apply makes errors of those that mean a loss.
 	Warnings []*Error
 }
 
-// Promises are what a plan may say of the next boot after a change of many keys. With an error they are as a Promise.
-type Promises struct {
+// SysctlsPlan are what a plan may say of the next boot after a change of many keys. With an error they are as a Plan.
+type SysctlsPlan struct {
 	// Own are the keys that our own drop-in will decide. Of the others only the apply can tell, because other files have a say too.
 	Own map[sysctl.Key]bool
-	// Warnings are as a Promise's.
+	// Warnings are as a Plan's.
 	Warnings []*Error
 }
 
 // PlanSysctl pretends that s is applied, as PlanSysctls does.
-func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (Promise, error) {
+func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (Plan, error) {
 	all, err := h.PlanSysctls(ctx, *s.alone(), prior.alone())
-	p := Promise{Warnings: all.Warnings}
+	p := Plan{Warnings: all.Warnings}
 	if source := s.Source(); all.Own[s.Key] {
 		p.Source = &source
 	}
@@ -42,12 +42,12 @@ func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (Promise
 
 // PlanSysctls pretends that s is applied, together with the host_kernel_module resources that its Modules stand for. prior is what Terraform last recorded, nil when
 // s is to be created.
-func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Promises, error) {
+func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (SysctlsPlan, error) {
 	if !s.Persist || prior == nil {
-		h.looseEnds()
+		h.readEverything()
 	}
-	p := Promises{Own: map[sysctl.Key]bool{}, Warnings: h.claim(s)}
-	snap, err := h.recall(ctx, s.paths()...)
+	p := SysctlsPlan{Own: map[sysctl.Key]bool{}, Warnings: h.conflicts(s)}
+	snap, err := h.readForPlan(ctx, s.paths()...)
 	if err != nil {
 		for _, v := range s.Settings {
 			p.Own[v.Key] = s.Persist
@@ -61,9 +61,9 @@ func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Prom
 				snap = snap.WithFile(Module{Name: module}.pretended())
 			}
 		}
-		next := h.predict(s.pretend(snap, prior))
+		next := h.predict(s.pretendIn(snap, prior))
 		for _, v := range s.inOrder() {
-			h.foresee(&p, v, s.Path(), next.Key(v.Key, v.Value))
+			h.addPrediction(&p, v, s.Path(), next.Key(v.Key, v.Value))
 		}
 	}
 	for _, v := range s.inOrder() {
@@ -81,8 +81,8 @@ func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Prom
 	return p, nil
 }
 
-// foresee adds what the next boot makes of one key, with our drop-in at path.
-func (h *Host) foresee(p *Promises, v Setting, path string, o boot.KeyOutcome) {
+// addPrediction adds what the next boot makes of one key, with our drop-in at path.
+func (h *Host) addPrediction(p *SysctlsPlan, v Setting, path string, o boot.KeyOutcome) {
 	if lost := h.keyLost(v, path, o); lost != nil {
 		p.Warnings = append(p.Warnings, lost)
 	}
@@ -93,11 +93,11 @@ func (h *Host) foresee(p *Promises, v Setting, path string, o boot.KeyOutcome) {
 }
 
 // PlanModule pretends that m is applied.
-func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
-	h.lookFor(m.Name)
+func (h *Host) PlanModule(ctx context.Context, m Module) (Plan, error) {
+	h.searchFor(m.Name)
 	source := m.Source()
-	var p Promise
-	snap, err := h.recall(ctx)
+	var p Plan
+	snap, err := h.readForPlan(ctx)
 	if err != nil {
 		if m.Persist {
 			p.Source = &source
@@ -106,7 +106,7 @@ func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
 	}
 	if !m.Persist {
 		if o := h.predict(snap).Module(m.Name); o.Known && o.Reason == boot.Container {
-			p.Warnings = []*Error{h.mayNotLoad(o)}
+			p.Warnings = []*Error{h.cannotLoad(o)}
 		}
 		return p, nil
 	}
@@ -124,11 +124,11 @@ func (h *Host) PlanModule(ctx context.Context, m Module) (Promise, error) {
 }
 
 // pretend is the snapshot with the drop-in of s as it is to be, and without one of another name that prior had. One that says just that stays as it is.
-func (s Sysctls) pretend(snap *boot.Snapshot, prior *Sysctls) *boot.Snapshot {
+func (s Sysctls) pretendIn(snap *boot.Snapshot, prior *Sysctls) *boot.Snapshot {
 	if prior != nil && prior.Persist && prior.FileName != s.FileName {
 		snap = snap.WithoutFile(prior.Path())
 	}
-	if f, ok := snap.File(s.Path()); ok && s.says(f) {
+	if f, ok := snap.File(s.Path()); ok && s.isExactly(f) {
 		return snap
 	}
 	return snap.WithFile(confdir.File{Path: s.Path(), Text: s.dropIn(nil), Regular: true})
@@ -139,7 +139,7 @@ var uncertain = []boot.Reason{boot.InitUnknown, boot.Unread, boot.KernelPending,
 
 // keyLost is the error for a value of the drop-in at path that the next boot would not bring; nil when it would, or when that cannot be known.
 func (h *Host) keyLost(v Setting, path string, o boot.KeyOutcome) *Error {
-	if o.Holds || slices.Contains(uncertain, o.Reason) || kernelsToJudge(v, path, o) {
+	if o.Holds || slices.Contains(uncertain, o.Reason) || kernelDecides(v, path, o) {
 		return nil
 	}
 	if o.Reason == boot.ReadOnly {
@@ -148,8 +148,8 @@ func (h *Host) keyLost(v Setting, path string, o boot.KeyOutcome) *Error {
 	return h.errorf(KeyLost, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 }
 
-// kernelsToJudge reports whether what stands against the value is its own form, or a module that it names: the kernel says that better when it is written.
-func kernelsToJudge(v Setting, path string, o boot.KeyOutcome) bool {
+// kernelDecides reports whether what stands against the value is its own form, or a module that it names: the kernel says that better when it is written.
+func kernelDecides(v Setting, path string, o boot.KeyOutcome) bool {
 	if o.Reason == boot.NotInTree || o.Reason == boot.Container {
 		_, named := kmod.ForValue(v.Key, v.Value)
 		return named
@@ -195,9 +195,9 @@ func bootLayer(o boot.KeyOutcome, own *sysctl.Assignment) (value, source *string
 	return value, source
 }
 
-// claim notes what s wants in this run. It says where another resource wants the same key, and which of the keys planned so far cannot keep their values beside
+// conflicts notes what s wants in this run. It says where another resource wants the same key, and which of the keys planned so far cannot keep their values beside
 // it. Two resources that want the same by the same file cannot be told from one that is planned twice.
-func (h *Host) claim(s Sysctls) []*Error {
+func (h *Host) conflicts(s Sysctls) []*Error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	me := s.Resource + " " + s.Name
@@ -220,14 +220,14 @@ func (h *Host) claim(s Sysctls) []*Error {
 		}
 		of[me] = v.Value
 		if boot.Coupled(v.Key) {
-			warnings = append(warnings, h.rivals(v)...)
+			warnings = append(warnings, h.coupledConflicts(v)...)
 		}
 	}
 	return warnings
 }
 
-// rivals tells of the keys planned so far that cannot keep their values beside v.
-func (h *Host) rivals(v Setting) (fights []*Error) {
+// coupledConflicts tells of the keys planned so far that cannot keep their values beside v.
+func (h *Host) coupledConflicts(v Setting) (fights []*Error) {
 	var coupled []Setting
 	for other, by := range h.planned {
 		if other != v.Key && boot.Coupled(other) {
