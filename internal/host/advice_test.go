@@ -5,11 +5,13 @@ import (
 	"testing"
 )
 
-// Guards that a module of /etc/modules on OpenRC is looked for in the module tree although its line has parameters or a comment.
+// Guards that a module of /etc/modules on OpenRC is looked for in the module tree although its line has parameters or a
+// comment.
 func TestModulesLineWithParametersIsLookedFor(t *testing.T) {
 	for _, line := range []string{"tun", "tun a=1", "tun # why"} {
 		b := newBench(t)
-		b.Sh("rm -r /run/systemd; mkdir -p /run/openrc /etc/runlevels/boot; touch /etc/runlevels/boot/modules /etc/runlevels/boot/sysctl; rm -f /etc/modules-load.d/*; echo '" + line + "' >/etc/modules")
+		b.Sh("rm -r /run/systemd; mkdir -p /run/openrc /etc/runlevels/boot; touch /etc/runlevels/boot/modules " +
+			"/etc/runlevels/boot/sysctl; rm -f /etc/modules-load.d/*; echo '" + line + "' >/etc/modules")
 		c, err := b.host.BootReport(t.Context(), nil)
 		must(t, err)
 		for _, m := range c.Modules {
@@ -20,7 +22,8 @@ func TestModulesLineWithParametersIsLookedFor(t *testing.T) {
 	}
 }
 
-// Guards that what the error tells a user to do leads out of it: destroy succeeds after the other key's line was moved to another file.
+// Guards that what the error tells a user to do leads out of it: destroy succeeds after the other key's line was moved
+// to another file.
 func TestAdviceOfForeignDropInLeadsOut(t *testing.T) {
 	b := newBench(t)
 	s := keep(t, "vm.swappiness", "10")

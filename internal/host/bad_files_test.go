@@ -12,13 +12,14 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
 )
 
-// Guards that a host with bad files in the three families is read as a whole by the real scripts, and that what is said of one good line among them is what the
-// reboot then does, or that nothing is promised.
+// Guards that a host with bad files in the three families is read as a whole by the real scripts, and that what is said
+// of one good line among them is what the reboot then does, or that nothing is promised.
 func TestBadFilesAreReadHonestly(t *testing.T) {
 	t.Parallel()
 	const (
 		key  = "net.netfilter.nf_conntrack_tcp_be_liberal"
-		good = "modprobe nf_conntrack; sysctl -w " + key + "=1; echo " + key + "=1 >/etc/sysctl.d/50.conf; echo nf_conntrack >/etc/modules-load.d/50.conf; "
+		good = "modprobe nf_conntrack; sysctl -w " + key + "=1; echo " + key +
+			"=1 >/etc/sysctl.d/50.conf; echo nf_conntrack >/etc/modules-load.d/50.conf; "
 	)
 	megabytes := strings.Repeat("# "+strings.Repeat("x", 1021)+"\n", 10<<10)
 	for _, tt := range []struct {
@@ -30,24 +31,43 @@ func TestBadFilesAreReadHonestly(t *testing.T) {
 	}{
 		{"nothing bad", nil, "", "", ""},
 		{"binary junk", map[string]string{
-			"/etc/sysctl.d/60.conf": "\x7fELF\x02\x01\x01\x00\x00\xff\xfe\x00=\x00\n", "/etc/modules-load.d/60.conf": "\x7fELF\x00\x01\xff\n", "/etc/modprobe.d/60.conf": "\x00\xff\\",
+			"/etc/sysctl.d/60.conf":       "\x7fELF\x02\x01\x01\x00\x00\xff\xfe\x00=\x00\n",
+			"/etc/modules-load.d/60.conf": "\x7fELF\x00\x01\xff\n", "/etc/modprobe.d/60.conf": "\x00\xff\\",
 		}, "", "", "/etc/sysctl.d/60.conf:1"},
 		{"text that is not UTF-8", map[string]string{
-			"/etc/sysctl.d/60.conf": "vm.\xfc = \xe4\n# \xff\n", "/etc/modules-load.d/60.conf": "# \xe4\nm\xfc\n", "/etc/modprobe.d/60.conf": "blacklist m\xfc\n",
+			"/etc/sysctl.d/60.conf": "vm.\xfc = \xe4\n# \xff\n", "/etc/modules-load.d/60.conf": "# \xe4\nm\xfc\n",
+			"/etc/modprobe.d/60.conf": "blacklist m\xfc\n",
 		}, "", "", ""},
 		{"file names with blanks, line ends, quotes and bytes that are no text", map[string]string{
-			"/etc/sysctl.d/60 a\n'b\xff.conf": key + " = 0\n", "/etc/modules-load.d/60 $(reboot)\n.conf": "tun\n", "/etc/modprobe.d/*.conf": "blacklist tun\n",
+			"/etc/sysctl.d/60 a\n'b\xff.conf": key + " = 0\n", "/etc/modules-load.d/60 $(reboot)\n.conf": "tun\n",
+			"/etc/modprobe.d/*.conf": "blacklist tun\n",
 		}, "", boot.Shadowed, ""},
 		{"10 MB in each family", map[string]string{
 			"/etc/sysctl.d/60.conf": megabytes, "/etc/modules-load.d/60.conf": megabytes, "/etc/modprobe.d/60.conf": megabytes,
 		}, "", "", ""},
-		{"10 MB on one line", map[string]string{"/etc/sysctl.d/60.conf": strings.Repeat("x", 10<<20)}, "", "", "/etc/sysctl.d/60.conf:1"},
-		{"links that lead to each other", nil, "ln -s b.conf /etc/sysctl.d/a.conf; ln -s a.conf /etc/sysctl.d/b.conf; ln -s l.conf /etc/modules-load.d/l.conf; " +
+		{
+			"10 MB on one line", map[string]string{"/etc/sysctl.d/60.conf": strings.Repeat("x", 10<<20)}, "", "",
+			"/etc/sysctl.d/60.conf:1",
+		},
+		{"links that lead to each other", nil, "ln -s b.conf /etc/sysctl.d/a.conf; ln -s a.conf /etc/sysctl.d/b.conf; ln " +
+			"-s l.conf /etc/modules-load.d/l.conf; " +
 			"ln -s l.conf /etc/modprobe.d/l.conf", "", "/etc/sysctl.d/a.conf"},
-		{"directories", nil, "mkdir /etc/sysctl.d/a.conf /etc/modules-load.d/a.conf /etc/modprobe.d/a.conf", "", "/etc/sysctl.d/a.conf"},
-		{"file that cannot be read, before the line", nil, "ln -s /proc/sys/net/ipv6/conf/all/stable_secret /etc/sysctl.d/40.conf", "", ""},
-		{"file that cannot be read, after the line", nil, "ln -s /proc/sys/net/ipv6/conf/all/stable_secret /etc/sysctl.d/60.conf", boot.Unread, ""},
-		{"file of modprobe.d that cannot be read", nil, "ln -s /proc/sys/net/ipv6/conf/all/stable_secret /etc/modprobe.d/60.conf", boot.Unread, ""},
+		{
+			"directories", nil, "mkdir /etc/sysctl.d/a.conf /etc/modules-load.d/a.conf /etc/modprobe.d/a.conf", "",
+			"/etc/sysctl.d/a.conf",
+		},
+		{
+			"file that cannot be read, before the line", nil,
+			"ln -s /proc/sys/net/ipv6/conf/all/stable_secret /etc/sysctl.d/40.conf", "", "",
+		},
+		{
+			"file that cannot be read, after the line", nil,
+			"ln -s /proc/sys/net/ipv6/conf/all/stable_secret /etc/sysctl.d/60.conf", boot.Unread, "",
+		},
+		{
+			"file of modprobe.d that cannot be read", nil,
+			"ln -s /proc/sys/net/ipv6/conf/all/stable_secret /etc/modprobe.d/60.conf", boot.Unread, "",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -98,7 +118,9 @@ func TestFilesOfRootAreUnread(t *testing.T) {
 	})
 	h, err := host.NewFleet(func(name string) (host.Conn, error) { return pool.Conn(name) }).Host(sim.Addr())
 	must(t, err)
-	sim.Sh("echo vm.swappiness=60 >/etc/sysctl.d/50.conf; echo vm.swappiness=1 >/etc/sysctl.d/60.conf; chmod 600 /etc/sysctl.d/60.conf")
+	sim.Sh(
+		"echo vm.swappiness=60 >/etc/sysctl.d/50.conf; echo vm.swappiness=1 >/etc/sysctl.d/60.conf; chmod 600 " +
+			"/etc/sysctl.d/60.conf")
 	_, k := comesBack(t, bench{sim, h}, "vm.swappiness")
 	if k.Holds || k.Reason != boot.Unread || k.Boot != nil || !strings.Contains(k.Detail, "/etc/sysctl.d/60.conf") {
 		t.Errorf("holds %v for %q: %s", k.Holds, k.Reason, k.Detail)

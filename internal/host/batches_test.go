@@ -21,7 +21,8 @@ const atOnce = 10
 // manyKeys are keys of a host that has enough interfaces for them.
 func manyKeys(t *testing.T, n int) []sysctl.Key {
 	t.Helper()
-	leaves := []string{"accept_redirects", "send_redirects", "log_martians", "rp_filter", "arp_ignore", "arp_announce", "secure_redirects", "shared_media", "proxy_arp",
+	leaves := []string{"accept_redirects", "send_redirects", "log_martians", "rp_filter", "arp_ignore", "arp_announce",
+		"secure_redirects", "shared_media", "proxy_arp",
 		"accept_source_route"}
 	var keys []sysctl.Key
 	for i := range n {
@@ -48,7 +49,9 @@ func wide(t *testing.T, interfaces int) (sim *hosttest.Host, process func() *hos
 		}
 	})
 	return sim, func() *host.Host {
-		pool := sshconn.NewPool(sshconn.Config{Defaults: sshconn.Settings{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()}})
+		pool := sshconn.NewPool(sshconn.Config{Defaults: sshconn.Settings{
+			PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey(),
+		}})
 		t.Cleanup(pool.Close)
 		h, err := host.NewFleet(func(name string) (host.Conn, error) { return pool.Conn(name) }).Host(sim.Addr())
 		must(t, err)
@@ -74,7 +77,8 @@ func walk(n int, do func(i int)) {
 	workers.Wait()
 }
 
-// Guards that a refresh and a plan of a host take one batch, however many resources it has and whatever names their keys.
+// Guards that a refresh and a plan of a host take one batch, however many resources it has and whatever names their
+// keys.
 func TestPlanTakesOneBatch(t *testing.T) {
 	for _, n := range []int{1, 10, 100} {
 		keys := manyKeys(t, n)
@@ -158,7 +162,10 @@ func TestFiftyChangesShareBatches(t *testing.T) {
 		originals[i], _ = sim.Sh("cat " + k.Path())
 	}
 	resource := func(i int) host.Sysctl {
-		return host.Sysctl{Key: keys[i], Value: map[string]string{"0": "1", "1": "0"}[strings.TrimSpace(originals[i])], FileName: keys[i].DropInName(), Persist: true}
+		return host.Sysctl{
+			Key: keys[i], Value: map[string]string{"0": "1", "1": "0"}[strings.TrimSpace(originals[i])],
+			FileName: keys[i].DropInName(), Persist: true,
+		}
 	}
 	for _, op := range []struct {
 		name   string

@@ -8,7 +8,8 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 )
 
-// BenchmarkDecode reads what a host of a thousand keys prints, which are the bytes of a session and the snapshot in them.
+// BenchmarkDecode reads what a host of a thousand keys prints, which are the bytes of a session and the snapshot in
+// them.
 func BenchmarkDecode(b *testing.B) {
 	const nonce = "0123456789abcdef"
 	rec := func(head, body string) string { return "\n\x1e" + nonce + " + " + head + "\n" + body }
@@ -17,7 +18,10 @@ func BenchmarkDecode(b *testing.B) {
 		fmt.Fprintf(&file, "net.ipv4.conf.veth%d.rp_filter = 1\n", i)
 		fmt.Fprintf(&values, "/proc/sys/net/ipv4/conf/veth%d/rp_filter:1\n", i)
 	}
-	out := []byte(rec("file", "/etc/sysctl.d/90-all.conf") + rec("regular", "") + rec("sizes", fmt.Sprintf("%d x\n", file.Len())) + rec("texts", file.String()) +
+	out := []byte(rec(
+		"file",
+		"/etc/sysctl.d/90-all.conf") + rec(
+		"regular", "") + rec("sizes", fmt.Sprintf("%d x\n", file.Len())) + rec("texts", file.String()) +
 		rec("proc", "/proc/sys/kernel/osrelease:6.1\n/proc/modules:nf_conntrack 1 0 - Live 0x0\n") +
 		rec("values", values.String()) + "\n\x1e" + nonce + " = 0\n")
 	b.SetBytes(int64(len(out)))

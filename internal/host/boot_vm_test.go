@@ -44,12 +44,15 @@ var bootKeys = []struct {
 	{"net.sctp.rto_min", []string{"900"}},
 }
 
-var bootModules = []string{"nf_conntrack", "br_netfilter", "overlay", "dummy", "sctp", "bonding", "ip_vs", "tcp_bbr", "sch_fq"}
+var bootModules = []string{
+	"nf_conntrack", "br_netfilter", "overlay", "dummy", "sctp", "bonding", "ip_vs", "tcp_bbr", "sch_fq",
+}
 
 // bootFiles is a configuration: what stands in files, by path; "/dev/null" is a link to that.
 type bootFiles map[string]string
 
-// bench is a machine, the Host that looks at it as the provider does, and what its kernel holds when no file says anything.
+// bench is a machine, the Host that looks at it as the provider does, and what its kernel holds when no file says
+// anything.
 type bench struct {
 	*vmtest.VM
 	host     *Host
@@ -150,7 +153,8 @@ func (b *bench) predict(ctx context.Context, t *testing.T) *boot.Prediction {
 type bootFigures struct{ boots, keys, modules, units, open, mismatches int }
 
 // check boots the machine and compares what it holds with the prediction.
-func (b *bench) check(t *testing.T, files bootFiles, f *bootFigures) (values map[string]string, loaded map[string]bool) {
+func (b *bench) check(t *testing.T, files bootFiles, f *bootFigures) (values map[string]string,
+	loaded map[string]bool) {
 	t.Helper()
 	b.configure(t, files)
 	p := b.predict(t.Context(), t)
@@ -173,7 +177,8 @@ func (b *bench) check(t *testing.T, files bootFiles, f *bootFigures) (values map
 	b.compareKeys(t, p, values, f, wrong)
 	for _, name := range bootModules {
 		o := p.Module(name)
-		byValue := name == "tcp_bbr" || name == "sch_fq" // the kernel may load these when a value is written, after the moment that is predicted
+		// The kernel may load these when a value is written, after the moment that is predicted.
+		byValue := name == "tcp_bbr" || name == "sch_fq"
 		switch {
 		case !o.Known || byValue && !o.Loaded:
 			f.open++
@@ -199,7 +204,8 @@ func (b *bench) check(t *testing.T, files bootFiles, f *bootFigures) (values map
 	return values, loaded
 }
 
-func (b *bench) compareKeys(t *testing.T, p *boot.Prediction, values map[string]string, f *bootFigures, wrong func(string, ...any)) {
+func (b *bench) compareKeys(t *testing.T, p *boot.Prediction, values map[string]string, f *bootFigures,
+	wrong func(string, ...any)) {
 	t.Helper()
 	for _, bk := range bootKeys {
 		k, err := sysctl.ParseKey(bk.key)
@@ -218,7 +224,8 @@ func (b *bench) compareKeys(t *testing.T, p *boot.Prediction, values map[string]
 			// Nothing sets it, or not in time: it reads what the kernel makes of it, if its module is there at all.
 			f.keys++
 			def, known := b.defaults[k.Path()]
-			// An interface without an address, as eth0 is at that moment, takes what is written to default, except where its own key was written.
+			// An interface without an address, as eth0 is at that moment, takes what is written to default, except where its own
+			// key was written.
 			if below, ok := strings.CutPrefix(k.Path(), "/proc/sys/net/ipv4/conf/eth0/"); ok {
 				def, known = values["/proc/sys/net/ipv4/conf/default/"+below]
 			}
@@ -234,21 +241,24 @@ func (b *bench) compareKeys(t *testing.T, p *boot.Prediction, values map[string]
 	}
 }
 
-// Guards the cases that people meet: modules that are kept out in each of the ways there are, and drop-ins that fight. Here the outcome is written down too, so
-// that neither the prediction nor the machine decides alone.
+// Guards the cases that people meet: modules that are kept out in each of the ways there are, and drop-ins that fight.
+// Here the outcome is written down too, so that neither the prediction nor the machine decides alone.
 func TestVMKeptOutAndFighting(t *testing.T) {
 	b := newBench(t, "")
 	var f bootFigures
 	values, loaded := b.check(t, bootFiles{
-		"/etc/modprobe.d/site.conf":                "blacklist dummy\ninstall sctp /bin/false\noptions nf_conntrack hashsize=4096",
-		"/etc/modules-load.d/site.conf":            "dummy\nsctp\noverlay\nnf-conntrack",
-		"/usr/lib/modules-load.d/vendor.conf":      "bonding",
-		"/etc/modules-load.d/vendor.conf":          os.DevNull,
-		"/etc/sysctl.d/10-a.conf":                  "vm.swappiness = 11\nvm.dirty_ratio = 32\nnet.ipv4.tcp_fin_timeout = 41\nnet.netfilter.nf_conntrack_max = 5000",
-		"/usr/lib/sysctl.d/05-early.conf":          "vm.dirty_ratio = 31",
-		"/usr/lib/sysctl.d/20-b.conf":              "vm.swappiness = 22",
-		"/etc/sysctl.d/99-z.conf":                  "net.ipv4.tcp_fin_timeout = 42\nnet.sctp.rto_min = 900",
-		"/etc/sysctl.d/k8s.conf":                   "net.ipv4.tcp_fin_timeout = 43\nnet.ipv4.conf.*.rp_filter = 2\n-net.ipv4.conf.all.rp_filter",
+		"/etc/modprobe.d/site.conf": "blacklist dummy\ninstall sctp /bin/false\noptions nf_conntrack " +
+			"hashsize=4096",
+		"/etc/modules-load.d/site.conf":       "dummy\nsctp\noverlay\nnf-conntrack",
+		"/usr/lib/modules-load.d/vendor.conf": "bonding",
+		"/etc/modules-load.d/vendor.conf":     os.DevNull,
+		"/etc/sysctl.d/10-a.conf": "vm.swappiness = 11\nvm.dirty_ratio = 32\nnet.ipv4.tcp_fin_timeout = " +
+			"41\nnet.netfilter.nf_conntrack_max = 5000",
+		"/usr/lib/sysctl.d/05-early.conf": "vm.dirty_ratio = 31",
+		"/usr/lib/sysctl.d/20-b.conf":     "vm.swappiness = 22",
+		"/etc/sysctl.d/99-z.conf":         "net.ipv4.tcp_fin_timeout = 42\nnet.sctp.rto_min = 900",
+		"/etc/sysctl.d/k8s.conf": "net.ipv4.tcp_fin_timeout = 43\nnet.ipv4.conf.*.rp_filter = " +
+			"2\n-net.ipv4.conf.all.rp_filter",
 		"/etc/sysctl.d/50-default-of-nothing.conf": "",
 	}, &f)
 	want := map[string]bool{"dummy": false, "sctp": false, "overlay": true, "nf_conntrack": true, "bonding": false}
@@ -258,7 +268,8 @@ func TestVMKeptOutAndFighting(t *testing.T) {
 		}
 	}
 	for key, value := range map[string]string{
-		"vm.swappiness": "22", "vm.dirty_ratio": "32", "net.ipv4.tcp_fin_timeout": "43", "net.netfilter.nf_conntrack_max": "5000", "net.ipv4.conf.eth0.rp_filter": "2",
+		"vm.swappiness": "22", "vm.dirty_ratio": "32", "net.ipv4.tcp_fin_timeout": "43",
+		"net.netfilter.nf_conntrack_max": "5000", "net.ipv4.conf.eth0.rp_filter": "2",
 		"net.ipv4.conf.all.rp_filter": b.defaults[pathOf(t, "net.ipv4.conf.all.rp_filter")],
 	} {
 		if got := values[pathOf(t, key)]; got != value {

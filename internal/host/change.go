@@ -1,6 +1,6 @@
 package host
 
-// A change of several steps that is undone from the last to the first when a step fails.
+// A change takes several steps. If a step fails, the steps before it are undone, from the last to the first.
 
 import (
 	"context"
@@ -19,7 +19,8 @@ import (
 //go:embed scripts/set.sh
 var setScript string
 
-// undoTime bounds the undoing of a failed change, which goes on when the caller has given up: then for less, since somebody waits for the end.
+// undoTime bounds the undoing of a failed change. Undoing goes on if the caller has cancelled, with undoTimeGivenUp,
+// because somebody waits for the end.
 const (
 	undoTime        = 20 * time.Second
 	undoTimeGivenUp = 5 * time.Second
@@ -31,12 +32,14 @@ type change struct {
 	undos []undo
 }
 
-// undo takes one step back; left is what stays on the host where it fails.
+// undo undoes one step. If it fails, it also returns what may remain on the host.
 type undo func(context.Context) (leftovers []string, err error)
 
+// begin starts a change. The caller must call end.
 func (h *Host) begin() *change { return &change{host: h} }
 
-// end undoes every step when err is an error, and returns it, with what may be left where undoing failed too.
+// end returns err. If err is not nil, it undoes every step first. If undoing fails too, the returned error is an
+// undoError, which says what may remain.
 func (c *change) end(ctx context.Context, err error) error {
 	if err == nil || len(c.undos) == 0 {
 		return err
@@ -60,13 +63,15 @@ func (c *change) end(ctx context.Context, err error) error {
 	return err
 }
 
-// write is a value for a file of /proc/sys or /sys/module. before is what undoing puts back.
+// write is a value for a file in /proc/sys or /sys/module. Undoing writes before.
 type write struct{ path, value, before string }
 
-// writeResult is what a write came to: what the file reads when all writes are done, and the kernel's words where it refused; "" where it did not.
+// writeResult is the result of one write. value is what the file reads after all writes. refused is the kernel's error,
+// or "" if the kernel accepted the value.
 type writeResult struct{ value, refused string }
 
-// write makes all writes in one exchange. One that is refused does not stop the others: whoever judges them ends the change with an error, which undoes all.
+// write makes all writes in one exchange. A refused write does not stop the others. A caller that finds a bad result
+// must end the change with an error, because that undoes all writes.
 func (c *change) write(ctx context.Context, all []write) ([]writeResult, error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -79,14 +84,15 @@ func (c *change) write(ctx context.Context, all []write) ([]writeResult, error) 
 	}
 	undone = nil
 	for i, r := range results {
-		if !errno.ReadOnly(r.refused) { // else the file was not even opened, and may change by itself
+		// A read-only file was not even opened. It must not be restored, because it may change by itself.
+		if !errno.ReadOnly(r.refused) {
 			undone = append(undone, all[i])
 		}
 	}
 	return results, nil
 }
 
-// restoreValues writes to every file what it held before.
+// restoreValues writes to every file what it held before, and returns the values that may not be restored.
 func (h *Host) restoreValues(ctx context.Context, all []write) (leftovers []string, err error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -107,7 +113,8 @@ func (h *Host) restoreValues(ctx context.Context, all []write) (leftovers []stri
 	return leftovers, err
 }
 
-// writeValues writes each value with one write(2), and then reads them back, in one exchange.
+// writeValues writes each value with one write(2) and reads all of them back in the same exchange. If the connection is
+// lost and it is unknown whether the values were written, it reads them, and writes again only if they differ.
 func (h *Host) writeValues(ctx context.Context, all []write) ([]writeResult, error) {
 	h.invalidate()
 	defer h.invalidate()
@@ -151,13 +158,13 @@ func (h *Host) writeValues(ctx context.Context, all []write) ([]writeResult, err
 	return results, nil
 }
 
-// outcomeUnknown reports whether err says that a request was sent and may have happened.
+// outcomeUnknown reports whether err means that a request was sent and may have been carried out.
 func outcomeUnknown(err error) bool {
 	var e interface{ OutcomeUnknown() bool }
 	return errors.As(err, &e) && e.OutcomeUnknown()
 }
 
-// readBack asks whether every file holds its value, in the kernel's white space.
+// readBack reads every file. ok is true if each holds its value; white space may differ as the kernel prints it.
 func (h *Host) readBack(ctx context.Context, all []write) (results []writeResult, ok bool) {
 	s := shell.Script{Name: "values", Text: valuesScript, Repeatable: true}
 	for _, w := range all {
@@ -170,7 +177,8 @@ func (h *Host) readBack(ctx context.Context, all []write) (results []writeResult
 	readings := values(r)
 	for _, w := range all {
 		reading, ok := readings[w.path]
-		if !ok || reading.Absent || reading.Unread != "" || !slices.Equal(strings.Fields(reading.Text), strings.Fields(w.value)) {
+		if !ok || reading.Absent || reading.Unread != "" || !slices.Equal(
+			strings.Fields(reading.Text), strings.Fields(w.value)) {
 			return nil, false
 		}
 		results = append(results, writeResult{value: reading.Text})
@@ -178,9 +186,11 @@ func (h *Host) readBack(ctx context.Context, all []write) (results []writeResult
 	return results, true
 }
 
-// files makes the files of a change as they are to be, and those removed go. It returns what the host then is, with these paths: in the same exchange where nothing
-// is removed. snap says what the files held before, which undoing brings back.
-func (c *change) files(ctx context.Context, snap *boot.Snapshot, written []shell.File, removed []string, paths []string) (*boot.Snapshot, error) {
+// files writes some files, removes others, and returns a new snapshot of the host with these paths. If nothing is
+// removed, that takes one exchange. Undoing restores the files as snap has them.
+func (c *change) files(
+	ctx context.Context, snap *boot.Snapshot, written []shell.File, removed, paths []string,
+) (*boot.Snapshot, error) {
 	for _, f := range written {
 		had, wasThere := snap.File(f.Path)
 		c.undos = append(c.undos, c.restoreFile(f.Path, had.Text, wasThere))
@@ -205,7 +215,7 @@ func (c *change) files(ctx context.Context, snap *boot.Snapshot, written []shell
 	return c.host.fresh(ctx, paths...)
 }
 
-// remove removes those of the files that snap has.
+// remove removes those of the files that exist in snap.
 func (c *change) remove(ctx context.Context, snap *boot.Snapshot, paths ...string) error {
 	var there []string
 	for _, path := range paths {
@@ -222,6 +232,7 @@ func (c *change) remove(ctx context.Context, snap *boot.Snapshot, paths ...strin
 	return c.host.conn.Remove(ctx, there...)
 }
 
+// restoreFile returns an undo that writes what the file held before. If there was no file, it removes the file.
 func (c *change) restoreFile(path, had string, wasThere bool) undo {
 	return func(ctx context.Context) (leftovers []string, err error) {
 		c.host.invalidate()
@@ -235,4 +246,5 @@ func (c *change) restoreFile(path, had string, wasThere bool) undo {
 	}
 }
 
+// quoted returns a value in quotation marks, with a space for each tab.
 func quoted(value string) string { return `"` + strings.ReplaceAll(value, "\t", " ") + `"` }

@@ -1,6 +1,7 @@
 package host
 
-// The words of what stands against sysctls: before anything is touched, when the kernel has answered, and when all is read again.
+// Checks of sysctls, and their errors: before anything is touched, after the kernel has answered, and after the host is
+// read again.
 
 import (
 	"fmt"
@@ -12,18 +13,22 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
+// checkSecrets returns an error for each key that holds a secret.
 func (h *Host) checkSecrets(s Sysctls) []*Error {
 	var faults []*Error
 	for _, v := range s.Settings {
 		if sysctl.Secret(v.Key) {
-			faults = append(faults, h.errorf(KeySecret, "%s holds a secret, which would stand in Terraform's state and in a file that every user of the host may read. "+
-				"Set it by a means made for secrets.", v.Key))
+			faults = append(faults, h.errorf(KeySecret,
+				"%s holds a secret, which would stand in Terraform's state and in a file that every user of the host may read. "+
+					"Set it by a means made for secrets.",
+				v.Key))
 		}
 	}
 	return faults
 }
 
-// checkSettable says what stands against s, before anything is touched.
+// checkSettable returns an error if s cannot be applied. It runs before anything is touched: it checks the keys, the
+// owner of the drop-in, and that the values survive the next boot.
 func (h *Host) checkSettable(snap *boot.Snapshot, s Sysctls, prior *Sysctls, file confdir.File, exists bool) error {
 	var faults []*Error
 	for _, v := range s.inOrder() {
@@ -41,8 +46,10 @@ func (h *Host) checkSettable(snap *boot.Snapshot, s Sysctls, prior *Sysctls, fil
 		return err
 	}
 	if exists && s.moved(prior) && !s.adoptable(file) {
-		return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform import %s.<name> '%s/%s'. Else remove the file, or "+
-			"choose another file_name.", s.Path(), s.Resource, h.name, s.importedAs())
+		return h.errorf(DropInForeign,
+			"%s exists and this resource did not write it. To manage it, import it: terraform import %s.<name> '%s/%s'. Else "+
+				"remove the file, or choose another file_name.",
+			s.Path(), s.Resource, h.name, s.importedAs())
 	}
 	next := h.predict(s.pretendIn(snap, prior))
 	for _, v := range s.inOrder() {
@@ -53,7 +60,7 @@ func (h *Host) checkSettable(snap *boot.Snapshot, s Sysctls, prior *Sysctls, fil
 	return several(faults)
 }
 
-// importedAs is what follows HOST/ in the import id of s.
+// importedAs returns the part of the import id that follows HOST/.
 func (s Sysctls) importedAs() string {
 	if s.Resource == "host_sysctls" {
 		return s.FileName
@@ -61,32 +68,40 @@ func (s Sysctls) importedAs() string {
 	return s.Name
 }
 
-// checkOwnership says why a file can be no drop-in of s: what else it sets, beside the keys of s and of prior, would be lost.
+// checkOwnership returns an error if f sets a key that neither s nor prior has, because that line would be lost.
 func (h *Host) checkOwnership(s Sysctls, prior *Sysctls, f confdir.File) error {
 	other := s.otherKey(f, prior)
 	switch {
 	case other == "":
 		return nil
 	case s.Resource == "host_sysctls":
-		return h.errorf(DropInForeign, "%s also sets %s, which is none of the settings and would be lost. Add it to them, move its line to another file, or choose another "+
-			"file_name.", f.Path, other)
+		return h.errorf(DropInForeign,
+			"%s also sets %s, which is none of the settings and would be lost. Add it to them, move its line to another file, "+
+				"or choose another file_name.",
+			f.Path, other)
 	}
-	return h.errorf(DropInForeign, "%s also sets %s, and a host_sysctl keeps one key in a file of its own. Move the line of %s to another file, or import the "+
-		"file as a host_sysctls, which keeps many: terraform import host_sysctls.<name> '%s/%s'.", f.Path, other, other, h.name, s.FileName)
+	return h.errorf(DropInForeign,
+		"%s also sets %s, and a host_sysctl keeps one key in a file of its own. Move the line of %s to another file, or "+
+			"import the file as a host_sysctls, which keeps many: terraform import host_sysctls.<name> '%s/%s'.",
+		f.Path, other, other, h.name, s.FileName)
 }
 
-// checkKey says why a key cannot be managed as it is now; nil when it can.
+// checkKey returns an error if a key cannot be managed as it is now: it must exist, be readable, and hold no secret.
 func (h *Host) checkKey(k sysctl.Key, modules []string, snap *boot.Snapshot) *Error {
 	had := snap.Values[k.Path()]
 	switch {
 	case sysctl.WriteOnly(k):
-		return h.errorf(KeyUnreadable, "%s is a trigger: writing it does something once, and it cannot be read, so there is nothing to keep or to compare. "+
-			"Use a provisioner or a one-off command for it.", k)
+		return h.errorf(KeyUnreadable,
+			"%s is a trigger: writing it does something once, and it cannot be read, so there is nothing to keep or to "+
+				"compare. Use a provisioner or a one-off command for it.",
+			k)
 	case had.Absent:
 		return h.errorf(KeyMissing, "%s does not exist. %s", k, h.whyMissing(k, modules, snap))
 	case had.Unread != "":
-		return h.errorf(KeyUnreadable, "%s cannot be read: %s. A value that cannot be read cannot be compared or restored. Connect as root or set sudo = true; "+
-			"if it is so for root too, this key cannot be managed.", k, had.Unread)
+		return h.errorf(KeyUnreadable,
+			"%s cannot be read: %s. A value that cannot be read cannot be compared or restored. Connect as root or set sudo = "+
+				"true; if it is so for root too, this key cannot be managed.",
+			k, had.Unread)
 	}
 	if secrets := h.checkSecrets(Sysctls{Settings: []Setting{{Key: k}}}); len(secrets) > 0 {
 		return secrets[0]
@@ -94,7 +109,7 @@ func (h *Host) checkKey(k sysctl.Key, modules []string, snap *boot.Snapshot) *Er
 	return nil
 }
 
-// whyMissing says why a key may not be there, and what to do. modules are those that the configuration names for it.
+// whyMissing says why a key may not exist, and what to do. modules are those that the configuration names for it.
 func (h *Host) whyMissing(k sysctl.Key, modules []string, snap *boot.Snapshot) string {
 	module := ""
 	if len(modules) == 1 {
@@ -111,49 +126,66 @@ func (h *Host) whyMissing(k sysctl.Key, modules []string, snap *boot.Snapshot) s
 		return "Check its spelling. If a kernel module brings it, declare a host_kernel_module for that module and set " +
 			"module = host_kernel_module.<name>.name."
 	case snap.Has(module):
-		return fmt.Sprintf("The kernel module %s, which brings it elsewhere, is in kernel %s of this host, so this kernel has no such key. Check its spelling "+
-			"and the kernel version.", module, snap.Kernel)
+		return fmt.Sprintf(
+			"The kernel module %s, which brings it elsewhere, is in kernel %s of this host, so this kernel has no such key. "+
+				"Check its spelling and the kernel version.",
+			module, snap.Kernel)
 	default:
-		return fmt.Sprintf("It belongs to the kernel module %s, which is not loaded. Declare a host_kernel_module for it and set "+
-			"module = host_kernel_module.<name>.name.", module)
+		return fmt.Sprintf(
+			"It belongs to the kernel module %s, which is not loaded. Declare a host_kernel_module for it and set module = "+
+				"host_kernel_module.<name>.name.",
+			module)
 	}
 }
 
-// checkWritten says what is wrong with what the kernel made of a wanted value; nil when nothing is.
+// checkWritten returns an error if the kernel refused a wanted value or changed it. had is the value before.
 func (h *Host) checkWritten(v Setting, had string, r writeResult) *Error {
 	switch {
 	case errno.ReadOnly(r.refused):
-		return h.errorf(KeyReadOnly, "%s cannot be written: %s. It stays %s. Connect as root or set sudo = true; if it is so for root too, the key is read-only "+
-			"in this kernel, or /proc/sys is mounted read-only, as in a container.", v.Key, r.refused, quoted(had))
+		return h.errorf(KeyReadOnly,
+			"%s cannot be written: %s. It stays %s. Connect as root or set sudo = true; if it is so for root too, the key is "+
+				"read-only in this kernel, or /proc/sys is mounted read-only, as in a container.",
+			v.Key, r.refused, quoted(had))
 	case r.refused != "":
-		return h.errorf(ValueRefused, "the kernel refused %s for %s: %s. It stays %s. %s", quoted(v.Value), v.Key, r.refused, quoted(had), refusalAdvice(v, r.refused))
+		return h.errorf(
+			ValueRefused, "the kernel refused %s for %s: %s. It stays %s. %s", quoted(v.Value), v.Key, r.refused, quoted(had),
+			refusalAdvice(v, r.refused))
 	case !sysctl.Equal(v.Key, r.value, v.Value):
-		return h.errorf(ValueChanged, "%s was written to %s, but the kernel kept %s. %s It was put back to %s. Write the value the kernel keeps.",
+		return h.errorf(ValueChanged,
+			"%s was written to %s, but the kernel kept %s. %s It was put back to %s. Write the value the kernel keeps.",
 			quoted(v.Value), v.Key, quoted(r.value), sysctl.Explain(v.Key, v.Value, r.value), quoted(had))
 	}
 	return nil
 }
 
-// checkRestored says what is wrong with a value that was put back to what holds without the resource; nil when nothing is.
+// checkRestored returns an error if a value could not be restored to the one that holds without the resource.
 func (h *Host) checkRestored(v Setting, r writeResult) *Error {
 	switch {
 	case r.refused != "":
-		return h.errorf(NotRestored, "%s stays %s: the kernel refused %s, the value from before: %s. The resource is gone all the same; the value lasts until "+
-			"the next boot, or until it is set by hand.", v.Key, quoted(r.value), quoted(v.Value), r.refused)
+		return h.errorf(NotRestored,
+			"%s stays %s: the kernel refused %s, the value from before: %s. The resource is gone all the same; the value lasts "+
+				"until the next boot, or until it is set by hand.",
+			v.Key, quoted(r.value), quoted(v.Value), r.refused)
 	case !sysctl.Equal(v.Key, r.value, v.Value):
-		return h.errorf(NotRestored, "%s reads %s after %s, the value from before, was written. The resource is gone all the same.", v.Key, quoted(r.value),
-			quoted(v.Value))
+		return h.errorf(NotRestored,
+			"%s reads %s after %s, the value from before, was written. The resource is gone all the same.",
+			v.Key, quoted(r.value), quoted(v.Value))
 	}
 	return nil
 }
 
+// refusalAdvice says what to do after the kernel refused a value for this reason.
 func refusalAdvice(v Setting, reason string) string {
 	module, named := kmod.ForValue(v.Key, v.Value)
 	switch {
 	case reason == errno.NoEntry && named:
-		return fmt.Sprintf("The key exists; the value names something the kernel does not have, here the kernel module %s. Check that this kernel has it.", module)
+		return fmt.Sprintf(
+			"The key exists; the value names something the kernel does not have, here the kernel module %s. Check that this "+
+				"kernel has it.",
+			module)
 	case reason == errno.NoEntry:
-		return "The key exists; the value names something the kernel does not have. Check its spelling, and that its kernel module is loaded."
+		return "The key exists; the value names something the kernel does not have. Check its spelling, and that its " +
+			"kernel module is loaded."
 	case reason == errno.NotPermitted:
 		return "Some keys go one way only until the next boot."
 	default:
@@ -161,7 +193,8 @@ func refusalAdvice(v Setting, reason string) string {
 	}
 }
 
-// checkApplied says whether the promise is kept on a host that was read anew after the change.
+// checkApplied returns the state of a host that was read again after the change. It returns an error if the host does
+// not hold what was applied.
 func (h *Host) checkApplied(snap *boot.Snapshot, s Sysctls) (map[sysctl.Key]SysctlState, error) {
 	states := h.sysctlStates(snap, s)
 	var faults []*Error
@@ -169,16 +202,21 @@ func (h *Host) checkApplied(snap *boot.Snapshot, s Sysctls) (map[sysctl.Key]Sysc
 		st := states[v.Key]
 		switch {
 		case st.Running == nil || *st.Running != v.Value:
-			faults = append(faults, h.errorf(NotKept, "%s was set to %s, but reads %s a moment later. Something else on the host writes it; find out what, and let one of the "+
-				"two own the key.", v.Key, quoted(v.Value), shown(st.Running)))
+			faults = append(faults, h.errorf(NotKept,
+				"%s was set to %s, but reads %s a moment later. Something else on the host writes it; find out what, and let one "+
+					"of the two own the key.",
+				v.Key, quoted(v.Value), shown(st.Running)))
 		case s.Persist && (st.Boot == nil || *st.Boot != v.Value):
-			faults = append(faults, h.errorf(NotKept, "%s was written, but a moment later the next boot would set %s to %s. Something else on the host writes these files.",
+			faults = append(faults, h.errorf(NotKept,
+				"%s was written, but a moment later the next boot would set %s to %s. Something else on the host writes these "+
+					"files.",
 				s.Path(), v.Key, shown(st.Boot)))
 		}
 	}
 	return states, several(faults)
 }
 
+// shown returns a value for an error message, and "nothing" if there is none.
 func shown(v *string) string {
 	if v == nil {
 		return "nothing"

@@ -7,7 +7,8 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/host"
 )
 
-// Guards that two resources of one run which cannot both hold are told so at plan, by the second one planned, and that values which can are not.
+// Guards that two resources of one run which cannot both hold are told so at plan, by the second one planned, and that
+// values which can are not.
 func TestPlanTellsKeysThatFight(t *testing.T) {
 	for _, tt := range []struct {
 		name                     string

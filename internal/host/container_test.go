@@ -36,8 +36,8 @@ func oneKey(t *testing.T, name, value string, persist bool) host.Sysctl {
 	return host.Sysctl{Key: k, Value: value, FileName: k.DropInName(), Persist: persist}
 }
 
-// Guards that of a container, which loads no modules and writes no key but its network's, the plan says what will fail and where to turn, and that apply refuses it
-// in the same words and touches nothing.
+// Guards that of a container, which loads no modules and writes no key but its network's, the plan says what will fail
+// and where to turn, and that apply refuses it in the same words and touches nothing.
 func TestContainerRefusesAtPlanTime(t *testing.T) {
 	_, p := newContainer(t)
 	before := p.holds(t, "")
@@ -80,8 +80,8 @@ func wantBoth(t *testing.T, planned host.Plan, applied error, kind host.Kind, wo
 	}
 }
 
-// Guards that a key of the container's network works from plan to reboot, and that what was predicted is what the reboot leaves, of a key that is applied and of one
-// that systemd-sysctl passes over.
+// Guards that a key of the container's network works from plan to reboot, and that what was predicted is what the
+// reboot leaves, of a key that is applied and of one that systemd-sysctl passes over.
 func TestContainerRebootsAsPredicted(t *testing.T) {
 	c, p := newContainer(t)
 	fin, swap := oneKey(t, "net.ipv4.tcp_fin_timeout", "41", true), oneKey(t, "vm.swappiness", "11", true)

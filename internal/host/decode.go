@@ -1,6 +1,6 @@
 package host
 
-// Reading what the snapshot's scripts printed.
+// Decoding of what the snapshot's scripts print.
 
 import (
 	"cmp"
@@ -15,13 +15,14 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 )
 
-// values are the readings that values.sh printed.
+// values returns the readings that values.sh printed.
 func values(r shell.Result) map[string]boot.Reading {
 	s, _ := decode(r)
 	return s.Values
 }
 
-// decode reads what files.sh, boot.sh and values.sh print. With torn, the texts of the files are not to be trusted.
+// decode returns the snapshot that files.sh, boot.sh and values.sh printed. If torn is true, a file changed while it
+// was read, and the texts of the files must not be used.
 func decode(r shell.Result) (s *boot.Snapshot, torn bool) {
 	d := decoder{s: &boot.Snapshot{Values: map[string]boot.Reading{}}}
 	for _, rec := range r.Records {
@@ -46,23 +47,23 @@ func decode(r shell.Result) (s *boot.Snapshot, torn bool) {
 // capSysModule is the bit of CAP_SYS_MODULE, as in capabilities(7).
 const capSysModule = 1 << 16
 
-// decoder is a snapshot that is being read, and where in the records it is.
+// decoder is a snapshot while it is decoded, and the position in the records.
 type decoder struct {
 	s        *boot.Snapshot
 	files    []confdir.File
-	named    string   // the path of the last of them,
-	regular  []int    // which of them have a text,
-	sizes    string   // how long that is,
-	read     string   // and the path of the one that is read by itself
-	torn     bool     // the texts of the files are not as long as was said
-	path     string   // of the value being read
-	services []string // of OpenRC's runlevels
-	service  string   // whose settings are read
+	named    string   // the path of the last file
+	regular  []int    // the indices in files of the regular ones
+	sizes    string   // what wc printed of the regular files
+	read     string   // the path of the file that is read by itself
+	torn     bool     // the texts do not have the sizes that wc printed
+	path     string   // the path of the value that is decoded
+	services []string // the services in OpenRC's runlevels
+	service  string   // the service of the next settings
 	settings map[string]string
-	release  string // of the tree being read
+	release  string // the release of the next module tree
 }
 
-// file takes the records of files.sh.
+// file decodes the records of files.sh.
 func (d *decoder) file(rec shell.Record) {
 	switch rec.Head {
 	case "file":
@@ -99,7 +100,7 @@ func (d *decoder) file(rec shell.Record) {
 	}
 }
 
-// change changes the file that was named at this path last.
+// change applies do to the last file with this path.
 func (d *decoder) change(path string, do func(f *confdir.File)) {
 	for i := len(d.files) - 1; i >= 0; i-- {
 		if d.files[i].Path == path {
@@ -109,15 +110,15 @@ func (d *decoder) change(path string, do func(f *confdir.File)) {
 	}
 }
 
-// setText gives f its text, if it is a file that has one.
+// setText sets the text of f, if f is a regular file that could be read.
 func setText(f *confdir.File, text string) {
 	if f.Regular && f.Unread == "" {
 		f.Text = text
 	}
 }
 
-// split gives every regular file its part of what cat printed of them all. wc has said how long each is; files that change meanwhile, or are no files of a disk, are
-// longer or shorter than that.
+// split splits what cat printed of all regular files. The sizes are those that wc printed. If they do not fit, a file
+// changed meanwhile or is not on a disk, and split sets torn.
 func (d *decoder) split(texts string) {
 	lines := slices.Collect(strings.Lines(d.sizes))
 	total := 0
@@ -136,7 +137,7 @@ func (d *decoder) split(texts string) {
 	d.torn = d.torn || texts != ""
 }
 
-// boot takes the records of boot.sh.
+// boot decodes the records of boot.sh.
 func (d *decoder) boot(rec shell.Record) {
 	switch rec.Head {
 	case "proc":
@@ -168,7 +169,7 @@ func (d *decoder) boot(rec shell.Record) {
 	}
 }
 
-// proc takes what the kernel says of itself, a line of output a line of file as grep -H prints them.
+// proc decodes files of /proc, which grep -H prints line by line with the path before each.
 func (d *decoder) proc(out string) {
 	texts := map[string]boot.Reading{}
 	addValues(texts, out)
@@ -181,13 +182,15 @@ func (d *decoder) proc(out string) {
 			d.s.NoModules = err == nil && capabilities&capSysModule == 0
 		}
 	}
-	// In a user namespace root has every capability, and yet neither loads modules nor writes what is the machine's (user_namespaces(7)).
-	if ids := strings.Fields(texts["/proc/self/uid_map"].Text); len(ids) > 0 && !slices.Equal(ids, []string{"0", "0", "4294967295"}) {
+	// In a user namespace root has every capability, and yet neither loads modules nor writes what is the machine's
+	// (user_namespaces(7)).
+	if ids := strings.Fields(texts["/proc/self/uid_map"].Text); len(ids) > 0 && !slices.Equal(
+		ids, []string{"0", "0", "4294967295"}) {
 		d.s.NoModules, d.s.OthersReadOnly = true, true
 	}
 }
 
-// tree sorts the lines of a module tree's files, whose forms differ, by file.
+// tree sorts the lines of a module tree by the file that they come from. Each file has a form of its own.
 func tree(release, lines string) boot.Tree {
 	var dep, alias, softdep, builtin strings.Builder
 	for line := range strings.Lines(lines) {
@@ -205,7 +208,7 @@ func tree(release, lines string) boot.Tree {
 	return boot.ParseTree(release, dep.String(), alias.String(), softdep.String(), builtin.String())
 }
 
-// value takes the records of values.sh.
+// value decodes the records of values.sh.
 func (d *decoder) value(rec shell.Record) {
 	r := d.s.Values[d.path]
 	switch rec.Head {
@@ -230,7 +233,8 @@ func (d *decoder) value(rec shell.Record) {
 	}
 }
 
-// addValues reads grep -H with an empty pattern over many files: a line of output a line of file, all of a file next to each other.
+// addValues decodes what grep -H with an empty pattern prints of many files: a line for each line of a file, and all
+// lines of a file next to each other.
 func addValues(values map[string]boot.Reading, out string) {
 	seen := map[string]bool{}
 	var path string
@@ -256,7 +260,7 @@ func addValues(values map[string]boot.Reading, out string) {
 	add()
 }
 
-// addUnread reads what grep says of files that it could not read: "grep: PATH: Input/output error".
+// addUnread decodes grep's error for each file that it could not read: "grep: PATH: Input/output error".
 func addUnread(values map[string]boot.Reading, out string) {
 	for line := range strings.Lines(out) {
 		said, ok := strings.CutPrefix(strings.TrimSpace(line), "grep: ")
@@ -268,6 +272,7 @@ func addUnread(values map[string]boot.Reading, out string) {
 	}
 }
 
+// loaded returns the names of the modules in /proc/modules.
 func loaded(text string) map[string]bool {
 	m := map[string]bool{}
 	for _, l := range kmod.ParseLoaded(text) {
@@ -276,6 +281,7 @@ func loaded(text string) map[string]bool {
 	return m
 }
 
+// names returns a set of canonical module names.
 func names(list []string) map[string]bool {
 	m := make(map[string]bool, len(list))
 	for _, n := range list {
@@ -284,7 +290,8 @@ func names(list []string) map[string]bool {
 	return m
 }
 
-// whyUnread is the reason of a read that failed, never "", which would say that it did not.
+// whyUnread returns the reason of a failed read. It never returns "", because an empty reason means that the read
+// succeeded.
 func whyUnread(printed string) string {
 	return cmp.Or(errno.Reason(printed), "the read failed without a word")
 }

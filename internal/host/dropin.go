@@ -1,6 +1,6 @@
 package host
 
-// What the files that this provider writes look like: their names, their first lines, and the lines that set something.
+// The format of the files that this provider writes: their names, their first lines, and the lines that set something.
 
 import (
 	"fmt"
@@ -26,10 +26,10 @@ const (
 	before = "Value before Terraform: "
 )
 
-// markLine returns the first line of a file of ours, a comment that holds the mark of its resource.
+// markLine returns the first line of a file of ours: a comment with the mark of its resource.
 func markLine(mark string) string { return "# " + mark }
 
-// marked reports whether the first line of f says that the resource with this mark wrote it.
+// marked reports whether the resource with this mark wrote f, according to its first line.
 func marked(f confdir.File, mark string) bool {
 	first, _, _ := strings.Cut(f.Text, "\n")
 	return first == markLine(mark)
@@ -41,24 +41,26 @@ func at(path string, line int) string { return fmt.Sprintf("%s:%d", path, line) 
 // within reports whether a path:line is in the file at path.
 func within(source, path string) bool { return strings.HasPrefix(source, path+":") }
 
-// SysctlsPrefix begins the file name of a host_sysctls by default.
+// SysctlsPrefix begins the default file name of a host_sysctls.
 const SysctlsPrefix = "90-terraform-"
 
-// SysctlsFileName is the drop-in of the host_sysctls of this name, where the configuration names none.
+// SysctlsFileName returns the default file name of the host_sysctls with this name.
 func SysctlsFileName(name string) string { return SysctlsPrefix + name + ".conf" }
 
-// Path is the drop-in's path.
+// Path returns the drop-in's path.
 func (s Sysctls) Path() string { return sysctlDir + s.FileName }
 
-// Path is the drop-in's path.
+// Path returns the drop-in's path.
 func (s Sysctl) Path() string { return sysctlDir + s.FileName }
 
-// Source is the path:line of the drop-in's assignment.
+// Source returns the path:line of the assignment: it follows the mark and the value from before.
 func (s Sysctl) Source() string { return at(s.Path(), 3) }
 
+// mark returns the text by which a drop-in of s is known.
 func (s Sysctls) mark() string { return owned + s.Resource + " " + s.Name }
 
-// dropIn is the text of the drop-in: the values in the order in which they are written, each under the value from before.
+// dropIn returns the drop-in's text: the values in the order in which they are written, each below the value from
+// before.
 func (s Sysctls) dropIn(originals map[sysctl.Key]string) string {
 	var text strings.Builder
 	text.WriteString(markLine(s.mark()) + "\n")
@@ -68,7 +70,7 @@ func (s Sysctls) dropIn(originals map[sysctl.Key]string) string {
 	return text.String()
 }
 
-// originalsIn are the values from before Terraform that our drop-in remembers, each in the line above the key's own.
+// originalsIn returns the values from before Terraform that a drop-in of s holds, each in the line above its key.
 func (s Sysctls) originalsIn(f confdir.File) map[sysctl.Key]string {
 	lines := slices.Collect(confdir.Lines(f.Text))
 	if len(lines) == 0 || lines[0] != markLine(s.mark()) {
@@ -88,7 +90,8 @@ func (s Sysctls) originalsIn(f confdir.File) map[sysctl.Key]string {
 	return found
 }
 
-// assigned are the lines by which a file alone sets the keys of s. A pattern sets a key that no line names.
+// assigned returns the assignments by which a file alone sets the keys of s. A pattern sets a key only if no line names
+// the key.
 func assigned(f confdir.File, s Sysctls) map[sysctl.Key]*sysctl.Assignment {
 	all, _ := sysctl.ParseFile(f.Path, f.Text)
 	named := map[string]sysctl.Assignment{}
@@ -116,13 +119,16 @@ func assigned(f confdir.File, s Sysctls) map[sysctl.Key]*sysctl.Assignment {
 // assignsAll reports whether a file alone sets every key of s to its value.
 func (s Sysctls) assignsAll(f confdir.File) bool {
 	own := assigned(f, s)
-	return !slices.ContainsFunc(s.Settings, func(v Setting) bool { return own[v.Key] == nil || !sysctl.Equal(v.Key, own[v.Key].Value, v.Value) })
+	return !slices.ContainsFunc(s.Settings, func(v Setting) bool {
+		return own[v.Key] == nil || !sysctl.Equal(
+			v.Key, own[v.Key].Value, v.Value)
+	})
 }
 
-// isExactly reports whether a file sets just what s wants, so that it stays as it is.
+// isExactly reports whether a file sets exactly what s wants. Such a file is not written again.
 func (s Sysctls) isExactly(f confdir.File) bool { return s.assignsAll(f) && s.otherKey(f, nil) == "" }
 
-// otherKey is what else a file sets, beside the keys of s and of prior; "" when nothing.
+// otherKey returns a key that a file sets and that neither s nor prior has. It returns "" if there is none.
 func (s Sysctls) otherKey(f confdir.File, prior *Sysctls) string {
 	ours := map[string]bool{}
 	for _, p := range slices.Concat(s.paths(), prior.keys()) {
@@ -137,6 +143,7 @@ func (s Sysctls) otherKey(f confdir.File, prior *Sysctls) string {
 	return ""
 }
 
+// keys returns the paths of the keys. s may be nil.
 func (s *Sysctls) keys() []string {
 	if s == nil {
 		return nil
@@ -144,28 +151,33 @@ func (s *Sysctls) keys() []string {
 	return s.paths()
 }
 
-// adoptable reports whether a drop-in is just what a create whose reply was lost would have written.
+// adoptable reports whether a drop-in is what a create would have written. If the reply of a create was lost, Terraform
+// creates once more and finds such a file.
 func (s Sysctls) adoptable(f confdir.File) bool {
 	originals := s.originalsIn(f)
-	return s.assignsAll(f) && !slices.ContainsFunc(s.Settings, func(v Setting) bool { _, ok := originals[v.Key]; return !ok })
+	return s.assignsAll(f) && !slices.ContainsFunc(s.Settings, func(v Setting) bool {
+		_, ok := originals[v.Key]
+		return !ok
+	})
 }
 
-// LoadPath is the path of the modules-load.d file.
+// LoadPath returns the path of the modules-load.d file.
 func (m Module) LoadPath() string {
 	return modulesLoadDir + modulePrefix + kmod.Canonical(m.Name) + ".conf"
 }
 
-// OptionsPath is the path of the modprobe.d file that holds the parameters.
+// OptionsPath returns the path of the modprobe.d file with the parameters.
 func (m Module) OptionsPath() string {
 	return modprobeDir + modulePrefix + kmod.Canonical(m.Name) + ".conf"
 }
 
-// Source is the path:line that loads the module at boot.
+// Source returns the path:line that loads the module at boot: it follows the mark.
 func (m Module) Source() string { return at(m.LoadPath(), 2) }
 
+// mark returns the text by which the files of m are known.
 func (m Module) mark() string { return owned + "host_kernel_module " + kmod.Canonical(m.Name) }
 
-// files are those of the module, without content when there is to be none.
+// files returns the module's two files. A file without content must not exist.
 func (m Module) files(real string) []shell.File {
 	files := []shell.File{{Path: m.LoadPath()}, {Path: m.OptionsPath()}}
 	if m.Persist {
@@ -177,11 +189,12 @@ func (m Module) files(real string) []shell.File {
 	return files
 }
 
+// pretended returns the modules-load.d file of m as it would be, for a prediction.
 func (m Module) pretended() confdir.File {
 	return confdir.File{Path: m.LoadPath(), Text: kmod.FormatLoad(m.Name, m.mark()), Regular: true}
 }
 
-// listed is the path:line of our own file that names the module; "" when none does.
+// listed returns the path:line of our own file that names the module, or "" if none does.
 func (m Module) listed(snap *boot.Snapshot) string {
 	f, _ := snap.File(m.LoadPath())
 	for _, l := range kmod.ParseLoad(f.Path, f.Text) {
@@ -192,6 +205,7 @@ func (m Module) listed(snap *boot.Snapshot) string {
 	return ""
 }
 
+// optionsIn returns the parameters that a modprobe.d file gives to the module.
 func optionsIn(f confdir.File, module string) map[string]string {
 	var params map[string]string
 	directives, _ := kmod.ParseModprobe(f.Path, f.Text)

@@ -1,6 +1,6 @@
 package host
 
-// The errors of this package. Each is made where the fact is known and says what, where, why, and what to do next.
+// The errors of this package. Each is made where the fact is known, and says what, where, why and what to do next.
 
 import (
 	"errors"
@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Kind is what went wrong on a host, in the words that head the diagnostic. It names no host, so that the CLI groups a thousand of one kind.
+// Kind is what went wrong on a host. It is the heading of the diagnostic, and names no host, so that the CLI groups the
+// diagnostics of many hosts.
 type Kind string
 
 // The kinds of failure.
@@ -49,14 +50,14 @@ type Error struct {
 	Err error
 }
 
-// Summary is the fixed heading of this kind of failure.
+// Summary returns the heading of this kind of failure.
 func (e *Error) Summary() string { return string(e.Kind) }
 
 func (e *Error) Error() string { return "On " + e.Host + ", " + e.Detail }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is matches another *Error of the same Kind.
+// Is reports whether target is an *Error of the same Kind.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Kind == e.Kind
@@ -66,10 +67,10 @@ func (h *Host) errorf(kind Kind, format string, args ...any) *Error {
 	return &Error{Kind: kind, Host: h.name, Detail: fmt.Sprintf(format, args...)}
 }
 
-// manyErrors are failures of one change, one of each thing that is wrong.
+// manyErrors are the failures of one change.
 type manyErrors []*Error
 
-// several makes one error of these: nil of none, and of one itself.
+// several returns one error for these: nil if there is none, and the error itself if there is one.
 func several(faults []*Error) error {
 	switch len(faults) {
 	case 0:
@@ -88,7 +89,7 @@ func (m manyErrors) Error() string {
 	return strings.Join(all, "\n\n")
 }
 
-// Summary is the heading of the first.
+// Summary returns the heading of the first.
 func (m manyErrors) Summary() string { return m[0].Summary() }
 
 func (m manyErrors) Unwrap() []error {
@@ -105,7 +106,7 @@ func MayHaveChanged(err error) bool {
 	return errors.As(err, &e)
 }
 
-// undoError is a failure of a change whose undoing failed as well.
+// undoError is the failure of a change that could not be undone completely.
 type undoError struct {
 	cause     error
 	leftovers []string
@@ -113,11 +114,13 @@ type undoError struct {
 }
 
 func (e *undoError) Error() string {
-	return fmt.Sprintf("%v\n\nUndoing what was done before that failed too (%v). This may be left on the host: %s. Plan again: it starts from "+
-		"what the host then holds.", e.cause, e.undoErr, strings.Join(e.leftovers, "; "))
+	return fmt.Sprintf(
+		"%v\n\nUndoing what was done before that failed too (%v). This may be left on the host: %s. Plan again: it starts "+
+			"from what the host then holds.",
+		e.cause, e.undoErr, strings.Join(e.leftovers, "; "))
 }
 
-// Summary is the heading of the failure that came first.
+// Summary returns the heading of the failure that came first.
 func (e *undoError) Summary() string {
 	var s interface{ Summary() string }
 	if errors.As(e.cause, &s) {

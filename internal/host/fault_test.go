@@ -76,9 +76,11 @@ func (b bench) holds() map[string]string {
 	return all
 }
 
-// faultValues are the kernel's files that operations write, and faultModule is what an error calls the module that they load.
+// faultValues are the kernel's files that operations write, and faultModule is what an error calls the module that they
+// load.
 var faultValues = []string{
-	"/proc/sys/net/ipv4/tcp_fin_timeout", "/proc/sys/net/ipv4/tcp_keepalive_probes", "/proc/sys/net/core/somaxconn", "/sys/module/nf_conntrack/parameters/hashsize",
+	"/proc/sys/net/ipv4/tcp_fin_timeout", "/proc/sys/net/ipv4/tcp_keepalive_probes", "/proc/sys/net/core/somaxconn",
+	"/sys/module/nf_conntrack/parameters/hashsize",
 }
 
 const faultModule = "the kernel module nf_conntrack"
@@ -96,7 +98,10 @@ func operations(t *testing.T) []operation {
 	key, err := sysctl.ParseKey("net.ipv4.tcp_fin_timeout")
 	must(t, err)
 	one := host.Sysctl{Key: key, Value: "10", FileName: key.DropInName(), Persist: true}
-	alone := host.Sysctls{Resource: "host_sysctl", Name: key.String(), Settings: []host.Setting{{Key: key, Value: "10"}}, FileName: one.FileName, Persist: true, Restore: true}
+	alone := host.Sysctls{
+		Resource: "host_sysctl", Name: key.String(), Settings: []host.Setting{{Key: key, Value: "10"}},
+		FileName: one.FileName, Persist: true, Restore: true,
+	}
 	two := host.Sysctl{Key: key, Value: "20", FileName: "50-fin.conf", Persist: true}
 	original := "60"
 	small := host.Module{Name: "nf_conntrack", Parameters: map[string]string{"hashsize": "4096"}, Persist: true}
@@ -116,18 +121,35 @@ func operations(t *testing.T) []operation {
 			_, err := h.SetSysctl(ctx, two, &one, &original)
 			return err
 		}},
-		{"delete a sysctl", false, setOne, func(ctx context.Context, h *host.Host) error { return h.UnsetSysctl(ctx, one, &original, true) }},
+		{"delete a sysctl", false, setOne, func(ctx context.Context, h *host.Host) error {
+			return h.UnsetSysctl(
+				ctx, one, &original, true)
+		}},
 		{"create sysctls", false, nothing, createSysctls(few)},
 		{"update sysctls", false, setFew, updateSysctls(other, few, whole)},
-		{"delete sysctls", false, setFew, func(ctx context.Context, h *host.Host) error { return h.UnsetSysctls(ctx, few, whole) }},
+		{"delete sysctls", false, setFew, func(ctx context.Context, h *host.Host) error {
+			return h.UnsetSysctls(
+				ctx, few, whole)
+		}},
 		{"create a module", false, nothing, createModule(small)},
-		{"update a module", false, setSmall, func(ctx context.Context, h *host.Host) error { _, err := h.SetModule(ctx, large, &small); return err }},
-		{"delete a module", false, setSmall, func(ctx context.Context, h *host.Host) error { return h.UnsetModule(ctx, large, false) }},
-		{"delete and unload a module", false, setSmall, func(ctx context.Context, h *host.Host) error { return h.UnsetModule(ctx, large, true) }},
+		{"update a module", false, setSmall, func(ctx context.Context, h *host.Host) error {
+			_, err := h.SetModule(
+				ctx, large, &small)
+			return err
+		}},
+		{"delete a module", false, setSmall, func(ctx context.Context, h *host.Host) error {
+			return h.UnsetModule(
+				ctx, large, false)
+		}},
+		{"delete and unload a module", false, setSmall, func(ctx context.Context, h *host.Host) error {
+			return h.UnsetModule(
+				ctx, large, true)
+		}},
 	}
 }
 
-// createSysctls creates s. As Terraform does, it first destroys what a failed create has left, with the values from before that the state then knows.
+// createSysctls creates s. As Terraform does, it first destroys what a failed create has left, with the values from
+// before that the state then knows.
 func createSysctls(s host.Sysctls) func(context.Context, *host.Host) error {
 	var tainted map[sysctl.Key]string
 	return func(ctx context.Context, h *host.Host) error {
@@ -184,7 +206,8 @@ func createModule(m host.Module) func(context.Context, *host.Host) error {
 	}
 }
 
-// Guards that a connection cut at any exchange of any change is made anew and the change goes on, and that the same change made again converges.
+// Guards that a connection cut at any exchange of any change is made anew and the change goes on, and that the same
+// change made again converges.
 func TestConnectionCutAtEveryExchange(t *testing.T) {
 	t.Parallel()
 	for _, op := range operations(t) {
@@ -245,8 +268,8 @@ func faulty(t *testing.T, op operation, fault hosttest.Fault, want map[string]st
 	}
 }
 
-// judge wants of a change under a fault that it is whole, or undone, or that its error names what it left; and that no file is half written. A temporary file may
-// stay, which the next write of the same file takes away.
+// judge wants of a change under a fault that it is whole, or undone, or that its error names what it left; and that no
+// file is half written. A temporary file may stay, which the next write of the same file takes away.
 func judge(t *testing.T, err error, before, left, want map[string]string) {
 	t.Helper()
 	for _, what := range slices.Sorted(maps.Keys(mergedMaps(before, left, want))) {

@@ -2,7 +2,8 @@
 
 package host_test
 
-// Faults that really happen, on a Debian machine: what is cut, refused, killed or reset there leaves nothing that nobody tells of, and the next apply goes through.
+// Faults that really happen, on a Debian machine: what is cut, refused, killed or reset there leaves nothing that
+// nobody tells of, and the next apply goes through.
 
 import (
 	"maps"
@@ -47,7 +48,10 @@ func modules(t *testing.T) (ops []operation) {
 // Guards what TestConnectionCutOnTheWire does, for modules that are really loaded and unloaded.
 func TestVMConnectionCutAtEveryExchange(t *testing.T) {
 	p := newVMPlant(t)
-	p.each(t, modules(t), sshconn.Settings{}, func(t *testing.T, o *prepared) { o.cutEverywhere(t, unsent, sent, answered) })
+	p.each(t, modules(t), sshconn.Settings{}, func(t *testing.T, o *prepared) {
+		o.cutEverywhere(
+			t, unsent, sent, answered)
+	})
 	p.figures(t)
 }
 
@@ -66,8 +70,9 @@ func TestVMFileSystemAndSudoRefuse(t *testing.T) {
 	p.figures(t)
 }
 
-// Guards that a machine that is reset in mid-apply, when it loses what is not on its disk, comes back with whole files, the old or the new ones; and that what an
-// apply has written is there after a reset. FAULT_RESETS=all resets it at every exchange, not at the last of each change alone.
+// Guards that a machine that is reset in mid-apply, when it loses what is not on its disk, comes back with whole files,
+// the old or the new ones; and that what an apply has written is there after a reset. FAULT_RESETS=all resets it at
+// every exchange, not at the last of each change alone.
 func TestVMResetInMidApply(t *testing.T) {
 	p := newVMPlant(t)
 	var ops []operation

@@ -1,5 +1,5 @@
-// Package host is one Linux host as Terraform sees it: take a Snapshot of it, apply a change, take it back. It owns the order of steps, the undoing and the
-// words of errors.
+// Package host reads and changes one Linux host for Terraform: it takes snapshots, applies changes and removes them. It
+// owns the order of the steps, the undoing of a failed change, and the texts of the errors.
 package host
 
 import (
@@ -12,29 +12,31 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// Conn is what a Host needs of a connection. Calls may come from many goroutines. After an error the step may still have happened.
+// Conn is the connection that a Host needs. Its methods may be called from many goroutines. After an error the step may
+// still have been carried out.
 type Conn interface {
 	// Run runs a script and returns what it printed.
 	Run(ctx context.Context, s shell.Script) (shell.Result, error)
-	// WriteFile replaces the file at path in one step, with mode 0644. When it returns nil the content survives a power cut.
+	// WriteFile replaces the file at path in one step, with mode 0644. If it returns nil, the content survives a power
+	// cut.
 	WriteFile(ctx context.Context, path, content string) error
-	// WriteFiles does for each file what WriteFile does, in order, and runs then behind the last of them. The error is that of the first that failed; those after it
-	// may be done all the same.
+	// WriteFiles writes each file as WriteFile does, in order, and then runs the script. The error is that of the first
+	// file that failed. The files after it may be written all the same.
 	WriteFiles(ctx context.Context, files []shell.File, then shell.Script) (shell.Result, error)
-	// Remove removes files. One that is not there is no error.
+	// Remove removes files. It is no error if a file does not exist.
 	Remove(ctx context.Context, paths ...string) error
-	// Wait connects, and waits for a machine that is still booting.
+	// Wait connects. It waits for a machine that is still booting.
 	Wait(ctx context.Context) error
 }
 
-// Fleet gives out hosts by name: one Host, and so one connection and one snapshot, a name.
+// Fleet returns hosts by name. It has one Host, and so one connection and one snapshot, for each name.
 type Fleet struct {
 	connect func(name string) (Conn, error)
 
 	mu    sync.Mutex
 	hosts map[string]*Host
 
-	// toPrefetch are the hosts to read ahead, so many at once, from the first read of one of them on.
+	// toPrefetch are the hosts to prefetch, atOnce of them at a time, as soon as one of them is read.
 	toPrefetch   []string
 	atOnce       int
 	prefetchOnce sync.Once
@@ -42,19 +44,21 @@ type Fleet struct {
 	cancel       context.CancelFunc
 }
 
-// NewFleet returns a Fleet whose hosts talk over what connect returns. connect is called once a name and does no I/O.
+// NewFleet returns a Fleet whose hosts use the connections that connect returns. connect is called once for each name
+// and must do no I/O.
 func NewFleet(connect func(name string) (Conn, error)) *Fleet {
 	return &Fleet{connect: connect, hosts: map[string]*Host{}}
 }
 
-// Prefetch has the first read of a host among these read the others too, so many at once, since a CLI asks for some resources at a time only. Close ends it.
+// Prefetch registers hosts to read in advance, because a CLI asks for a few resources at a time only. The first read of
+// one of them starts the reads of the others, atOnce at a time. Close ends them.
 func (f *Fleet) Prefetch(names []string, atOnce int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.toPrefetch, f.atOnce = names, atOnce
 }
 
-// prefetch begins what Prefetch says, once. ctx is for logs alone.
+// prefetch starts the reads that Prefetch registered, once. ctx is used for logs only.
 func (f *Fleet) prefetch(ctx context.Context, name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -74,7 +78,7 @@ func (f *Fleet) prefetch(ctx context.Context, name string) {
 			f.prefetching.Go(func() {
 				for other := range next {
 					if h, err := f.Host(other); err == nil && background.Err() == nil {
-						_, _ = h.read(background) // what is wrong with a host is told to those who need it
+						_, _ = h.read(background) // the resources that need the host report its errors
 					}
 				}
 			})
@@ -82,7 +86,7 @@ func (f *Fleet) prefetch(ctx context.Context, name string) {
 	})
 }
 
-// Close ends what the fleet does by itself, and waits for it.
+// Close stops the prefetch and waits until it has ended.
 func (f *Fleet) Close() {
 	f.mu.Lock()
 	cancel := f.cancel
@@ -94,7 +98,7 @@ func (f *Fleet) Close() {
 	f.prefetching.Wait()
 }
 
-// Host returns the host of this name. It does not connect.
+// Host returns the host with this name. It does not connect.
 func (f *Fleet) Host(name string) (*Host, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -105,7 +109,11 @@ func (f *Fleet) Host(name string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{fleet: f, name: name, conn: c, snapshotLock: make(chan struct{}, 1), fileLocks: map[string]chan struct{}{}, planned: map[sysctl.Key]map[string]string{}}
+	h := &Host{
+		fleet: f, name: name, conn: c,
+		snapshotLock: make(chan struct{}, 1), fileLocks: map[string]chan struct{}{},
+		planned: map[sysctl.Key]map[string]string{},
+	}
 	f.hosts[name] = h
 	return h, nil
 }
@@ -116,27 +124,42 @@ type Host struct {
 	name  string
 	conn  Conn
 
-	decoding   sync.Mutex // of answers; last is the one that was decoded last
+	decoding   sync.Mutex // guards lastAnswer
 	lastAnswer answer
 
-	// snapshotLock is held by whoever takes or extends the snapshot, so that those who come meanwhile find it taken; a channel, since waiting for it can be cancelled.
-	snapshotLock   chan struct{}
-	mu             sync.Mutex
-	fileLocks      map[string]chan struct{}         // a file's channel is held from the look at it to the proof that it holds what was written
-	snapshot       *boot.Snapshot                   // nil when none is taken or a write threw it away
-	lastSeen       *boot.Snapshot                   // what was last seen, for plans; nil when nothing was
-	lastPrediction lastPrediction                   // the last prediction, for all that ask of the same snapshot
-	writes         int                              // how many writes began; a snapshot that was under way meanwhile is not kept
-	modules        []string                         // what module trees are searched for beside the modules that own keys
-	single         bool                             // files change while they are read, so each is read by itself
-	everything     bool                             // readers have keys that no file names, so snapshots for them hold all
-	wanted         []string                         // paths that readers wait for while another one reads
-	unreachable    error                            // why the host could not be read; it is not tried again for every resource, before Wait found it
-	planned        map[sysctl.Key]map[string]string // the values that the resources of this run plan, each by the resource
-	waited         bool                             // Wait gave up once: the resources that follow try, and do not wait as long again
+	// snapshotLock is held while a snapshot is taken or extended, so that readers who come meanwhile share it.
+	// It is a channel, because a reader must be able to stop waiting for it when its context is cancelled.
+	snapshotLock chan struct{}
+
+	mu sync.Mutex // guards everything below
+	// fileLocks are held from the check of a file until the file is known to hold what was written. They are
+	// channels for the same reason.
+	fileLocks map[string]chan struct{}
+	// snapshot is nil if none was taken, or if a write invalidated it.
+	snapshot *boot.Snapshot
+	// lastSeen is the last snapshot, for plans. A write does not invalidate it.
+	lastSeen       *boot.Snapshot
+	lastPrediction lastPrediction
+	// writes counts the writes. A snapshot is not kept if a write began while it was taken.
+	writes int
+	// modules are those that module trees are searched for, in addition to the modules that own keys.
+	modules []string
+	// single is true if files changed while they were read. Then each file is read by itself.
+	single bool
+	// everything is true if there are readers whose keys no file names. Then snapshots for readers hold all keys.
+	everything bool
+	// wanted are the paths of readers that wait while another one reads.
+	wanted []string
+	// unreachable is the error of the first read that failed. It is returned for every resource, until Wait succeeds.
+	unreachable error
+	// planned are the values that the resources of this run plan, each by its resource.
+	planned map[sysctl.Key]map[string]string
+	// waited is true if Wait failed once. Then resources that follow try once, and do not wait as long again.
+	waited bool
 }
 
-// lock keeps other changes of the file at path waiting until release is called: two resources may name one file.
+// lock locks the file at path against other changes, because two resources may name one file. The caller must call
+// release.
 func (h *Host) lock(ctx context.Context, path string) (release func(), err error) {
 	h.mu.Lock()
 	held, ok := h.fileLocks[path]

@@ -1,6 +1,6 @@
 package host
 
-// host_kernel_module on a host: read its layers, load it, take it back.
+// host_kernel_module on a host: reading its layers, loading it and removing it.
 
 import (
 	"context"
@@ -27,33 +27,34 @@ var (
 	parametersScript string
 )
 
-// Module is what a host_kernel_module asks of a host.
+// Module is what a host_kernel_module wants of a host.
 type Module struct {
 	// Name is a module's name or alias.
 	Name string
 	// Parameters are the module's parameters by name.
 	Parameters map[string]string
-	// Persist false means that nothing is written for the next boot.
+	// Persist is false if nothing is written for the next boot.
 	Persist bool
 }
 
-// ModuleState is what a host has of a Module, a layer a field.
+// ModuleState is the state of a Module on a host, a field for each layer.
 type ModuleState struct {
-	// Loaded says that it is in the running kernel, as a module or built in.
+	// Loaded is true if the module is in the running kernel, loaded or built in.
 	Loaded bool
-	// Builtin says that the kernel has it built in.
+	// Builtin is true if the module is built into the kernel.
 	Builtin bool
-	// BootSource is the path:line that loads it at boot, given every file on the host; nil when nothing does.
+	// BootSource is the path:line that loads it at boot, given every file on the host. It is nil if nothing does.
 	BootSource *string
-	// Parameters are the running values of the parameters that were asked for. One that cannot be read, or that cannot change before the module is loaded
-	// again, is given as our modprobe.d file has it.
+	// Parameters are the running values of the wanted parameters. A parameter that cannot be read, or that cannot change
+	// until the module is loaded again, has the value of our modprobe.d file.
 	Parameters map[string]string
-	// BootParameters are those of our modprobe.d file; nil when it has none.
+	// BootParameters are those of our modprobe.d file. It is nil if that has none.
 	BootParameters map[string]string
-	// Waiting says of each parameter whose running value can only change when the module is loaded again what it is now.
+	// Waiting are the running values of the parameters that cannot change until the module is loaded again.
 	Waiting map[string]string
 }
 
+// parameterPath returns the file of a parameter in /sys/module.
 func parameterPath(module, parameter string) string {
 	return "/sys/module/" + kmod.Canonical(module) + "/parameters/" + parameter
 }
@@ -78,7 +79,7 @@ func (h *Host) ReadModule(ctx context.Context, m Module) (ModuleState, error) {
 	return h.moduleState(snap, m, real), nil
 }
 
-// paths are the files of the parameters in /sys/module, when the module is called real there.
+// paths returns the files of the parameters in /sys/module. real is the module's name there.
 func (m Module) paths(real string) []string {
 	var paths []string
 	for _, p := range slices.Sorted(maps.Keys(m.Parameters)) {
@@ -87,10 +88,12 @@ func (m Module) paths(real string) []string {
 	return paths
 }
 
-// resolve gives the modules that a name stands for: itself, unless the kernel and its tree have nothing of that name and modprobe knows it as an alias.
+// resolve returns the modules that a name stands for. That is the name itself, unless neither the kernel nor its tree
+// has such a module and modprobe knows it as an alias.
 func (h *Host) resolve(ctx context.Context, snap *boot.Snapshot, name string) ([]string, error) {
 	self := []string{kmod.Canonical(name)}
-	if snap.Has(name) || slices.ContainsFunc(snap.Trees, func(t boot.Tree) bool { return t.Release == snap.Kernel && t.Dep[self[0]] != nil }) {
+	inTree := func(t boot.Tree) bool { return t.Release == snap.Kernel && t.Dep[self[0]] != nil }
+	if snap.Has(name) || slices.ContainsFunc(snap.Trees, inTree) {
 		return self, nil
 	}
 	r, err := h.conn.Run(ctx, shell.Script{Name: "resolve", Text: resolveScript, Args: []string{name}, Repeatable: true})
@@ -111,6 +114,7 @@ func (h *Host) resolve(ctx context.Context, snap *boot.Snapshot, name string) ([
 	return real, nil
 }
 
+// moduleState returns the state of m in a snapshot. real are the modules that its name stands for.
 func (h *Host) moduleState(snap *boot.Snapshot, m Module, real []string) ModuleState {
 	st := ModuleState{Loaded: true}
 	for _, n := range real {
@@ -137,7 +141,8 @@ func (h *Host) moduleState(snap *boot.Snapshot, m Module, real []string) ModuleS
 	return st
 }
 
-// readParameters fills Parameters and Waiting. A parameter's file that is not there hides its value, which says nothing against ours.
+// readParameters sets Parameters and Waiting. If a parameter's file does not exist, its value is hidden, and is assumed
+// to be the wanted one.
 func (st *ModuleState) readParameters(snap *boot.Snapshot, m Module, real string) {
 	if len(m.Parameters) == 0 {
 		return
@@ -157,8 +162,9 @@ func (st *ModuleState) readParameters(snap *boot.Snapshot, m Module, real string
 	}
 }
 
-// SetModule makes the host hold m: loaded with its parameters first, then the files for the next boot. prior is what Terraform last recorded, nil when it
-// creates. On failure the host is as it was, or the error says what may be left (MayHaveChanged).
+// SetModule applies m: it loads the module with its parameters, and then writes the files for the next boot. prior is
+// what Terraform recorded last; it is nil if m is created. After an error the host is as it was, or the error says what
+// may remain (MayHaveChanged).
 func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st ModuleState, err error) {
 	release, err := h.lock(ctx, m.LoadPath())
 	if err != nil {
@@ -179,8 +185,10 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	}
 
 	if len(m.Parameters) > 0 && m.Persist && snap.IsBuiltin(real[0]) {
-		return ModuleState{}, h.errorf(ParameterBuiltin, "the kernel module %s is built in, and modprobe.d does not reach a built-in module. Put %[1]s.PARAMETER=VALUE on the "+
-			"kernel command line, or set persist = false to change only the running values.", real[0])
+		return ModuleState{}, h.errorf(ParameterBuiltin,
+			"the kernel module %s is built in, and modprobe.d does not reach a built-in module. Put %[1]s.PARAMETER=VALUE on "+
+				"the kernel command line, or set persist = false to change only the running values.",
+			real[0])
 	}
 	if m.Persist {
 		if lost := h.moduleLost(m, h.predict(snap.WithFile(m.pretended())).Module(m.Name), snap.Kernel); lost != nil {
@@ -218,27 +226,34 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	return h.checkModuleApplied(snap, m, real)
 }
 
-// checkModuleOwnership refuses to overwrite a file that this resource did not write.
+// checkModuleOwnership returns an error if this resource did not write a file that it would overwrite.
 func (h *Host) checkModuleOwnership(snap *boot.Snapshot, m Module, prior *Module) error {
 	if prior != nil && prior.Persist {
 		return nil
 	}
 	for _, path := range []string{m.LoadPath(), m.OptionsPath()} {
 		if f, exists := snap.File(path); m.Persist && exists && !marked(f, m.mark()) {
-			return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform import "+
-				"host_kernel_module.<name> '%s/%s'. Else remove the file.", path, h.name, m.Name)
+			return h.errorf(DropInForeign,
+				"%s exists and this resource did not write it. To manage it, import it: terraform import "+
+					"host_kernel_module.<name> '%s/%s'. Else remove the file.",
+				path, h.name, m.Name)
 		}
 	}
 	return nil
 }
 
-// checkParameters wants each parameter to show in /sys/module or in modinfo: each hides some that exist, and modprobe takes an unknown one without a word.
+// checkParameters returns an error if a parameter is neither in /sys/module nor in modinfo. It needs both, because each
+// hides some parameters. It is needed because modprobe accepts an unknown parameter without an error.
 func (h *Host) checkParameters(ctx context.Context, snap *boot.Snapshot, m Module, real string) error {
-	hidden := slices.DeleteFunc(slices.Sorted(maps.Keys(m.Parameters)), func(p string) bool { return !snap.Values[parameterPath(real, p)].Absent })
+	hidden := slices.DeleteFunc(slices.Sorted(maps.Keys(m.Parameters)), func(p string) bool {
+		return !snap.Values[parameterPath(
+			real, p)].Absent
+	})
 	if len(hidden) == 0 {
 		return nil
 	}
-	r, err := h.conn.Run(ctx, shell.Script{Name: "parameters", Text: parametersScript, Args: []string{real}, Repeatable: true})
+	r, err := h.conn.Run(
+		ctx, shell.Script{Name: "parameters", Text: parametersScript, Args: []string{real}, Repeatable: true})
 	if err != nil {
 		return err
 	}
@@ -253,16 +268,20 @@ func (h *Host) checkParameters(ctx context.Context, snap *boot.Snapshot, m Modul
 	}
 	for _, p := range hidden {
 		if !slices.Contains(known, p) {
-			return h.errorf(ParameterUnknown, "the kernel module %s has no parameter %s, and the kernel ignores it without an error. `modinfo -p %[1]s` and "+
-				"/sys/module/%[1]s/parameters on the host list those it has.", real, p)
+			return h.errorf(ParameterUnknown,
+				"the kernel module %s has no parameter %s, and the kernel ignores it without an error. `modinfo -p %[1]s` and "+
+					"/sys/module/%[1]s/parameters on the host list those it has.",
+				real, p)
 		}
 	}
 	return nil
 }
 
-// load loads the module where it is not loaded, and looks in the same exchange whether it really is then: modprobe says yes to an `install` line that does nothing. It
-// returns the host as it is with the module.
-func (h *Host) load(ctx context.Context, c *change, m Module, real []string, snap *boot.Snapshot) (*boot.Snapshot, error) {
+// load loads the module if it is not loaded. The same exchange reads whether it is loaded afterwards, because modprobe
+// also succeeds if an `install` line does nothing. It returns a snapshot with the module.
+func (h *Host) load(
+	ctx context.Context, c *change, m Module, real []string, snap *boot.Snapshot,
+) (*boot.Snapshot, error) {
 	missing := slices.DeleteFunc(slices.Clone(real), snap.Has)
 	if len(missing) == 0 {
 		if m.Name != real[0] && len(m.Parameters) > 0 {
@@ -301,11 +320,12 @@ func (h *Host) load(ctx context.Context, c *change, m Module, real []string, sna
 	return nil, h.notLoaded(m, snap, strings.TrimSpace(words), failed)
 }
 
-// cannotLoad is the error for a host that may load no modules.
+// cannotLoad returns the error for a host that may load no modules.
 func (h *Host) cannotLoad(o boot.ModuleOutcome) *Error {
 	return h.errorf(ModuleNotLoaded, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 }
 
+// notLoaded returns the error for a module that modprobe did not load. words is what modprobe printed.
 func (h *Host) notLoaded(m Module, snap *boot.Snapshot, words string, failed bool) error {
 	if o := h.predict(snap.WithFile(m.pretended())).Module(m.Name); o.Reason == boot.InstallLine {
 		return h.errorf(ModuleNotLoaded, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
@@ -314,21 +334,31 @@ func (h *Host) notLoaded(m Module, snap *boot.Snapshot, words string, failed boo
 	case errno.SaysNotFound(words):
 		return h.unknownModule(m, snap.Kernel)
 	case errno.SaysNotPermitted(words):
-		return h.errorf(ModuleNotLoaded, "the kernel module %s could not be loaded: %s. Connect as root or set sudo = true. If it is so for root too, this kernel "+
-			"loads no more modules until the next boot (kernel.modules_disabled = 1), or the host is a container.", m.Name, errno.Reason(words))
+		return h.errorf(ModuleNotLoaded,
+			"the kernel module %s could not be loaded: %s. Connect as root or set sudo = true. If it is so for root too, this "+
+				"kernel loads no more modules until the next boot (kernel.modules_disabled = 1), or the host is a container.",
+			m.Name, errno.Reason(words))
 	case failed:
-		return h.errorf(ModuleNotLoaded, "the kernel module %s could not be loaded: %s. See the kernel's log (dmesg) on the host.", m.Name, words)
+		return h.errorf(ModuleNotLoaded,
+			"the kernel module %s could not be loaded: %s. See the kernel's log (dmesg) on the host.",
+			m.Name, words)
 	default:
-		return h.errorf(ModuleNotLoaded, "modprobe %s succeeded, but the module is not there. See the kernel's log (dmesg) on the host.", m.Name)
+		return h.errorf(ModuleNotLoaded,
+			"modprobe %s succeeded, but the module is not there. See the kernel's log (dmesg) on the host.",
+			m.Name)
 	}
 }
 
+// unknownModule returns the error for a module that the running kernel does not have.
 func (h *Host) unknownModule(m Module, kernel string) *Error {
-	return h.errorf(ModuleUnknown, "there is no kernel module %s for the running kernel %s. Check its spelling; some modules were renamed in newer kernels. If "+
-		"/lib/modules/%[2]s is missing, the kernel was upgraded and the host waits for a reboot.", m.Name, kernel)
+	return h.errorf(ModuleUnknown,
+		"there is no kernel module %s for the running kernel %s. Check its spelling; some modules were renamed in newer "+
+			"kernels. If /lib/modules/%[2]s is missing, the kernel was upgraded and the host waits for a reboot.",
+		m.Name, kernel)
 }
 
-// setParameters writes the parameters that can change while the module is loaded, on a host that was read since. One that cannot is left to the next load.
+// setParameters writes the parameters that can change while the module is loaded. snap must be newer than the load.
+// Other parameters wait for the next load.
 func (h *Host) setParameters(ctx context.Context, c *change, m Module, real string, snap *boot.Snapshot) error {
 	if len(m.Parameters) == 0 {
 		return nil
@@ -355,51 +385,65 @@ func (h *Host) setParameters(ctx context.Context, c *change, m Module, real stri
 		want, had := quoted(writes[i].value), quoted(writes[i].before)
 		switch {
 		case r.refused != "":
-			faults = append(faults, h.errorf(ValueRefused, "the kernel refused %s for the parameter %s of the kernel module %s: %s. It stays %s.", want, names[i], real,
-				r.refused, had))
+			faults = append(faults, h.errorf(ValueRefused,
+				"the kernel refused %s for the parameter %s of the kernel module %s: %s. It stays %s.",
+				want, names[i], real, r.refused, had))
 		case !kmod.SameParameter(r.value, writes[i].value):
-			faults = append(faults, h.errorf(ValueChanged, "%s was written to the parameter %s of the kernel module %s, but the kernel kept %s. It was put back to %s. Write the "+
-				"value the kernel keeps.", want, names[i], real, quoted(r.value), had))
+			faults = append(faults, h.errorf(ValueChanged,
+				"%s was written to the parameter %s of the kernel module %s, but the kernel kept %s. It was put back to %s. Write "+
+					"the value the kernel keeps.",
+				want, names[i], real, quoted(r.value), had))
 		}
 	}
 	return several(faults)
 }
 
-// checkModuleApplied says whether the promise is kept on a host that was read anew after the change.
+// checkModuleApplied returns the state of a host that was read again after the change. It returns an error if the host
+// does not hold what was applied.
 func (h *Host) checkModuleApplied(snap *boot.Snapshot, m Module, real []string) (ModuleState, error) {
 	st := h.moduleState(snap, m, real)
 	switch {
 	case !st.Loaded:
-		return st, h.errorf(NotKept, "the kernel module %s was loaded, but is gone a moment later. Something else on the host unloads it.", m.Name)
+		return st, h.errorf(NotKept,
+			"the kernel module %s was loaded, but is gone a moment later. Something else on the host unloads it.",
+			m.Name)
 	case m.Persist && st.BootSource == nil:
-		return st, h.errorf(NotKept, "%s was written, but a moment later does not name %s. Something else on the host writes that file.", m.LoadPath(), m.Name)
+		return st, h.errorf(NotKept,
+			"%s was written, but a moment later does not name %s. Something else on the host writes that file.",
+			m.LoadPath(), m.Name)
 	case m.Persist && !sameParameters(st.BootParameters, m.Parameters):
-		return st, h.errorf(NotKept, "%s was written, but a moment later holds other parameters. Something else on the host writes that file.", m.OptionsPath())
+		return st, h.errorf(NotKept,
+			"%s was written, but a moment later holds other parameters. Something else on the host writes that file.",
+			m.OptionsPath())
 	}
 	for name, want := range m.Parameters {
 		if st.Parameters[name] != want {
-			return st, h.errorf(ValueChanged, "the kernel module %s was loaded with %s=%s, but the kernel kept %s. Write the value the kernel keeps.", m.Name, name, want,
-				quoted(st.Parameters[name]))
+			return st, h.errorf(ValueChanged,
+				"the kernel module %s was loaded with %s=%s, but the kernel kept %s. Write the value the kernel keeps.",
+				m.Name, name, want, quoted(st.Parameters[name]))
 		}
 	}
 	return st, nil
 }
 
+// sameParameters reports whether the kernel treats both as equal.
 func sameParameters(a, b map[string]string) bool {
 	return maps.EqualFunc(a, b, kmod.SameParameter)
 }
 
-// Warnings says what of m waits for the module to be loaded again.
+// Warnings returns a warning for each parameter that waits until the module is loaded again.
 func (h *Host) Warnings(m Module, st ModuleState) []*Error {
 	var all []*Error
 	for _, name := range slices.Sorted(maps.Keys(st.Waiting)) {
-		all = append(all, h.errorf(Pending, "the parameter %s of the kernel module %s is %s and stays so while the module is loaded; %s holds from the next load or "+
-			"boot on.", name, m.Name, quoted(st.Waiting[name]), quoted(m.Parameters[name])))
+		all = append(all, h.errorf(Pending,
+			"the parameter %s of the kernel module %s is %s and stays so while the module is loaded; %s holds from the next "+
+				"load or boot on.",
+			name, m.Name, quoted(st.Waiting[name]), quoted(m.Parameters[name])))
 	}
 	return all
 }
 
-// UnsetModule takes m back: its files, and with unload the module itself, which fails where the module is in use.
+// UnsetModule removes the files of m. If unload is set, it also unloads the module, and fails if the module is in use.
 func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err error) {
 	release, err := h.lock(ctx, m.LoadPath())
 	if err != nil {
@@ -437,7 +481,8 @@ func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err erro
 	return nil
 }
 
-// confirmLoaded undoes no unload: loaded again, the module would have lost what it held. It says whether there is anything to tell.
+// confirmLoaded returns an error if the module is not loaded. It loads no module again, because the module would have
+// lost its state.
 func (h *Host) confirmLoaded(ctx context.Context, module string) error {
 	snap, err := h.fresh(ctx)
 	if err == nil && !snap.Loaded[module] {
@@ -446,7 +491,7 @@ func (h *Host) confirmLoaded(ctx context.Context, module string) error {
 	return err
 }
 
-// unload unloads the module, with the modules that only it needed; one that is not loaded needs nothing.
+// unload unloads the module, and the modules that only it needed. It does nothing if the module is not loaded.
 func (h *Host) unload(ctx context.Context, module string) error {
 	h.invalidate()
 	defer h.invalidate()
@@ -456,8 +501,9 @@ func (h *Host) unload(ctx context.Context, module string) error {
 	}
 	if _, failed := r.Get("failed"); failed {
 		words, _ := r.Get("modprobe")
-		return h.errorf(ModuleNotUnloaded, "the kernel module %s could not be unloaded: %s. Stop what uses it, or set on_destroy = \"keep\".", module,
-			strings.TrimSpace(words))
+		return h.errorf(ModuleNotUnloaded,
+			"the kernel module %s could not be unloaded: %s. Stop what uses it, or set on_destroy = \"keep\".",
+			module, strings.TrimSpace(words))
 	}
 	return nil
 }

@@ -1,6 +1,6 @@
 package host
 
-// The promise about the next boot: judged before a change is made, on the snapshot as it would be, and after it, on a fresh one.
+// What a plan shows of a change: the prediction for the snapshot as it would be after the change.
 
 import (
 	"context"
@@ -14,23 +14,26 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// Plan is what a plan may say of the next boot after a change. Where it comes with an error it is what our own file says, which holds unless other files have a say.
+// Plan is what a plan shows of the next boot after a change. If it comes with an error, no other file was read, and
+// Source is the line of our own file.
 type Plan struct {
-	// Source is the path:line that will decide; nil when only the apply can tell, because other files have a say too.
+	// Source is the path:line that will decide. It is nil if only the apply can tell, because other files may decide too.
 	Source *string
-	// Warnings are what stands against it, or is worth knowing. Apply makes errors of those that mean a loss.
+	// Warnings are reasons against the change, and notes on it. Apply returns those as errors that mean a loss.
 	Warnings []*Error
 }
 
-// SysctlsPlan are what a plan may say of the next boot after a change of many keys. With an error they are as a Plan.
+// SysctlsPlan is what a plan shows of the next boot after a change of many keys. If it comes with an error, it is as a
+// Plan with one.
 type SysctlsPlan struct {
-	// Own are the keys that our own drop-in will decide. Of the others only the apply can tell, because other files have a say too.
+	// Own are the keys that our own drop-in will decide. For the others only the apply can tell, because other files may
+	// decide too.
 	Own map[sysctl.Key]bool
 	// Warnings are as a Plan's.
 	Warnings []*Error
 }
 
-// PlanSysctl pretends that s is applied, as PlanSysctls does.
+// PlanSysctl plans s as PlanSysctls does.
 func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (Plan, error) {
 	all, err := h.PlanSysctls(ctx, *s.alone(), prior.alone())
 	p := Plan{Warnings: all.Warnings}
@@ -40,8 +43,8 @@ func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (Plan, e
 	return p, err
 }
 
-// PlanSysctls pretends that s is applied, together with the host_kernel_module resources that its Modules stand for. prior is what Terraform last recorded, nil when
-// s is to be created.
+// PlanSysctls predicts the next boot as if s and the host_kernel_module resources for its Modules were applied. prior
+// is what Terraform recorded last; it is nil if s is to be created.
 func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (SysctlsPlan, error) {
 	if !s.Persist || prior == nil {
 		h.readEverything()
@@ -68,20 +71,25 @@ func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Sysc
 	}
 	for _, v := range s.inOrder() {
 		if !s.Persist && snap.ReadOnly(v.Key) && !sysctl.Equal(v.Key, snap.Values[v.Key.Path()].Text, v.Value) {
-			p.Warnings = append(p.Warnings, h.errorf(KeyReadOnly, "%s cannot be written: /proc/sys is mounted read-only there. %s", v.Key, boot.ReadOnly.Remedy()))
+			p.Warnings = append(p.Warnings, h.errorf(KeyReadOnly,
+				"%s cannot be written: /proc/sys is mounted read-only there. %s",
+				v.Key, boot.ReadOnly.Remedy()))
 		}
 		if harm := sysctl.Dangerous(v.Key, v.Value); harm != "" {
-			p.Warnings = append(p.Warnings, h.errorf(Dangerous, "%s = %s is accepted by the kernel, but %s Choose a higher value.", v.Key, v.Value, harm))
+			p.Warnings = append(p.Warnings, h.errorf(Dangerous,
+				"%s = %s is accepted by the kernel, but %s Choose a higher value.",
+				v.Key, v.Value, harm))
 		}
 		if had := snap.Values[v.Key.Path()]; sysctl.OneWay(v.Key, v.Value) && !sysctl.Equal(v.Key, had.Text, v.Value) {
-			p.Warnings = append(p.Warnings, h.errorf(OneWay, "%s goes one way: once it is %s, the kernel takes nothing back before the next boot, so destroy cannot restore it.",
+			p.Warnings = append(p.Warnings, h.errorf(OneWay,
+				"%s goes one way: once it is %s, the kernel takes nothing back before the next boot, so destroy cannot restore it.",
 				v.Key, quoted(v.Value)))
 		}
 	}
 	return p, nil
 }
 
-// addPrediction adds what the next boot makes of one key, with our drop-in at path.
+// addPrediction adds the prediction for one key to the plan. path is the path of our drop-in.
 func (h *Host) addPrediction(p *SysctlsPlan, v Setting, path string, o boot.KeyOutcome) {
 	if lost := h.keyLost(v, path, o); lost != nil {
 		p.Warnings = append(p.Warnings, lost)
@@ -92,7 +100,7 @@ func (h *Host) addPrediction(p *SysctlsPlan, v Setting, path string, o boot.KeyO
 	}
 }
 
-// PlanModule pretends that m is applied.
+// PlanModule predicts the next boot as if m were applied.
 func (h *Host) PlanModule(ctx context.Context, m Module) (Plan, error) {
 	h.searchFor(m.Name)
 	source := m.Source()
@@ -123,7 +131,8 @@ func (h *Host) PlanModule(ctx context.Context, m Module) (Plan, error) {
 	return p, nil
 }
 
-// pretend is the snapshot with the drop-in of s as it is to be, and without one of another name that prior had. One that says just that stays as it is.
+// pretendIn returns the snapshot with the drop-in of s as it would be, and without prior's if that has another name. A
+// file that sets exactly what s wants is not replaced.
 func (s Sysctls) pretendIn(snap *boot.Snapshot, prior *Sysctls) *boot.Snapshot {
 	if prior != nil && prior.Persist && prior.FileName != s.FileName {
 		snap = snap.WithoutFile(prior.Path())
@@ -134,10 +143,12 @@ func (s Sysctls) pretendIn(snap *boot.Snapshot, prior *Sysctls) *boot.Snapshot {
 	return snap.WithFile(confdir.File{Path: s.Path(), Text: s.dropIn(nil), Regular: true})
 }
 
-// uncertain are the reasons for which nothing better is known than what our own file says: they are told, and stop nothing.
+// uncertain are the reasons for which nothing better is known than what our own file sets. They are reported, and
+// prevent nothing.
 var uncertain = []boot.Reason{boot.InitUnknown, boot.Unread, boot.KernelPending, boot.InterfaceLater}
 
-// keyLost is the error for a value of the drop-in at path that the next boot would not bring; nil when it would, or when that cannot be known.
+// keyLost returns an error if the next boot would not set a value of the drop-in at path. It returns nil if that cannot
+// be known.
 func (h *Host) keyLost(v Setting, path string, o boot.KeyOutcome) *Error {
 	if o.Holds || slices.Contains(uncertain, o.Reason) || kernelDecides(v, path, o) {
 		return nil
@@ -148,7 +159,8 @@ func (h *Host) keyLost(v Setting, path string, o boot.KeyOutcome) *Error {
 	return h.errorf(KeyLost, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 }
 
-// kernelDecides reports whether what stands against the value is its own form, or a module that it names: the kernel says that better when it is written.
+// kernelDecides reports whether the reason against the value is its form, or a module that it names. The kernel's own
+// error is better then, so the value is written first.
 func kernelDecides(v Setting, path string, o boot.KeyOutcome) bool {
 	if o.Reason == boot.NotInTree || o.Reason == boot.Container {
 		_, named := kmod.ForValue(v.Key, v.Value)
@@ -157,7 +169,7 @@ func kernelDecides(v Setting, path string, o boot.KeyOutcome) bool {
 	return within(o.Source, path) && (o.Reason == boot.Unset || o.Reason == boot.Shadowed || o.Reason == boot.UnitFails)
 }
 
-// lowerFirst makes a sentence go on after "On HOST,".
+// lowerFirst makes the first letter lower case, because the sentence follows "On HOST,".
 func lowerFirst(sentence string) string {
 	if sentence == "" {
 		return ""
@@ -165,6 +177,7 @@ func lowerFirst(sentence string) string {
 	return strings.ToLower(sentence[:1]) + sentence[1:]
 }
 
+// moduleLost returns an error if the next boot would not load the module. It returns nil if that cannot be known.
 func (h *Host) moduleLost(m Module, o boot.ModuleOutcome, kernel string) *Error {
 	switch {
 	case o.Known && o.Loaded || slices.Contains(uncertain, o.Reason):
@@ -172,12 +185,15 @@ func (h *Host) moduleLost(m Module, o boot.ModuleOutcome, kernel string) *Error 
 	case o.Reason == boot.NotInTree:
 		return h.unknownModule(m, kernel)
 	case o.Reason == boot.Container && !o.Known:
-		return h.errorf(ModuleLost, "%s What modules-load.d says does nothing here: set persist = false, or leave the module to that machine.", lowerFirst(o.Detail))
+		return h.errorf(ModuleLost,
+			"%s What modules-load.d says does nothing here: set persist = false, or leave the module to that machine.",
+			lowerFirst(o.Detail))
 	}
 	return h.errorf(ModuleLost, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 }
 
-// bootLayer is the next boot's value of a key and where it comes from. Where the host's init or files leave it uncertain, it is own, what our own drop-in says.
+// bootLayer returns the value of a key after the next boot and the path:line that sets it. If the host's init or files
+// make it uncertain, it returns own, the assignment of our own drop-in.
 func bootLayer(o boot.KeyOutcome, own *sysctl.Assignment) (value, source *string) {
 	if !o.Known && slices.Contains(uncertain, o.Reason) {
 		if own == nil {
@@ -195,8 +211,9 @@ func bootLayer(o boot.KeyOutcome, own *sysctl.Assignment) (value, source *string
 	return value, source
 }
 
-// conflicts notes what s wants in this run. It says where another resource wants the same key, and which of the keys planned so far cannot keep their values beside
-// it. Two resources that want the same by the same file cannot be told from one that is planned twice.
+// conflicts records what s wants in this run, and warns if another resource wants the same key, or a coupled key that
+// cannot hold its value beside it. It cannot tell a resource that is planned twice from two resources that want the
+// same value in the same file.
 func (h *Host) conflicts(s Sysctls) []*Error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -215,8 +232,10 @@ func (h *Host) conflicts(s Sysctls) []*Error {
 			if other == me && sysctl.Equal(v.Key, of[other], v.Value) {
 				continue
 			}
-			warnings = append(warnings, h.errorf(KeyTwice, "%s is set to %s by %s, and to %s by %s. Each apply would undo what the other did, and destroying one takes the value "+
-				"away from both. Leave the key to one of them.", v.Key, quoted(of[other]), other, quoted(v.Value), me))
+			warnings = append(warnings, h.errorf(KeyTwice,
+				"%s is set to %s by %s, and to %s by %s. Each apply would undo what the other did, and destroying one takes the "+
+					"value away from both. Leave the key to one of them.",
+				v.Key, quoted(of[other]), other, quoted(v.Value), me))
 		}
 		of[me] = v.Value
 		if boot.Coupled(v.Key) {
@@ -226,7 +245,7 @@ func (h *Host) conflicts(s Sysctls) []*Error {
 	return warnings
 }
 
-// coupledConflicts tells of the keys planned so far that cannot keep their values beside v.
+// coupledConflicts warns of the planned keys that cannot hold their values beside v.
 func (h *Host) coupledConflicts(v Setting) (fights []*Error) {
 	var coupled []Setting
 	for other, by := range h.planned {
@@ -239,15 +258,19 @@ func (h *Host) coupledConflicts(v Setting) (fights []*Error) {
 	for _, other := range (Sysctls{Settings: coupled}).inOrder() {
 		does := boot.CouplingOf(v.Key, other.Key)
 		if boot.CouplingOf(other.Key, v.Key) == boot.Apart {
-			continue // what is set for all and then otherwise for one can be kept, in that order
+			continue // both hold if the key for all is written first
 		}
 		switch {
 		case does == boot.Zeroes && !sysctl.Equal(v.Key, v.Value, "0") && !sysctl.Equal(other.Key, other.Value, "0"):
-			fights = append(fights, h.errorf(KeysFight, "%s and %s are the same limit in two units: setting one makes the other 0, so no apply can keep both. Keep one of the "+
-				"two.", v.Key, other.Key))
+			fights = append(fights, h.errorf(KeysFight,
+				"%s and %s are the same limit in two units: setting one makes the other 0, so no apply can keep both. Keep one of "+
+					"the two.",
+				v.Key, other.Key))
 		case does == boot.Copies && !sysctl.Equal(other.Key, v.Value, other.Value):
-			fights = append(fights, h.errorf(KeysFight, "%s is planned to be %s and %s %s, but changing one changes the other too, so it depends on the order what is "+
-				"left. Give both one value, or keep one of the two.", v.Key, quoted(v.Value), other.Key, quoted(other.Value)))
+			fights = append(fights, h.errorf(KeysFight,
+				"%s is planned to be %s and %s %s, but changing one changes the other too, so it depends on the order what is "+
+					"left. Give both one value, or keep one of the two.",
+				v.Key, quoted(v.Value), other.Key, quoted(other.Value)))
 		}
 	}
 	return fights

@@ -1,6 +1,7 @@
 package host_test
 
-// The promises of a change and of a read, each on a simulated host, some of them over a connection that does not do what it says.
+// The promises of a change and of a read, each on a simulated host, some of them over a connection that does not do
+// what it says.
 
 import (
 	"context"
@@ -87,7 +88,8 @@ func (b bench) unchanged(t *testing.T, before map[string]string) {
 	}
 }
 
-// Guards that a value the kernel refuses never reaches a file: were the drop-in written first, the full disk would be the error.
+// Guards that a value the kernel refuses never reaches a file: were the drop-in written first, the full disk would be
+// the error.
 func TestRefusedValueReachesNoFile(t *testing.T) {
 	b := newBench(t)
 	before := b.holds()
@@ -97,7 +99,8 @@ func TestRefusedValueReachesNoFile(t *testing.T) {
 	b.unchanged(t, before)
 }
 
-// Guards that a read after a write sees the write, in the running kernel and for the next boot, and none of a snapshot from before.
+// Guards that a read after a write sees the write, in the running kernel and for the next boot, and none of a snapshot
+// from before.
 func TestReadSeesTheWriteBeforeIt(t *testing.T) {
 	b := newBench(t)
 	s := keep(t, "vm.swappiness", "10")
@@ -129,7 +132,8 @@ func text(v *string) string {
 	return *v
 }
 
-// Guards that a caller who gives up during the write of the file does not stop the undoing, whether or not the file was written.
+// Guards that a caller who gives up during the write of the file does not stop the undoing, whether or not the file was
+// written.
 func TestUndoneThoughTheCallerGaveUp(t *testing.T) {
 	for _, written := range []bool{false, true} {
 		t.Run(fmt.Sprintf("written=%v", written), func(t *testing.T) {
@@ -164,7 +168,8 @@ func TestDropInThatWasNotKept(t *testing.T) {
 	b.unchanged(t, before)
 }
 
-// Guards that an update keeps the value from before Terraform in the drop-in, whether the state still knows it or only the file.
+// Guards that an update keeps the value from before Terraform in the drop-in, whether the state still knows it or only
+// the file.
 func TestUpdateKeepsTheOriginal(t *testing.T) {
 	sixty := "60"
 	for name, original := range map[string]*string{"state knows it": &sixty, "file alone knows it": nil} {
@@ -176,19 +181,22 @@ func TestUpdateKeepsTheOriginal(t *testing.T) {
 			_, err = b.host.SetSysctl(t.Context(), keep(t, "vm.swappiness", "20"), &ten, original)
 			must(t, err)
 			got, _ := b.ReadFile(testDropIn)
-			if lines := strings.Split(got, "\n"); len(lines) < 3 || lines[1] != "# Value before Terraform: 60" || lines[2] != "vm.swappiness = 20" {
+			if lines := strings.Split(
+				got, "\n"); len(lines) < 3 || lines[1] != "# Value before Terraform: 60" || lines[2] != "vm.swappiness = 20" {
 				t.Errorf("the drop-in is\n%s", got)
 			}
 		})
 	}
 }
 
-// Guards that an update to a file_name that is another's is refused and changes nothing, whether a person or another resource wrote that file.
+// Guards that an update to a file_name that is another's is refused and changes nothing, whether a person or another
+// resource wrote that file.
 func TestUpdateToAnothersFile(t *testing.T) {
 	for name, content := range map[string]string{
-		"a person's":         "vm.dirty_ratio = 5\n",
-		"of the same key":    "vm.swappiness = 5\n",
-		"another resource's": "# Managed by Terraform: host_sysctl vm.dirty_ratio\n# Value before Terraform: 20\nvm.dirty_ratio = 5\n",
+		"a person's":      "vm.dirty_ratio = 5\n",
+		"of the same key": "vm.swappiness = 5\n",
+		"another resource's": "# Managed by Terraform: host_sysctl vm.dirty_ratio\n# Value before Terraform: " +
+			"20\nvm.dirty_ratio = 5\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
@@ -223,7 +231,8 @@ func TestReadOnlyKeyThatChangesByItself(t *testing.T) {
 	}
 }
 
-// gated is a connection whose first script waits until every asker waits for something, so that those who ask at once are there at once.
+// gated is a connection whose first script waits until every asker waits for something, so that those who ask at once
+// are there at once.
 type gated struct {
 	host.Conn
 	all <-chan struct{}
@@ -256,9 +265,11 @@ func (a asker) Value(key any) any {
 	return a.Context.Value(key)
 }
 
-// Guards that reads that come together share their exchanges, also of keys that no file names, and that what was read is not read again.
+// Guards that reads that come together share their exchanges, also of keys that no file names, and that what was read
+// is not read again.
 func TestReadsTogetherShareExchanges(t *testing.T) {
-	keys := []string{"vm.swappiness", "net.core.somaxconn", "net.core.rmem_max", "net.core.wmem_max", "net.core.optmem_max", "net.core.netdev_max_backlog",
+	keys := []string{"vm.swappiness", "net.core.somaxconn", "net.core.rmem_max", "net.core.wmem_max",
+		"net.core.optmem_max", "net.core.netdev_max_backlog",
 		"net.core.dev_weight", "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_max_syn_backlog"}
 	all := make(chan struct{})
 	b := over(t, func(c host.Conn) host.Conn { return gated{c, all} })
@@ -290,7 +301,8 @@ func TestReadsTogetherShareExchanges(t *testing.T) {
 	}
 }
 
-// Guards that a key which two files name has its value once, whether it was asked for when the snapshot was taken or later.
+// Guards that a key which two files name has its value once, whether it was asked for when the snapshot was taken or
+// later.
 func TestKeyNamedByTwoFilesHasItsValueOnce(t *testing.T) {
 	for _, first := range []string{"vm.dirty_ratio", "vm.swappiness"} {
 		t.Run(first+" first", func(t *testing.T) {
@@ -315,7 +327,10 @@ func TestModuleInUseKeepsItsFiles(t *testing.T) {
 		user   string // what keeps the module in use
 	}{
 		{host.Module{Name: "ext4", Persist: true}, ":"},
-		{host.Module{Name: "nf_conntrack", Parameters: map[string]string{"hashsize": "4096"}, Persist: true}, "modprobe nf_nat"},
+		{
+			host.Module{Name: "nf_conntrack", Parameters: map[string]string{"hashsize": "4096"}, Persist: true},
+			"modprobe nf_nat",
+		},
 	} {
 		t.Run(test.module.Name, func(t *testing.T) {
 			b := newBench(t)
@@ -346,7 +361,8 @@ type runner struct {
 
 func (r runner) Run(ctx context.Context, s shell.Script) (shell.Result, error) { return r.run(ctx, s) }
 
-// Guards that two resources of one module, however spelled, do not change it at once: the second asks the host nothing while the first is at work.
+// Guards that two resources of one module, however spelled, do not change it at once: the second asks the host nothing
+// while the first is at work.
 func TestChangesOfOneModuleWaitForEachOther(t *testing.T) {
 	loading, goOn := make(chan struct{}), make(chan struct{})
 	var asked atomic.Int32

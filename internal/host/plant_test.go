@@ -58,13 +58,17 @@ func (p *plant) unreached(t *testing.T, sftp bool, as sshconn.Settings) *host.Ho
 	as.PrivateKey, as.HostKey = p.machine.PrivateKey(), p.machine.HostKey()
 	pool := sshconn.NewPool(sshconn.Config{Defaults: as, ConnectTimeout: time.Minute, Timeout: time.Minute, SFTP: sftp})
 	t.Cleanup(pool.Close)
-	h, err := host.NewFleet(func(name string) (host.Conn, error) { return pool.Conn(name) }).Host(p.wire.listener.Addr().String())
+	h, err := host.NewFleet(func(name string) (host.Conn,
+		error) {
+		return pool.Conn(name)
+	}).Host(p.wire.listener.Addr().String())
 	must(t, err)
 	return h
 }
 
 const (
-	faultFiles = "/etc/sysctl.d/* /etc/sysctl.d/.[!.]* /etc/modules-load.d/* /etc/modules-load.d/.[!.]* /etc/modprobe.d/* /etc/modprobe.d/.[!.]*"
+	faultFiles = "/etc/sysctl.d/* /etc/sysctl.d/.[!.]* /etc/modules-load.d/* /etc/modules-load.d/.[!.]* " +
+		"/etc/modprobe.d/* /etc/modprobe.d/.[!.]*"
 
 	// holdsScript starts one program only: on a machine that is emulated each takes its time.
 	holdsScript = `
@@ -155,7 +159,8 @@ type fault struct {
 
 func whole(err error) bool { return err == nil }
 
-// tries makes the change under a fault, and judges what it left; then it makes the change again without. It says whether the fault came.
+// tries makes the change under a fault, and judges what it left; then it makes the change again without. It says
+// whether the fault came.
 func (o *prepared) tries(t *testing.T, f fault) (came bool) {
 	t.Helper()
 	o.restore(t, o.was)
@@ -201,7 +206,8 @@ func (o *prepared) onTheWire(at int, when moment, harm func()) fault {
 	}
 }
 
-// cutEverywhere cuts the connection at every exchange in turn, at each of these moments, and wants the change to go on over a new one.
+// cutEverywhere cuts the connection at every exchange in turn, at each of these moments, and wants the change to go on
+// over a new one.
 func (o *prepared) cutEverywhere(t *testing.T, moments ...moment) {
 	t.Helper()
 	for _, when := range moments {
@@ -224,8 +230,9 @@ func (p *plant) figures(t *testing.T) {
 	})
 }
 
-// Guards that a connection to a real sshd that is cut on the wire at any exchange of any change, before the request leaves, with it there, or when its reply comes, is
-// made anew and the change goes on; and that the same change made again converges.
+// Guards that a connection to a real sshd that is cut on the wire at any exchange of any change, before the request
+// leaves, with it there, or when its reply comes, is made anew and the change goes on; and that the same change made
+// again converges.
 func TestConnectionCutOnTheWire(t *testing.T) {
 	t.Parallel()
 	p := sshdPlant(t)

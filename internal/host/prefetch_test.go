@@ -25,7 +25,8 @@ func (a asked) Run(ctx context.Context, _ shell.Script) (shell.Result, error) {
 // Wait finds the host.
 func (a asked) Wait(context.Context) error { return nil }
 
-// Guards that a host which does not answer is asked once, and not for each of its resources: it costs one timeout. Who waited for it asks again.
+// Guards that a host which does not answer is asked once, and not for each of its resources: it costs one timeout. Who
+// waited for it asks again.
 func TestHostThatDoesNotAnswerIsAskedOnce(t *testing.T) {
 	gone, asks := errors.New("no answer"), 0
 	h, err := host.NewFleet(func(string) (host.Conn, error) {
@@ -54,7 +55,8 @@ func TestHostThatDoesNotAnswerIsAskedOnce(t *testing.T) {
 	reads(2)
 }
 
-// Guards that the first read of a host reads those that were named with it, each once, that another host's read reads nobody else, and that Close ends it.
+// Guards that the first read of a host reads those that were named with it, each once, that another host's read reads
+// nobody else, and that Close ends it.
 func TestFirstReadReadsOthersAhead(t *testing.T) {
 	var mu sync.Mutex
 	got := map[string]int{}
@@ -80,7 +82,8 @@ func TestFirstReadReadsOthersAhead(t *testing.T) {
 		t.Helper()
 		h, err := fleet.Host(name)
 		must(t, err)
-		if _, err := h.ReadSysctl(t.Context(), keep(t, "vm.swappiness", "1")); err != nil && !errors.Is(err, context.Canceled) {
+		if _, err := h.ReadSysctl(
+			t.Context(), keep(t, "vm.swappiness", "1")); err != nil && !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	}

@@ -31,8 +31,9 @@ func fromEnvironment(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
-// Guards the prediction against reality: VM_BOOTS random configurations (20), a real boot each, and no key, module or unit that is not as predicted. Configuration n
-// comes from the seed VM_SEED + n, so VM_BOOTS=1 repeats one. Where CI is set the seed is the same every time, so that a red gate is about the change.
+// Guards the prediction against reality: VM_BOOTS random configurations (20), a real boot each, and no key, module or
+// unit that is not as predicted. Configuration n comes from the seed VM_SEED + n, so VM_BOOTS=1 repeats one. Where CI
+// is set the seed is the same every time, so that a red gate is about the change.
 func TestVMRandomBoots(t *testing.T) {
 	otherwise := int(time.Now().Unix())
 	if os.Getenv("CI") != "" {
@@ -58,7 +59,9 @@ func TestVMRandomBoots(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d boots: %d keys, %d modules and %d units compared, %d modules left open by the prediction, %d mismatches (VM_SEED=%d)",
+	t.Logf(
+		"%d boots: %d keys, %d modules and %d units compared, %d modules left open by the prediction, %d mismatches "+
+			"(VM_SEED=%d)",
 		all.boots, all.keys, all.modules, all.units, all.open, all.mismatches, seed)
 	if all.boots != boots {
 		t.Errorf("%d boots of %d", all.boots, boots)
@@ -95,7 +98,12 @@ func randomFiles(seed int) bootFiles {
 	}{{"sysctl.d", 6, sysctlLine}, {"modules-load.d", 3, loadLine}, {"modprobe.d", 3, modprobeLine}} {
 		for range l.IntN(family.most + 1) {
 			root := pick(l, []string{"/etc/", "/etc/", "/usr/local/lib/", "/usr/lib/"})
-			name := pick(l, []string{"10-a.conf", "20-b.conf", "9-a.conf", "99-z.conf", "Z.conf", "_u.conf", "k8s.conf", "a-b.conf", "noext", ".hidden.conf"})
+			name := pick(
+				l,
+				[]string{
+					"10-a.conf", "20-b.conf", "9-a.conf", "99-z.conf", "Z.conf", "_u.conf", "k8s.conf", "a-b.conf", "noext",
+					".hidden.conf",
+				})
 			if l.oneIn(8) {
 				files[root+family.name+"/"+name] = os.DevNull
 				continue
@@ -114,12 +122,15 @@ func randomFiles(seed int) bootFiles {
 func sysctlLine(l lot) string {
 	if l.oneIn(8) {
 		return pick(l, []string{
-			"# vm.swappiness = 1", "; vm.swappiness = 1", "", "vm.swappiness", "no assignment", "= 1", "net.ipv4.no_such_key = 1", "-net.ipv4.no_such_key = 1", "vm.swappiness = abc",
-			"-vm.swappiness = abc", "net.ipv4.conf.nodev.rp_filter = 1", "vm = 1", "-net.ipv4.conf.*.rp_filter", "net.ipv4.tcp_congestion_control = nosuch",
+			"# vm.swappiness = 1", "; vm.swappiness = 1", "", "vm.swappiness", "no assignment", "= 1",
+			"net.ipv4.no_such_key = 1", "-net.ipv4.no_such_key = 1", "vm.swappiness = abc",
+			"-vm.swappiness = abc", "net.ipv4.conf.nodev.rp_filter = 1", "vm = 1", "-net.ipv4.conf.*.rp_filter",
+			"net.ipv4.tcp_congestion_control = nosuch",
 		})
 	}
 	if l.oneIn(5) {
-		key := pick(l, []string{"net.ipv4.conf.*.rp_filter", "net/ipv4/conf/*/rp_filter", "net.ipv4.conf.[ae]*.rp_filter", "net.ipv4.tcp_fin_timeou?", "vm.swap*", "net.core.soma*conn",
+		key := pick(l, []string{"net.ipv4.conf.*.rp_filter", "net/ipv4/conf/*/rp_filter", "net.ipv4.conf.[ae]*.rp_filter",
+			"net.ipv4.tcp_fin_timeou?", "vm.swap*", "net.core.soma*conn",
 			"net.netfilter.nf_conntrack_tcp_be_*", "net.sctp.rto_mi[n]"})
 		line, value := pick(l, []string{"", "", "", "-"})+key+" = ", pick(l, []string{"0", "1", "2"})
 		switch { // a number that the kernel refuses shows only when it is tried (boot.Prediction.Failures)
@@ -138,13 +149,23 @@ func sysctlLine(l lot) string {
 	if l.oneIn(8) {
 		return "-" + key
 	}
-	return pick(l, []string{"", "", "", "-", " "}) + key + pick(l, []string{" = ", "=", "\t=  "}) + pick(l, k.values) + pick(l, []string{"", "", " "})
+	return pick(
+		l,
+		[]string{
+			"", "", "", "-",
+			" ",
+		}) + key + pick(l, []string{" = ", "=", "\t=  "}) + pick(l, k.values) + pick(l, []string{"", "", " "})
 }
 
 // loadLine is a line of modules-load.d.
 func loadLine(l lot) string {
 	if l.oneIn(5) {
-		return pick(l, []string{"# dummy", "; dummy", "", "nosuchmod", "dummy numdummies=1", "ipv6", "net-pf-2-proto-132", "also_dummy", "  overlay  ", "tcp_bbr # c"})
+		return pick(
+			l,
+			[]string{
+				"# dummy", "; dummy", "", "nosuchmod", "dummy numdummies=1", "ipv6", "net-pf-2-proto-132", "also_dummy",
+				"  overlay  ", "tcp_bbr # c",
+			})
 	}
 	return spelled(l, pick(l, bootModules))
 }
@@ -166,15 +187,30 @@ func modprobeLine(l lot) string {
 	case 2:
 		return "install " + m + " " + pick(l, []string{"/bin/false", "/bin/true", "/bin/false # CIS"})
 	case 3:
-		return pick(l, []string{"options nf_conntrack hashsize=4096", "options nf-conntrack nosuch=1", "options dummy numdummies=1", "options bonding max_bonds=1 \\\n miimon=100"})
+		return pick(
+			l,
+			[]string{
+				"options nf_conntrack hashsize=4096", "options nf-conntrack nosuch=1", "options dummy numdummies=1",
+				"options bonding max_bonds=1 \\\n miimon=100",
+			})
 	case 4:
 		return "softdep " + m + " pre: " + other
 	case 5:
 		return "softdep " + m + " post: " + other + " nosuchmod"
 	case 6:
-		return pick(l, []string{"alias also_dummy dummy", "alias also-dummy overlay", "blacklist also_dummy", "alias net-pf-2-proto-132 off_the_tree"})
+		return pick(
+			l,
+			[]string{
+				"alias also_dummy dummy", "alias also-dummy overlay", "blacklist also_dummy",
+				"alias net-pf-2-proto-132 off_the_tree",
+			})
 	}
-	return pick(l, []string{"# blacklist dummy", "", "blacklist", "install dummy", "nonsense dummy", "softdep overlay", "options", "blacklist br_\\\nnetfilter", "; blacklist overlay"})
+	return pick(
+		l,
+		[]string{
+			"# blacklist dummy", "", "blacklist", "install dummy", "nonsense dummy", "softdep overlay", "options",
+			"blacklist br_\\\nnetfilter", "; blacklist overlay",
+		})
 }
 
 // String is the configuration as one would write it down.

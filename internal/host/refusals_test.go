@@ -32,7 +32,8 @@ func (p *plant) each(t *testing.T, ops []operation, as sshconn.Settings, test fu
 
 func failed(err error) bool { return err != nil }
 
-// kill kills sshd with all of its sessions, and revive starts it again. Systemd must have been told by mortal that this may happen often.
+// kill kills sshd with all of its sessions, and revive starts it again. Systemd must have been told by mortal that this
+// may happen often.
 func (p *plant) kill(t *testing.T) {
 	p.do(t, "systemctl kill --kill-who=all -s KILL ssh.service; while systemctl -q is-active ssh.service; do :; done")
 	p.wire.hangUp()
@@ -66,7 +67,8 @@ func (p *plant) serverKilled(t *testing.T, ops []operation) {
 	})
 }
 
-// fileSystemRefuses makes the directories of all drop-ins full, read-only or not root's, and then that of modprobe.d alone, which a module writes last.
+// fileSystemRefuses makes the directories of all drop-ins full, read-only or not root's, and then that of modprobe.d
+// alone, which a module writes last.
 func (p *plant) fileSystemRefuses(t *testing.T, ops []operation) {
 	p.do(t, `set -e
 mkdir /run/small
@@ -83,8 +85,14 @@ systemctl restart ssh.service
 	const all = "sysctl.d modules-load.d modprobe.d"
 	p.each(t, ops, sshconn.Settings{}, func(t *testing.T, o *prepared) {
 		for _, r := range []struct{ words, strike, mend string }{
-			{"No space left on device", "cat /dev/zero >/run/small/filler 2>/dev/null; [ -s /run/small/filler ]", "rm /run/small/filler"},
-			{"Read-only file system", "for d in DIRS; do mount -o remount,bind,ro /etc/$d; done", "for d in DIRS; do mount -o remount,bind,rw /etc/$d; done"},
+			{
+				"No space left on device", "cat /dev/zero >/run/small/filler 2>/dev/null; [ -s /run/small/filler ]",
+				"rm /run/small/filler",
+			},
+			{
+				"Read-only file system", "for d in DIRS; do mount -o remount,bind,ro /etc/$d; done",
+				"for d in DIRS; do mount -o remount,bind,rw /etc/$d; done",
+			},
 			{"Permission denied", "cd /etc && chown ops DIRS", "cd /etc && chown root DIRS"},
 		} {
 			for _, dirs := range []string{all, "modprobe.d"} {
@@ -105,16 +113,20 @@ systemctl restart ssh.service
 			}
 		}
 	})
-	p.do(t, "rm -r /etc/systemd/system/ssh.service.d; systemctl daemon-reload; systemctl restart ssh.service; umount /etc/sysctl.d /etc/modules-load.d /etc/modprobe.d /run/small")
+	p.do(t,
+		"rm -r /etc/systemd/system/ssh.service.d; systemctl daemon-reload; systemctl restart ssh.service; umount "+
+			"/etc/sysctl.d /etc/modules-load.d /etc/modprobe.d /run/small")
 }
 
-// shellDies kills the host's shell when a file is all written and not yet renamed, which is when a temporary file is left.
+// shellDies kills the host's shell when a file is all written and not yet renamed, which is when a temporary file is
+// left.
 func (p *plant) shellDies(t *testing.T, ops []operation) {
 	p.each(t, ops, sshconn.Settings{}, func(t *testing.T, o *prepared) {
 		o.tries(t, fault{
 			name: "the shell dies before the rename",
 			strike: func() {
-				p.do(t, "mv /usr/bin/mv /usr/bin/mv.real && printf '#!/bin/sh\nkill -9 $PPID\n' >/usr/bin/mv && chmod 755 /usr/bin/mv")
+				p.do(t,
+					"mv /usr/bin/mv /usr/bin/mv.real && printf '#!/bin/sh\nkill -9 $PPID\n' >/usr/bin/mv && chmod 755 /usr/bin/mv")
 			},
 			mend: func() { p.do(t, "mv.real /usr/bin/mv.real /usr/bin/mv") },
 			ends: func(err error) bool { return (err == nil) == strings.HasPrefix(o.name, "delete") }, // which renames nothing
@@ -122,7 +134,8 @@ func (p *plant) shellDies(t *testing.T, ops []operation) {
 	})
 }
 
-// rootRefused makes the change as who may not: a user without sudo, one whom sudo refuses, and one whom it refuses in mid-apply.
+// rootRefused makes the change as who may not: a user without sudo, one whom sudo refuses, and one whom it refuses in
+// mid-apply.
 func (p *plant) rootRefused(t *testing.T, ops []operation) {
 	on := true
 	as := sshconn.Settings{User: sshdtest.Sudoer, Sudo: &on}
@@ -178,7 +191,8 @@ func TestContainerKeepsABadValueOutOfFiles(t *testing.T) {
 	}
 }
 
-// Guards, in a container, that of keys nothing is left that no error names, and that the next apply goes through, whatever is killed, full, read-only or refused.
+// Guards, in a container, that of keys nothing is left that no error names, and that the next apply goes through,
+// whatever is killed, full, read-only or refused.
 func TestContainerFaults(t *testing.T) {
 	t.Parallel()
 	_, p := newContainer(t)

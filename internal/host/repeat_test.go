@@ -13,7 +13,8 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
 )
 
-// Guards that a value whose write happened, and whose reply alone was lost, is looked at and not written again: for some keys each write does something.
+// Guards that a value whose write happened, and whose reply alone was lost, is looked at and not written again: for
+// some keys each write does something.
 func TestWriteThatHappenedIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	for _, op := range operations(t) {
@@ -66,5 +67,6 @@ func writesOf(t *testing.T, op operation, fault hosttest.Fault) (writes, exchang
 	must(t, err)
 	mu.Lock()
 	defer mu.Unlock()
-	return len(slices.DeleteFunc(slices.Clone(sent), func(name string) bool { return name != "set" })), sim.Exchanges() - start
+	return len(slices.DeleteFunc(slices.Clone(sent), func(name string) bool { return name != "set" })),
+		sim.Exchanges() - start
 }

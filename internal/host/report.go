@@ -1,6 +1,7 @@
 package host
 
-// host_boot on a host: whether it comes back as it is, asked of every file, of the kernel and of its systemd.
+// The report of host_boot: whether the next boot leaves the host as it is now, judged by every file, the kernel and
+// systemd.
 
 import (
 	"context"
@@ -18,29 +19,33 @@ import (
 //go:embed scripts/units.sh
 var unitsScript string
 
-// BootReport is what the next boot makes of a host as it is now.
+// BootReport compares a host as it is now with what the next boot leaves.
 type BootReport struct {
-	// Kernel is the running release, Init what starts services: "systemd", "openrc" or "".
+	// Kernel is the running release. Init is the program that starts services: "systemd", "openrc" or "".
 	Kernel, Init string
-	// Keys are those that some file sets and those that were asked for, in the order of their names; Modules those that a file asks for or that own such a key.
+	// Keys are those that some file sets and those that the caller named, in the order of their names. Modules are those
+	// that a file loads or that own one of the keys.
 	Keys    []KeyReport
 	Modules []ModuleReport
-	// Failures are the lines that make a unit fail at boot, and what keeps systemd from starting the units in the order that is taken for granted.
+	// Failures are the lines that make a unit fail at boot, and the reasons why systemd may start units in another order
+	// than the prediction assumes.
 	Failures []boot.UnitFailure
-	// Units are systemd's units that apply the files, as systemd itself reports them; none without systemd.
+	// Units are systemd's units that apply the files, as systemd reports them. There are none without systemd.
 	Units []Unit
-	// Holds says that every key and module comes back as it is now, that no unit fails of a line, and that systemd orders its units as predicted.
+	// Holds is true if every key and module is after the next boot as it is now, no line makes a unit fail, and systemd
+	// orders its units as predicted.
 	Holds bool
 }
 
-// KeyReport is one key now and at the next boot.
+// KeyReport is one key now and after the next boot.
 type KeyReport struct {
 	Key sysctl.Key
-	// Running is nil where the key is not there or cannot be read; Boot where it is not known. Both are nil for a key that holds a secret.
+	// Running is nil if the key does not exist or cannot be read. Boot is nil if it is not known. Both are nil for a key
+	// that holds a secret.
 	Running, Boot *string
 	// Source is the path:line that decides; "" when none does.
 	Source string
-	// Shadows are the path:line of the assignments that Source overrules.
+	// Shadows are the path:line of the assignments that Source overrides.
 	Shadows []string
 	// Holds says that the next boot leaves the value that runs now.
 	Holds  bool
@@ -49,11 +54,11 @@ type KeyReport struct {
 	Notes  []boot.Note
 }
 
-// ModuleReport is one module now and at the next boot.
+// ModuleReport is one module now and after the next boot.
 type ModuleReport struct {
 	Name            string
 	Loaded, Builtin bool
-	// LoadedAtBoot says that it is there when systemd-sysctl runs; false where that is not known.
+	// LoadedAtBoot is true if the module is loaded before systemd-sysctl runs. It is false if that is not known.
 	LoadedAtBoot bool
 	Source       string
 	// Holds says that it is there at boot if it is there now.
@@ -63,14 +68,15 @@ type ModuleReport struct {
 	Notes  []boot.Note
 }
 
-// Unit is what systemd says of a unit (systemctl show).
+// Unit is a unit as systemctl show reports it.
 type Unit struct {
 	Name, LoadState, ActiveState, Result string
-	// After are the units that it starts after.
+	// After are the units that must start before it.
 	After []string
 }
 
-// BootReport says what the next boot makes of the host as it is now. keys are asked for beside those that files set.
+// BootReport reports what the next boot leaves of the host as it is now. keys are reported in addition to those that
+// files set.
 func (h *Host) BootReport(ctx context.Context, keys []sysctl.Key) (BootReport, error) {
 	snap, err := h.read(ctx, pathsOf(keys)...)
 	if err != nil {
@@ -112,6 +118,7 @@ func (h *Host) BootReport(ctx context.Context, keys []sysctl.Key) (BootReport, e
 	return c, nil
 }
 
+// pathsOf returns the paths of keys under /proc/sys.
 func pathsOf(keys []sysctl.Key) []string {
 	paths := make([]string, len(keys))
 	for i, k := range keys {
@@ -120,10 +127,13 @@ func pathsOf(keys []sysctl.Key) []string {
 	return paths
 }
 
+// keyReport returns the report on one key.
 func keyReport(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyReport {
 	r := snap.Values[k.Path()]
 	o := p.Key(k, r.Text)
-	c := KeyReport{Key: k, Source: o.Source, Shadows: o.Shadows, Holds: o.Holds, Reason: o.Reason, Detail: o.Detail, Notes: o.Notes}
+	c := KeyReport{
+		Key: k, Source: o.Source, Shadows: o.Shadows, Holds: o.Holds, Reason: o.Reason, Detail: o.Detail, Notes: o.Notes,
+	}
 	switch {
 	case r.Absent && (o.Reason == boot.KeyMissing || o.Reason == boot.NotInTree || o.Reason == boot.Container):
 		c.Holds, c.Reason, c.Detail = true, "", "" // there is no such key now, and there will be none
@@ -133,7 +143,8 @@ func keyReport(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyReport 
 		c.Holds, c.Reason, c.Detail = true, "", "" // a trigger has no value to keep
 		return c
 	case r.Absent && o.Known:
-		c.Holds, c.Reason, c.Detail = false, boot.KeyMissing, fmt.Sprintf("%s is not there now, and the next boot sets it.", k)
+		c.Holds, c.Reason, c.Detail = false, boot.KeyMissing, fmt.Sprintf(
+			"%s is not there now, and the next boot sets it.", k)
 	case r.Unread != "":
 		c.Holds, c.Reason, c.Detail = false, boot.Unread, fmt.Sprintf("%s cannot be read: %s.", k, r.Unread)
 	case !r.Absent && !sysctl.Secret(k):
@@ -149,18 +160,22 @@ func keyReport(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyReport 
 	return c
 }
 
+// moduleReport returns the report on one module.
 func moduleReport(snap *boot.Snapshot, p *boot.Prediction, name string) ModuleReport {
 	o := p.Module(name)
-	m := ModuleReport{Name: name, Loaded: snap.Has(name), Builtin: snap.IsBuiltin(name), LoadedAtBoot: o.Known && o.Loaded, Source: o.Source, Reason: o.Reason,
-		Detail: o.Detail, Notes: o.Notes}
+	m := ModuleReport{
+		Name: name, Loaded: snap.Has(name), Builtin: snap.IsBuiltin(name), LoadedAtBoot: o.Known && o.Loaded,
+		Source: o.Source, Reason: o.Reason, Detail: o.Detail, Notes: o.Notes,
+	}
 	for _, real := range p.Resolve(name) {
 		m.Loaded = m.Loaded || snap.Has(real)
 	}
-	m.Holds = m.LoadedAtBoot || !m.Loaded && o.Known || m.Loaded && o.Reason == boot.Container // whose kernel goes on
+	m.Holds = m.LoadedAtBoot || !m.Loaded && o.Known || m.Loaded &&
+		o.Reason == boot.Container // its kernel does not reboot
 	return m
 }
 
-// units asks systemd itself; none when it does not answer.
+// units asks systemd about units. It returns none if systemd does not answer.
 func (h *Host) units(ctx context.Context, names ...string) ([]Unit, error) {
 	r, err := h.conn.Run(ctx, shell.Script{Name: "units", Text: unitsScript, Args: names, Repeatable: true})
 	if err != nil {
@@ -173,7 +188,8 @@ func (h *Host) units(ctx context.Context, names ...string) ([]Unit, error) {
 	return parseUnits(printed), nil
 }
 
-// parseUnits reads what systemctl show prints of several units: a block of NAME=VALUE lines each, with an empty line between two.
+// parseUnits parses what systemctl show prints of several units: a block of NAME=VALUE lines for each, with an empty
+// line between two.
 func parseUnits(printed string) []Unit {
 	var units []Unit
 	for block := range strings.SplitSeq(strings.TrimSpace(printed), "\n\n") {
@@ -198,19 +214,26 @@ func parseUnits(printed string) []Unit {
 	return units
 }
 
-// outOfOrder says why systemd does not start the unit that applies sysctls after the one that loads modules, as every prediction takes for granted; nil when it does.
+// outOfOrder returns a failure if systemd does not start the unit that applies sysctls after the unit that loads
+// modules, because every prediction assumes that order. It returns nil if systemd does.
 func outOfOrder(units []Unit) *boot.UnitFailure {
 	first, last := boot.Units()[0], boot.Units()[1]
 	i := slices.IndexFunc(units, func(u Unit) bool { return u.Name == last })
 	fault := &boot.UnitFailure{Unit: last}
 	switch {
 	case i < 0:
-		fault.Detail = "systemctl did not say whether systemd starts it, and after what. Log in as root or set sudo = true, and try `systemctl show " + last + "` on the host."
+		fault.Detail = "systemctl did not say whether systemd starts it, and after what. Log in as root or set sudo = " +
+			"true, " +
+			"and try `systemctl show " + last + "` on the host."
 	case units[i].LoadState != "loaded":
-		fault.Detail = fmt.Sprintf("systemd does not start it: it is %s. Let it start: systemctl unmask %s.", units[i].LoadState, last)
+		fault.Detail = fmt.Sprintf(
+			"systemd does not start it: it is %s. Let it start: systemctl unmask %s.",
+			units[i].LoadState, last)
 	case !slices.Contains(units[i].After, first):
-		fault.Detail = fmt.Sprintf("systemd does not start it after %s, so keys of modules may be lost. Remove the unit file or drop-in that changes the order: "+
-			"systemctl cat %s.", first, last)
+		fault.Detail = fmt.Sprintf(
+			"systemd does not start it after %s, so keys of modules may be lost. Remove the unit file or drop-in that changes "+
+				"the order: systemctl cat %s.",
+			first, last)
 	default:
 		return nil
 	}

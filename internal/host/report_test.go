@@ -25,7 +25,8 @@ func comesBack(t *testing.T, b bench, key string) (host.BootReport, host.KeyRepo
 	return c, host.KeyReport{}
 }
 
-// Guards what is said of a host that nobody manages yet, against the reboot that follows: what is said to hold holds, what is said to be lost is lost.
+// Guards what is said of a host that nobody manages yet, against the reboot that follows: what is said to hold holds,
+// what is said to be lost is lost.
 func TestBootReportAgreesWithTheReboot(t *testing.T) {
 	for _, tt := range []struct {
 		name, key, setUp string
@@ -34,19 +35,32 @@ func TestBootReportAgreesWithTheReboot(t *testing.T) {
 		after            string // the value after the reboot; "" where the key is gone
 	}{
 		{"nothing set", "vm.swappiness", "", false, false, boot.Unset, "60"},
-		{"set and running", "vm.swappiness", "sysctl -w vm.swappiness=10; echo vm.swappiness=10 >/etc/sysctl.d/a.conf", true, true, "", "10"},
-		{"set by hand over the file", "vm.swappiness", "sysctl -w vm.swappiness=20; echo vm.swappiness=10 >/etc/sysctl.d/a.conf", false, false, boot.Shadowed, "10"},
+		{
+			"set and running", "vm.swappiness", "sysctl -w vm.swappiness=10; echo vm.swappiness=10 >/etc/sysctl.d/a.conf", true,
+			true, "", "10",
+		},
+		{
+			"set by hand over the file", "vm.swappiness",
+			"sysctl -w vm.swappiness=20; echo vm.swappiness=10 >/etc/sysctl.d/a.conf", false, false, boot.Shadowed, "10",
+		},
 		{"module loaded by hand", "net.netfilter.nf_conntrack_tcp_be_liberal",
-			"modprobe nf_conntrack; sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1; echo net.netfilter.nf_conntrack_tcp_be_liberal=1 >/etc/sysctl.d/a.conf",
+			"modprobe nf_conntrack; sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1; echo " +
+				"net.netfilter.nf_conntrack_tcp_be_liberal=1 >/etc/sysctl.d/a.conf",
 			false, false, boot.LoadedByHand, ""},
 		{"module listed", "net.netfilter.nf_conntrack_tcp_be_liberal",
-			"modprobe nf_conntrack; sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1; echo net.netfilter.nf_conntrack_tcp_be_liberal=1 >/etc/sysctl.d/a.conf; " +
+			"modprobe nf_conntrack; sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1; echo " +
+				"net.netfilter.nf_conntrack_tcp_be_liberal=1 >/etc/sysctl.d/a.conf; " +
 				"echo nf_conntrack >/etc/modules-load.d/a.conf", true, true, "", "1"},
 		{"not there now, but at boot", "net.netfilter.nf_conntrack_tcp_be_liberal",
-			"echo net.netfilter.nf_conntrack_tcp_be_liberal=1 >/etc/sysctl.d/a.conf; echo nf_conntrack >/etc/modules-load.d/a.conf", false, false, boot.KeyMissing, "1"},
-		{"line that fails the unit", "vm.swappiness", "sysctl -w vm.swappiness=10; printf 'vm.swappiness=10\\njunk\\n' >/etc/sysctl.d/a.conf", true, false, "", "10"},
+			"echo net.netfilter.nf_conntrack_tcp_be_liberal=1 >/etc/sysctl.d/a.conf; echo nf_conntrack " +
+				">/etc/modules-load.d/a.conf", false, false, boot.KeyMissing, "1"},
+		{
+			"line that fails the unit", "vm.swappiness",
+			"sysctl -w vm.swappiness=10; printf 'vm.swappiness=10\\njunk\\n' >/etc/sysctl.d/a.conf", true, false, "", "10",
+		},
 		{"unit masked", "vm.swappiness",
-			"mkdir -p /etc/systemd/system; ln -s /dev/null /etc/systemd/system/systemd-sysctl.service; sysctl -w vm.swappiness=10; echo vm.swappiness=10 >/etc/sysctl.d/a.conf",
+			"mkdir -p /etc/systemd/system; ln -s /dev/null /etc/systemd/system/systemd-sysctl.service; sysctl -w " +
+				"vm.swappiness=10; echo vm.swappiness=10 >/etc/sysctl.d/a.conf",
 			false, false, boot.ServiceOff, "60"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -72,12 +86,14 @@ func TestBootReportHasUnits(t *testing.T) {
 	b := newBench(t)
 	b.Sh("sysctl -w vm.swappiness=10; echo vm.swappiness=10 >/etc/sysctl.d/a.conf")
 	c, _ := comesBack(t, b, "vm.swappiness")
-	if len(c.Units) != 2 || c.Units[0].Name != "systemd-modules-load.service" || c.Units[1].ActiveState != "active" || c.Units[1].Result != "success" || !c.Holds {
+	if len(c.Units) != 2 || c.Units[0].Name != "systemd-modules-load.service" || c.Units[1].ActiveState != "active" ||
+		c.Units[1].Result != "success" || !c.Holds {
 		t.Errorf("holds %v, units %+v", c.Holds, c.Units)
 	}
 }
 
-// Guards that what starts services is found out, and what follows for the next boot: OpenRC with and without its services, and a host with neither.
+// Guards that what starts services is found out, and what follows for the next boot: OpenRC with and without its
+// services, and a host with neither.
 func TestInitIsDetected(t *testing.T) {
 	openrc := "rm -r /run/systemd; mkdir -p /run/openrc /etc/runlevels/boot /etc/conf.d; "
 	modules := "ln -s /etc/init.d/modules /etc/runlevels/boot/modules; "
@@ -89,7 +105,10 @@ func TestInitIsDetected(t *testing.T) {
 		{"systemd", "", "systemd", "", ""},
 		{"OpenRC, its services in no runlevel", openrc, "openrc", boot.ServiceOff, boot.ServiceOff},
 		{"OpenRC", openrc + modules + sysctls, "openrc", "", boot.InitUnknown},
-		{"OpenRC, sysctl after modules", openrc + modules + sysctls + `echo 'rc_after="modules"' >/etc/conf.d/sysctl`, "openrc", "", ""},
+		{
+			"OpenRC, sysctl after modules", openrc + modules + sysctls + `echo 'rc_after="modules"' >/etc/conf.d/sysctl`,
+			"openrc", "", "",
+		},
 		{"neither", "rm -r /run/systemd", "", boot.InitUnknown, boot.InitUnknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -110,7 +129,10 @@ func TestInitIsDetected(t *testing.T) {
 
 // Guards that a key which a file sets is read, however the line spells it: else it would show as empty now.
 func TestBootReportReadsEveryKeyOfTheFiles(t *testing.T) {
-	for _, line := range []string{"vm.swappiness=60", "- vm.swappiness = 60", "/vm/swappiness = 60", "vm//swappiness=60", `# c\rvm.swappiness=60`, `\000vm.swappiness=60\000x`} {
+	for _, line := range []string{
+		"vm.swappiness=60", "- vm.swappiness = 60", "/vm/swappiness = 60", "vm//swappiness=60", `# c\rvm.swappiness=60`,
+		`\000vm.swappiness=60\000x`,
+	} {
 		t.Run(line, func(t *testing.T) {
 			b := newBench(t)
 			b.Sh("printf '" + line + "\\n' >/etc/sysctl.d/a.conf")
@@ -128,7 +150,8 @@ func TestBootReportReadsEveryKeyOfTheFiles(t *testing.T) {
 	}
 }
 
-// Guards that a host whose root is not the machine's, as in a container of a plain user, is told apart though root has every capability there.
+// Guards that a host whose root is not the machine's, as in a container of a plain user, is told apart though root has
+// every capability there.
 func TestRootOfAUserNamespace(t *testing.T) {
 	b := newBench(t)
 	b.WriteFile("/proc/self/uid_map", "         0     100000      65536\n")

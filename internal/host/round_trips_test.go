@@ -15,9 +15,12 @@ import (
 // namespaced are n keys of a network namespace that hold 0 or 1.
 func namespaced(t *testing.T, n int) (keys []sysctl.Key) {
 	t.Helper()
-	for _, leaf := range []string{"accept_local", "accept_redirects", "accept_source_route", "arp_accept", "arp_filter", "arp_notify", "bootp_relay", "disable_policy", "disable_xfrm",
-		"drop_gratuitous_arp", "drop_unicast_in_l2_multicast", "forwarding", "ignore_routes_with_linkdown", "log_martians", "promote_secondaries", "proxy_arp", "proxy_arp_pvlan",
-		"route_localnet", "rp_filter", "secure_redirects", "send_redirects", "shared_media", "src_valid_mark", "igmpv3_unsolicited_report_interval", "medium_id"} {
+	for _, leaf := range []string{"accept_local", "accept_redirects", "accept_source_route", "arp_accept", "arp_filter",
+		"arp_notify", "bootp_relay", "disable_policy", "disable_xfrm",
+		"drop_gratuitous_arp", "drop_unicast_in_l2_multicast", "forwarding", "ignore_routes_with_linkdown", "log_martians",
+		"promote_secondaries", "proxy_arp", "proxy_arp_pvlan",
+		"route_localnet", "rp_filter", "secure_redirects", "send_redirects", "shared_media", "src_valid_mark",
+		"igmpv3_unsolicited_report_interval", "medium_id"} {
 		for _, at := range []string{"all", "default", "eth0", "lo"} {
 			if len(keys) < n {
 				k, err := sysctl.ParseKey("net/ipv4/conf/" + at + "/" + leaf)
@@ -32,8 +35,8 @@ func namespaced(t *testing.T, n int) (keys []sysctl.Key) {
 	return keys
 }
 
-// Guards on the wire what TestPlanTakesOneBatch does at the host: that a plan of a hundred resources goes back and forth as often as a plan of one; and that fifty
-// changes that are under way together take fewer than thirty exchanges.
+// Guards on the wire what TestPlanTakesOneBatch does at the host: that a plan of a hundred resources goes back and
+// forth as often as a plan of one; and that fifty changes that are under way together take fewer than thirty exchanges.
 func TestRoundTripsOnTheWire(t *testing.T) {
 	p := sshdPlant(t)
 	m := p.machine

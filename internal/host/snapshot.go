@@ -1,6 +1,6 @@
 package host
 
-// Taking a snapshot: one script, one exchange, however many resources are read from it.
+// Taking a snapshot: one script and one exchange, for all resources that read from it.
 
 import (
 	"context"
@@ -27,11 +27,12 @@ var (
 	allScript string
 )
 
-// singly before files.sh has it read each file by itself.
+// singly is a line before files.sh that makes it read each file by itself.
 const singly = "single=yes\n"
 
-// read returns a snapshot that holds these paths. It may be one that was taken earlier, with no write on this host since. Those who come while another reads
-// are served together by the next exchange; a host that could not be read is not tried again by read.
+// read returns a snapshot that holds these paths. It may be an earlier one, if nothing was written to this host since.
+// Callers that come while another reads are served together by the next exchange. If the host could not be read, read
+// returns the same error again without trying.
 func (h *Host) read(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
 	h.fleet.prefetch(ctx, h.name)
 	h.mu.Lock()
@@ -66,8 +67,9 @@ func (h *Host) read(ctx context.Context, paths ...string) (*boot.Snapshot, error
 	return s, nil
 }
 
-// readForPlan returns what was last seen of these paths and of the files, before or after writes of this process, and reads only what nobody saw yet. It is for a plan: an
-// apply plans each resource once more while others are written, and then judges it on a fresh snapshot.
+// readForPlan returns the last snapshot, even one from before a write of this process, and reads only paths that no
+// snapshot has. It is for plans only: during an apply each resource is planned once more while others are written, and
+// then checked on a fresh snapshot.
 func (h *Host) readForPlan(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
 	h.mu.Lock()
 	s := h.lastSeen
@@ -78,7 +80,7 @@ func (h *Host) readForPlan(ctx context.Context, paths ...string) (*boot.Snapshot
 	return h.read(ctx, paths...)
 }
 
-// remember keeps s for readForPlan, with the values that only older snapshots hold. The caller holds mu.
+// remember keeps s for readForPlan, together with the values that only older snapshots hold. The caller must hold mu.
 func (h *Host) remember(s *boot.Snapshot) {
 	more := func(old *boot.Snapshot) bool {
 		for p := range old.Values {
@@ -98,19 +100,20 @@ func (h *Host) remember(s *boot.Snapshot) {
 	h.lastSeen = s
 }
 
-// lastPrediction is the prediction of a snapshot while anybody needs either: a thousand hosts do not keep theirs.
+// lastPrediction is a snapshot and its prediction. The pointers are weak, so that the predictions of a thousand hosts
+// are not kept in memory.
 type lastPrediction struct {
 	of         weak.Pointer[boot.Snapshot]
 	prediction weak.Pointer[boot.Prediction]
 }
 
-// answer is what a host printed and the snapshot that it is, while anybody needs both.
+// answer is what a host printed and the snapshot decoded from it. The pointers are weak.
 type answer struct {
 	of       weak.Pointer[shell.Record]
 	snapshot weak.Pointer[boot.Snapshot]
 }
 
-// predict is boot.Predict, done once for resources that ask of one snapshot at about the same time.
+// predict returns the prediction for s. Resources that ask for the same snapshot at about the same time share it.
 func (h *Host) predict(s *boot.Snapshot) *boot.Prediction {
 	of := weak.Make(s)
 	h.mu.Lock()
@@ -126,7 +129,7 @@ func (h *Host) predict(s *boot.Snapshot) *boot.Prediction {
 	return p
 }
 
-// extend returns s with these paths, which takes no exchange where it has them; without s it takes a new one.
+// extend returns s with these paths added. It takes no exchange if s has them. If s is nil, it takes a new snapshot.
 func (h *Host) extend(ctx context.Context, s *boot.Snapshot, paths []string) (*boot.Snapshot, error) {
 	slices.Sort(paths)
 	paths = slices.Compact(paths)
@@ -140,25 +143,28 @@ func (h *Host) extend(ctx context.Context, s *boot.Snapshot, paths []string) (*b
 	if len(missing) == 0 {
 		return s, nil
 	}
-	r, err := h.conn.Run(ctx, shell.Script{Name: "values", Text: valuesScript + allScript, Args: missing, Repeatable: true})
+	r, err := h.conn.Run(
+		ctx, shell.Script{Name: "values", Text: valuesScript + allScript, Args: missing, Repeatable: true})
 	if err != nil {
 		return nil, err
 	}
 	return s.WithValues(values(r)), nil
 }
 
-// readEverything has snapshots for readers hold all keys and module parameters from now on: there are readers whose keys no file names, and more of them may come.
+// readEverything makes later snapshots for readers hold all keys and module parameters. It is called by a reader whose
+// keys no file names, because more such readers may follow.
 func (h *Host) readEverything() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.everything = true
 }
 
-// fresh takes a new snapshot that holds these paths: what a write is decided on.
+// fresh takes a new snapshot that holds these paths. Every write is decided on one.
 func (h *Host) fresh(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
 	return h.takeSnapshot(ctx, h.snapshotScript(paths, false))
 }
 
+// takeSnapshot runs a snapshot script and decodes what it printed.
 func (h *Host) takeSnapshot(ctx context.Context, s shell.Script) (*boot.Snapshot, error) {
 	r, err := h.conn.Run(ctx, s)
 	if err != nil {
@@ -167,13 +173,16 @@ func (h *Host) takeSnapshot(ctx context.Context, s shell.Script) (*boot.Snapshot
 	return h.decoded(ctx, r, s.Args[1:])
 }
 
-// snapshotScript prints a snapshot that holds these paths, or all keys and module parameters. Those who ask for one in the same batch share it.
+// snapshotScript returns a script that prints a snapshot with these paths, or with all keys and module parameters if
+// all is set. Requests for a snapshot in the same batch share one.
 func (h *Host) snapshotScript(paths []string, all bool) shell.Script {
 	slices.Sort(paths)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := shell.Script{Name: "snapshot", Text: filesScript + bootScript + valuesScript, Repeatable: true, Merge: mergeSnapshots,
-		Args: []string{treePattern(slices.Concat(kmod.Owners(), h.modules))}}
+	s := shell.Script{
+		Name: "snapshot", Text: filesScript + bootScript + valuesScript, Repeatable: true, Merge: mergeSnapshots,
+		Args: []string{treePattern(slices.Concat(kmod.Owners(), h.modules))},
+	}
 	s.Args = append(s.Args, slices.Compact(paths)...)
 	if all {
 		s.Text += allScript
@@ -184,7 +193,8 @@ func (h *Host) snapshotScript(paths []string, all bool) shell.Script {
 	return s
 }
 
-// mergeSnapshots is one snapshot script for what two ask for. Of the patterns for module trees and of the texts the longer one has all of the other.
+// mergeSnapshots returns one snapshot script for two requests. Of the two patterns for module trees, and of the two
+// texts, the longer one contains the other.
 func mergeSnapshots(a, b shell.Script) shell.Script {
 	paths := slices.Concat(a.Args[1:], b.Args[1:])
 	slices.Sort(paths)
@@ -204,8 +214,8 @@ func mergeSnapshots(a, b shell.Script) shell.Script {
 	return a
 }
 
-// decoded is the snapshot that a snapshotScript with these paths printed. Where files changed while they were read, they are read once more, each by itself, as are
-// this host's from then on.
+// decoded returns the snapshot that a snapshotScript with these paths printed. If files changed while they were read,
+// it reads the host again, and from then on reads each file of this host by itself.
 func (h *Host) decoded(ctx context.Context, r shell.Result, paths []string) (*boot.Snapshot, error) {
 	s, torn := h.decodeOnce(r)
 	h.mu.Lock()
@@ -227,7 +237,7 @@ func (h *Host) decoded(ctx context.Context, r shell.Result, paths []string) (*bo
 	return s, nil
 }
 
-// decodeOnce is decode, done once for all who get one answer.
+// decodeOnce decodes an answer once for all callers that got it.
 func (h *Host) decodeOnce(r shell.Result) (*boot.Snapshot, bool) {
 	if len(r.Records) == 0 {
 		return &boot.Snapshot{Values: map[string]boot.Reading{}}, false
@@ -248,12 +258,13 @@ func (h *Host) decodeOnce(r shell.Result) (*boot.Snapshot, bool) {
 	return s, torn
 }
 
-// searchFor has every snapshot from now on search the module trees for this module too.
+// searchFor makes later snapshots search the module trees for this module too.
 func (h *Host) searchFor(module string) {
 	name := kmod.Canonical(module)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" || slices.Contains(h.modules, name) {
+	if strings.Trim(name,
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" || slices.Contains(h.modules, name) {
 		return
 	}
 	h.modules = append(h.modules, name)
@@ -265,13 +276,13 @@ func (h *Host) searchFor(module string) {
 	}
 }
 
-// treePattern matches the names of modules that a module tree is searched for whatever the host's files say: those that own keys, and those that a value may
-// need (congestion control, queueing disciplines). Names are canonical.
+// treePattern matches the names of modules for which a module tree is always searched: those that own keys, and those
+// that a value may need (congestion control, queueing disciplines). The names must be canonical.
 func treePattern(modules []string) string {
 	return "tcp_[a-z0-9_]*|sch_[a-z0-9_]*|" + strings.ReplaceAll(strings.Join(modules, "|"), "_", "[-_]")
 }
 
-// invalidate throws the snapshot away; every step that changes the host calls it before and after.
+// invalidate drops the snapshot. Every step that changes the host must call it before and after.
 func (h *Host) invalidate() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -55,10 +55,12 @@ func shells(t *testing.T) [][]string {
 	return found
 }
 
-// Guards that the snapshot script reads the machine the tests run on alike in every shell, and says of each asked file whether it is there and can be read.
+// Guards that the snapshot script reads the machine the tests run on alike in every shell, and says of each asked file
+// whether it is there and can be read.
 func TestSnapshotScriptInEveryShell(t *testing.T) {
 	dir := t.TempDir()
-	value, secret, missing, empty := filepath.Join(dir, "it's a value"), filepath.Join(dir, "folder"), filepath.Join(dir, "missing"), filepath.Join(dir, "empty")
+	value, secret, missing, empty := filepath.Join(
+		dir, "it's a value"), filepath.Join(dir, "folder"), filepath.Join(dir, "missing"), filepath.Join(dir, "empty")
 	parameter := filepath.Join(dir, "parameters", "p")
 	if err := os.WriteFile(value, []byte("4096\t131072\n"), 0o400); err != nil {
 		t.Fatal(err)
@@ -75,7 +77,12 @@ func TestSnapshotScriptInEveryShell(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, argv := range shells(t) {
-		s, torn := decode(inShell(t, argv, shell.Script{Name: "snapshot", Text: filesScript + bootScript + valuesScript, Args: []string{treePattern([]string{"nf_conntrack"}), value, secret, missing, empty, parameter}}))
+		s, torn := decode(inShell(
+			t, argv,
+			shell.Script{
+				Name: "snapshot", Text: filesScript + bootScript + valuesScript,
+				Args: []string{treePattern([]string{"nf_conntrack"}), value, secret, missing, empty, parameter},
+			}))
 		want := map[string]boot.Reading{
 			value:     {Text: "4096\t131072"},
 			secret:    {Unread: "Is a directory"},
@@ -94,12 +101,18 @@ func TestSnapshotScriptInEveryShell(t *testing.T) {
 	}
 }
 
-// Guards the writes in every shell: each value as it is, and of a refused one the program's words, in which the reason is found; the writes after it are made.
+// Guards the writes in every shell: each value as it is, and of a refused one the program's words, in which the reason
+// is found; the writes after it are made.
 func TestSetScriptInEveryShell(t *testing.T) {
 	for _, argv := range shells(t) {
 		dir := t.TempDir()
 		text, odd, empty := filepath.Join(dir, "text"), filepath.Join(dir, "odd"), filepath.Join(dir, "empty")
-		r := inShell(t, argv, shell.Script{Name: "set", Text: setScript + valuesScript, Args: []string{text, dir, odd, empty}, Stdin: "it's EOF\n1\n \\$(x) `y` \xff\t\\\n\n"})
+		r := inShell(
+			t, argv,
+			shell.Script{
+				Name: "set", Text: setScript + valuesScript, Args: []string{text, dir, odd, empty},
+				Stdin: "it's EOF\n1\n \\$(x) `y` \xff\t\\\n\n",
+			})
 		var words []string
 		for _, rec := range r.Records {
 			switch rec.Head {
@@ -124,12 +137,14 @@ func TestSetScriptInEveryShell(t *testing.T) {
 func TestLoadScriptInEveryShell(t *testing.T) {
 	const modprobe = "modprobe() { for a; do printf '<%s>' \"$a\"; done; [ \"$1\" != no ]; }\n"
 	for _, argv := range shells(t) {
-		r := inShell(t, argv, shell.Script{Name: "load", Text: modprobe + loadScript, Stdin: "nf_conntrack\na=it's $(x) \\\nb= 1\t2 \n"})
+		r := inShell(
+			t, argv, shell.Script{Name: "load", Text: modprobe + loadScript, Stdin: "nf_conntrack\na=it's $(x) \\\nb= 1\t2 \n"})
 		_, failed := r.Get("failed")
 		if got, _ := r.Get("modprobe"); got != "<nf_conntrack><a=it's $(x) \\><b= 1\t2 >" || failed {
 			t.Errorf("%v: modprobe got %s, failed: %v", argv, got, failed)
 		}
-		if _, failed := inShell(t, argv, shell.Script{Name: "load", Text: modprobe + loadScript, Stdin: "no\n"}).Get("failed"); !failed {
+		if _, failed := inShell(
+			t, argv, shell.Script{Name: "load", Text: modprobe + loadScript, Stdin: "no\n"}).Get("failed"); !failed {
 			t.Errorf("%v: a failure is not told", argv)
 		}
 	}
@@ -150,35 +165,57 @@ func TestDecode(t *testing.T) {
 		want func(*boot.Snapshot) any
 		is   any
 	}{
-		{"file with a newline in its name", rec("file", "/etc/sysctl.d/a\nb.conf", "regular", "", "read", "/etc/sysctl.d/a\nb.conf", "text", "x"), func(s *boot.Snapshot) any { return s.Sysctl },
+		{"file with a newline in its name", rec(
+			"file", "/etc/sysctl.d/a\nb.conf", "regular", "", "read", "/etc/sysctl.d/a\nb.conf", "text",
+			"x"), func(s *boot.Snapshot) any { return s.Sysctl },
 			[]confdir.File{{Path: "/etc/sysctl.d/a\nb.conf", Text: "x", Regular: true}}},
-		{"link to /dev/null", rec("file", "/run/modprobe.d/a.conf", "link", "/dev/null\n"), func(s *boot.Snapshot) any { return s.Modprobe },
+		{"link to /dev/null", rec(
+			"file", "/run/modprobe.d/a.conf", "link", "/dev/null\n"), func(s *boot.Snapshot) any { return s.Modprobe },
 			[]confdir.File{{Path: "/run/modprobe.d/a.conf", Target: "/dev/null"}}},
-		{"file that cannot be read", rec("file", "/etc/modules-load.d/a.conf", "regular", "", "read", "/etc/modules-load.d/a.conf", "text", "cat: /etc/modules-load.d/a.conf: Input/output error\n", "unread", ""),
+		{"file that cannot be read", rec("file", "/etc/modules-load.d/a.conf", "regular", "", "read",
+			"/etc/modules-load.d/a.conf", "text",
+			"cat: /etc/modules-load.d/a.conf: Input/output error\n",
+			"unread", ""),
 			func(s *boot.Snapshot) any { return s.ModulesLoad },
 			[]confdir.File{{Path: "/etc/modules-load.d/a.conf", Unread: "Input/output error", Regular: true}}},
-		{"file whose read fails without a word", rec("file", "/etc/sysctl.d/a.conf", "regular", "", "read", "/etc/sysctl.d/a.conf", "text", "", "unread", ""), func(s *boot.Snapshot) any { return s.Sysctl[0].Unread != "" }, true},
+		{"file whose read fails without a word", rec(
+			"file", "/etc/sysctl.d/a.conf", "regular", "", "read", "/etc/sysctl.d/a.conf", "text", "", "unread",
+			""), func(s *boot.Snapshot) any { return s.Sysctl[0].Unread != "" }, true},
 		{"value whose read fails without a word", rec("path", "/proc/sys/a", "value", "", "unread-value", ""),
 			func(s *boot.Snapshot) any { return s.Values["/proc/sys/a"].Unread != "" }, true},
-		{"sysctl.conf is of no family", rec("file", "/etc/sysctl.conf", "regular", "", "sizes", "1 x\n", "texts", "x"), func(s *boot.Snapshot) any { return s.SysctlConf.Text }, "x"},
+		{"sysctl.conf is of no family", rec(
+			"file", "/etc/sysctl.conf", "regular", "", "sizes", "1 x\n", "texts",
+			"x"), func(s *boot.Snapshot) any { return s.SysctlConf.Text }, "x"},
 		{"modules", rec("absent", "", "sysmodules", "tcp_cubic\nnf_conntrack\n",
 			"proc", "/proc/sys/kernel/osrelease:6.1\n/proc/modules:nf_conntrack 200704 1 xt_conntrack, Live 0x0\n", "trees", "",
 			"tree", "6.1", "lines", "kernel/net/ipv6/ipv6.ko\n"),
 			func(s *boot.Snapshot) any {
-				return []bool{s.IsBuiltin("nf-conntrack"), s.Has("nf-conntrack"), s.IsBuiltin("tcp_cubic"), s.IsBuiltin("ipv6"), s.Has("overlay")}
+				return []bool{
+					s.IsBuiltin("nf-conntrack"), s.Has("nf-conntrack"), s.IsBuiltin("tcp_cubic"), s.IsBuiltin("ipv6"),
+					s.Has("overlay"),
+				}
 			}, []bool{false, true, true, true, false}},
 		{"value of several lines beside one with a colon",
-			rec("values", "/proc/sys/a:1\n/proc/sys/b:x: y\n/proc/sys/b:\n/proc/sys/b:z\n"), func(s *boot.Snapshot) any { return s.Values },
+			rec("values",
+				"/proc/sys/a:1\n/proc/sys/b:x: y\n/proc/sys/b:\n/proc/sys/b:z\n"), func(s *boot.Snapshot) any { return s.Values },
 			map[string]boot.Reading{"/proc/sys/a": {Text: "1"}, "/proc/sys/b": {Text: "x: y\n\nz"}}},
 		{"value that was asked for and is named by a file too", rec("values", "/proc/sys/a:1\n", "values", "/proc/sys/a:1\n"),
 			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/proc/sys/a": {Text: "1"}}},
-		{"parameter and its mode", rec("values", "/sys/module/a/parameters/b:1\n", "modes", "-rw------- 1 root root 4096 Jan 1 00:00 /sys/module/a/parameters/b\n"),
-			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/sys/module/a/parameters/b": {Text: "1", Writable: true}}},
+		{"parameter and its mode", rec("values", "/sys/module/a/parameters/b:1\n", "modes",
+			"-rw------- 1 root root 4096 Jan 1 00:00 /sys/module/a/parameters/b\n"),
+			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/sys/module/a/parameters/b": {
+				Text: "1", Writable: true,
+			}}},
 		{"value that grep cannot read, beside one that is not there",
-			rec("absent", "/proc/sys/b\n", "unread-values", "grep: /proc/sys/a: Input/output error\ngrep: /proc/sys/b: No such file or directory\n"),
-			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/proc/sys/a": {Unread: "Input/output error"}, "/proc/sys/b": {Absent: true}}},
-		{"value that grep hides and cat cannot read", rec("path", "/proc/sys/a", "value", "cat: read error: Input/output error\n", "unread-value", ""),
-			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/proc/sys/a": {Unread: "Input/output error"}}},
+			rec("absent", "/proc/sys/b\n", "unread-values",
+				"grep: /proc/sys/a: Input/output error\ngrep: /proc/sys/b: No such file or directory\n"),
+			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{
+				"/proc/sys/a": {Unread: "Input/output error"}, "/proc/sys/b": {Absent: true},
+			}},
+		{"value that grep hides and cat cannot read", rec(
+			"path", "/proc/sys/a", "value", "cat: read error: Input/output error\n", "unread-value", ""),
+			func(s *boot.Snapshot) any { return s.Values }, map[string]boot.Reading{"/proc/sys/a": {Unread: "Input/output " +
+				"error"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, torn := decode(test.in)
@@ -192,7 +229,8 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// Guards that a host whose systemd does not load modules before it sets sysctls is not said to come back. (semantics 2.25)
+// Guards that a host whose systemd does not load modules before it sets sysctls is not said to come back. (semantics
+// 2.25)
 func TestUnitsInOrder(t *testing.T) {
 	modules := Unit{Name: "systemd-modules-load.service", LoadState: "loaded"}
 	for _, test := range []struct {
@@ -200,7 +238,10 @@ func TestUnitsInOrder(t *testing.T) {
 		sysctls Unit
 		want    bool
 	}{
-		{"after the modules", Unit{Name: "systemd-sysctl.service", LoadState: "loaded", After: []string{"system.slice", modules.Name}}, true},
+		{
+			"after the modules",
+			Unit{Name: "systemd-sysctl.service", LoadState: "loaded", After: []string{"system.slice", modules.Name}}, true,
+		},
 		{"in no order", Unit{Name: "systemd-sysctl.service", LoadState: "loaded", After: []string{"system.slice"}}, false},
 		{"masked", Unit{Name: "systemd-sysctl.service", LoadState: "masked", After: []string{modules.Name}}, false},
 		{"not there", Unit{Name: "other.service", LoadState: "loaded", After: []string{modules.Name}}, false},

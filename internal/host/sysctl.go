@@ -1,6 +1,6 @@
 package host
 
-// host_sysctl on a host: a key alone in its drop-in, which is the case of one of Sysctls.
+// host_sysctl on a host: a Sysctls with one key, alone in its drop-in.
 
 import (
 	"context"
@@ -10,31 +10,35 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// Sysctl is what a host_sysctl asks of a host.
+// Sysctl is what a host_sysctl wants of a host.
 type Sysctl struct {
 	Key   sysctl.Key
 	Value string
-	// Module is the module that the configuration says owns the key; may be empty.
+	// Module is the module that owns the key according to the configuration. It may be empty.
 	Module string
 	// FileName is the drop-in's name in /etc/sysctl.d.
 	FileName string
-	// Persist false means no drop-in: the running value alone.
+	// Persist is false if there is no drop-in, and only the running value is set.
 	Persist bool
 }
 
-// alone is s as a set of one key. The value from before is put back by UnsetSysctl only, since the key of a host_sysctl never changes.
+// alone returns s as a set of one key. Only UnsetSysctl restores the value from before, because the key of a
+// host_sysctl never changes.
 func (s *Sysctl) alone() *Sysctls {
 	if s == nil {
 		return nil
 	}
-	all := Sysctls{Resource: "host_sysctl", Name: s.Key.String(), Settings: []Setting{{s.Key, s.Value}}, FileName: s.FileName, Persist: s.Persist}
+	all := Sysctls{
+		Resource: "host_sysctl", Name: s.Key.String(), Settings: []Setting{{s.Key, s.Value}}, FileName: s.FileName,
+		Persist: s.Persist,
+	}
 	if s.Module != "" {
 		all.Modules = []string{s.Module}
 	}
 	return &all
 }
 
-// originally is the value from before of one key.
+// originally returns the value from before of one key as a map.
 func originally(k sysctl.Key, original *string) map[sysctl.Key]string {
 	if original == nil {
 		return nil
@@ -42,27 +46,28 @@ func originally(k sysctl.Key, original *string) map[sysctl.Key]string {
 	return map[sysctl.Key]string{k: *original}
 }
 
-// ReadSysctl reads the layers of s, as ReadSysctls does.
+// ReadSysctl reads the layers of s as ReadSysctls does.
 func (h *Host) ReadSysctl(ctx context.Context, s Sysctl) (SysctlState, error) {
 	states, err := h.ReadSysctls(ctx, *s.alone())
 	return states[s.Key], err
 }
 
-// SetSysctl makes the host hold s, as SetSysctls does. original is the value from before Terraform, where the state knows it.
+// SetSysctl applies s as SetSysctls does. original is the value from before Terraform, if the state knows it.
 func (h *Host) SetSysctl(ctx context.Context, s Sysctl, prior *Sysctl, original *string) (SysctlState, error) {
 	states, err := h.SetSysctls(ctx, *s.alone(), prior.alone(), originally(s.Key, original))
 	return states[s.Key], err
 }
 
-// UnsetSysctl takes s back, as UnsetSysctls does.
+// UnsetSysctl removes s as UnsetSysctls does.
 func (h *Host) UnsetSysctl(ctx context.Context, s Sysctl, original *string, restore bool) error {
 	all := s.alone()
 	all.Restore = restore
 	return h.UnsetSysctls(ctx, *all, originally(s.Key, original))
 }
 
-// FindDropIn returns the name of the file in /etc/sysctl.d that an import of k takes over: the default one, else one that sets this key and no other, else the
-// default one, which then is still to be written.
+// FindDropIn returns the name of the file in /etc/sysctl.d that an import of k takes over: the default file if it
+// exists, else a file that sets only this key. If there is neither, it returns the default name, and the file is still
+// to be written.
 func (h *Host) FindDropIn(ctx context.Context, k sysctl.Key) (string, error) {
 	snap, err := h.read(ctx, k.Path())
 	if err != nil {
@@ -80,7 +85,8 @@ func (h *Host) FindDropIn(ctx context.Context, k sysctl.Key) (string, error) {
 		if !ok || f.Target != "" {
 			continue
 		}
-		if all, bad := sysctl.ParseFile(f.Path, f.Text); len(all) == 1 && len(bad) == 0 && !all[0].IsGlob() && all[0].Matches(k) {
+		if all, bad := sysctl.ParseFile(
+			f.Path, f.Text); len(all) == 1 && len(bad) == 0 && !all[0].IsGlob() && all[0].Matches(k) {
 			return name, nil
 		}
 	}

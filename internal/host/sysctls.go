@@ -1,6 +1,6 @@
 package host
 
-// host_sysctls on a host: keys that share a drop-in, read, set and taken back together.
+// host_sysctls on a host: keys that share a drop-in and are read, set and removed together.
 
 import (
 	"context"
@@ -13,44 +13,46 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// Sysctls is what a host_sysctls asks of a host.
+// Sysctls is what a host_sysctls wants of a host.
 type Sysctls struct {
-	// Resource is the type of the resource, and Name what it is called on the host. The drop-in's first line holds both.
+	// Resource is the type of the resource, and Name its name on the host. The drop-in's first line holds both.
 	Resource, Name string
 	// Settings are the keys with their values, each key once, in any order.
 	Settings []Setting
-	// Modules are the modules that the configuration says own keys; may be empty.
+	// Modules are the modules that own keys according to the configuration. It may be empty.
 	Modules []string
 	// FileName is the drop-in's name in /etc/sysctl.d.
 	FileName string
-	// Persist false means no drop-in: the running values alone.
+	// Persist is false if there is no drop-in, and only the running values are set.
 	Persist bool
-	// Restore says that a key which is taken back gets the value that holds without this resource.
+	// Restore is true if a removed key gets the value that holds without this resource.
 	Restore bool
 }
 
-// Setting is one key and the value it is to have.
+// Setting is a key and its wanted value.
 type Setting struct {
 	Key   sysctl.Key
 	Value string
 }
 
-// SysctlState is what a host has of one key, a layer a field. A nil pointer says that the layer says nothing.
+// SysctlState is the state of one key on a host, a field for each layer. A nil pointer means that the layer has no
+// value.
 type SysctlState struct {
-	// Running is the value in /proc/sys; nil when there is no such key now.
+	// Running is the value in /proc/sys. It is nil if the key does not exist now.
 	Running *string
-	// Boot is what the next boot leaves, given every file on the host, and BootSource the path:line that decides; Boot is nil when the value is lost.
+	// Boot is the value after the next boot, given every file on the host, and BootSource the path:line that decides. Boot
+	// is nil if the value is lost.
 	Boot, BootSource *string
 	// Original is the value from before Terraform first wrote the key.
 	Original *string
 }
 
-// inOrder are the settings in the order in which to write them.
+// inOrder returns the settings in the order in which they must be written.
 func (s Sysctls) inOrder() []Setting {
 	return slices.SortedFunc(slices.Values(s.Settings), func(a, b Setting) int { return sysctl.Compare(a.Key, b.Key) })
 }
 
-// paths are the files of the keys under /proc/sys.
+// paths returns the files of the keys under /proc/sys.
 func (s Sysctls) paths() []string {
 	var all []string
 	for _, v := range s.Settings {
@@ -59,7 +61,7 @@ func (s Sysctls) paths() []string {
 	return all
 }
 
-// without are the settings whose keys s does not have.
+// without returns the settings whose keys other does not have. s may be nil.
 func (s *Sysctls) without(other Sysctls) []Setting {
 	if s == nil {
 		return nil
@@ -76,7 +78,8 @@ func (s Sysctls) moved(prior *Sysctls) bool {
 	return s.Persist && (prior == nil || !prior.Persist || prior.FileName != s.FileName)
 }
 
-// ReadSysctls reads the layers of each key of s. The spelling of a value in s is kept where the kernel means the same.
+// ReadSysctls reads the layers of each key of s. If the kernel treats a value as equal to the one in s, it returns the
+// spelling in s.
 func (h *Host) ReadSysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]SysctlState, error) {
 	if !s.Persist {
 		h.readEverything()
@@ -91,6 +94,7 @@ func (h *Host) ReadSysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]Sysct
 	return h.sysctlStates(snap, s), nil
 }
 
+// sysctlStates returns the state of each key of s in a snapshot.
 func (h *Host) sysctlStates(snap *boot.Snapshot, s Sysctls) map[sysctl.Key]SysctlState {
 	next := h.predict(snap)
 	file, _ := snap.File(s.Path())
@@ -121,7 +125,8 @@ func (h *Host) sysctlStates(snap *boot.Snapshot, s Sysctls) map[sysctl.Key]Sysct
 	return states
 }
 
-// originals are the values from before Terraform: those that the state knows, else those that the drop-in remembers, else what the host has now.
+// originals returns the values from before Terraform: from the state if it knows them, else from the drop-in, else what
+// the host has now.
 func (s Sysctls) originals(snap *boot.Snapshot, settings []Setting, known map[sysctl.Key]string) map[sysctl.Key]string {
 	file, _ := snap.File(s.Path())
 	remembered := s.originalsIn(file)
@@ -129,7 +134,7 @@ func (s Sysctls) originals(snap *boot.Snapshot, settings []Setting, known map[sy
 	for _, v := range settings {
 		original, ok := known[v.Key]
 		if there, inFile := remembered[v.Key]; inFile && (!ok || strings.ContainsRune(original, utf8.RuneError)) {
-			original, ok = there, true // the state holds text only; the file holds every byte
+			original, ok = there, true // the state can hold text only, but the file holds every byte
 		}
 		if !ok {
 			original = snap.Values[v.Key.Path()].Text
@@ -139,10 +144,13 @@ func (s Sysctls) originals(snap *boot.Snapshot, settings []Setting, known map[sy
 	return all
 }
 
-// SetSysctls makes the host hold s: the running values first, in one exchange, then the drop-in. prior is what Terraform last recorded, nil when it creates; a key
-// that only prior has is taken back. originals are the values from before Terraform, as far as the state knows them. If a value is refused, all are put back. On
-// failure the host is as it was, or the error says what may be left (MayHaveChanged); an error of the kind NotRestored alone says that s holds all the same.
-func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls, originals map[sysctl.Key]string) (states map[sysctl.Key]SysctlState, err error) {
+// SetSysctls applies s: first the running values, in one exchange, then the drop-in. prior is what Terraform recorded
+// last; it is nil if s is created. A key that only prior has is removed. originals are the values from before Terraform
+// that the state knows. If a value is refused, all values are restored. After an error the host is as it was, or the
+// error says what may remain (MayHaveChanged). If all errors are of the kind NotRestored, s is applied all the same.
+func (h *Host) SetSysctls(
+	ctx context.Context, s Sysctls, prior *Sysctls, originals map[sysctl.Key]string,
+) (states map[sysctl.Key]SysctlState, err error) {
 	release, err := h.lock(ctx, s.Path())
 	if err != nil {
 		return nil, err
@@ -202,15 +210,18 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls, origin
 	return states, several(notRestored)
 }
 
-// writeRunningValues writes the running values in one exchange, those that are wanted and those that are restored, and judges what the kernel made of them.
-func (h *Host) writeRunningValues(ctx context.Context, c *change, snap *boot.Snapshot, wanted, restored []Setting) (notRestored []*Error, err error) {
+// writeRunningValues writes the wanted and the restored running values in one exchange, and checks what the kernel made
+// of them.
+func (h *Host) writeRunningValues(
+	ctx context.Context, c *change, snap *boot.Snapshot, wanted, restored []Setting,
+) (notRestored []*Error, err error) {
 	isRestored := map[sysctl.Key]bool{}
 	for _, v := range restored {
 		isRestored[v.Key] = true
 	}
 	var settings []Setting
 	var writes []write
-	follows := false // a key that others follow is written, so the value of each later one is open
+	follows := false // if a key that others follow is written, the value of each later one is unknown
 	for _, v := range (Sysctls{Settings: slices.Concat(wanted, restored)}).inOrder() {
 		had := snap.Values[v.Key.Path()]
 		if !follows && sysctl.Equal(v.Key, had.Text, v.Value) {
@@ -239,8 +250,8 @@ func (h *Host) writeRunningValues(ctx context.Context, c *change, snap *boot.Sna
 	return notRestored, several(faults)
 }
 
-// UnsetSysctls takes s back: with Restore the running values to what the remaining files set, else to originals, then the drop-in. Without, they stay. An error of
-// the kind NotRestored says that s is gone all the same.
+// UnsetSysctls removes s. If s.Restore is set, it first restores the running values: to what the remaining files set,
+// else to originals. Then it removes the drop-in. If all errors are of the kind NotRestored, s is removed all the same.
 func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl.Key]string) (err error) {
 	release, err := h.lock(ctx, s.Path())
 	if err != nil {
@@ -275,7 +286,8 @@ func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl
 	return several(notRestored)
 }
 
-// restored are the values that hold without the resource, whose files are left out: what the others set, else what was there before.
+// restored returns the values that hold without the resource and its files: what other files set, else the value from
+// before.
 func (s Sysctls) restored(snap *boot.Snapshot, originals map[sysctl.Key]string, files ...string) []Setting {
 	for _, f := range files {
 		snap = snap.WithoutFile(f)
@@ -293,7 +305,8 @@ func (s Sysctls) restored(snap *boot.Snapshot, originals map[sysctl.Key]string, 
 	return all
 }
 
-// FindSysctls is what an import of a drop-in takes over. name is a host_sysctls' name, or the name of any file in /etc/sysctl.d, which ends in .conf.
+// FindSysctls returns what an import of a drop-in takes over. name is the name of a host_sysctls, or the name of any
+// file in /etc/sysctl.d, which ends in .conf.
 func (h *Host) FindSysctls(ctx context.Context, name string) (Sysctls, error) {
 	s := Sysctls{Resource: "host_sysctls", Name: name, FileName: name, Persist: true}
 	snap, err := h.read(ctx)
@@ -307,7 +320,9 @@ func (h *Host) FindSysctls(ctx context.Context, name string) (Sysctls, error) {
 	}
 	f, ok := snap.File(s.Path())
 	if !ok || f.Target != "" || f.Unread != "" {
-		return s, h.errorf(NothingToImport, "there is no file %s that can be read, or it is a link. Check its name, or let Terraform create it.", s.Path())
+		return s, h.errorf(NothingToImport,
+			"there is no file %s that can be read, or it is a link. Check its name, or let Terraform create it.",
+			s.Path())
 	}
 	all, bad := sysctl.ParseFile(f.Path, f.Text)
 	for _, b := range bad {
@@ -316,7 +331,9 @@ func (h *Host) FindSysctls(ctx context.Context, name string) (Sysctls, error) {
 	for _, a := range all {
 		k, err := sysctl.ParseKey(a.Pattern)
 		if err != nil || !a.HasValue {
-			return s, h.errorf(NothingToImport, "%s:%d is a pattern or excludes a key, which no resource holds. Move that line to a file of its own first.", a.File, a.Line)
+			return s, h.errorf(NothingToImport,
+				"%s:%d is a pattern or excludes a key, which no resource holds. Move that line to a file of its own first.",
+				a.File, a.Line)
 		}
 		s.Settings = slices.DeleteFunc(s.Settings, func(v Setting) bool { return v.Key == k })
 		s.Settings = append(s.Settings, Setting{k, a.Value})

@@ -1,6 +1,7 @@
 package host_test
 
-// The promises of a change of many keys, which are those of a change of one, and that they hold for all keys or for none.
+// The promises of a change of many keys, which are those of a change of one, and that they hold for all keys or for
+// none.
 
 import (
 	"context"
@@ -18,7 +19,10 @@ import (
 // keepAll is a persistent group of sysctls, each "KEY = VALUE", whose keys get their values back.
 func keepAll(t *testing.T, settings ...string) host.Sysctls {
 	t.Helper()
-	s := host.Sysctls{Resource: "host_sysctls", Name: "test", FileName: strings.TrimPrefix(testDropIn, "/etc/sysctl.d/"), Persist: true, Restore: true}
+	s := host.Sysctls{
+		Resource: "host_sysctls", Name: "test", FileName: strings.TrimPrefix(testDropIn, "/etc/sysctl.d/"), Persist: true,
+		Restore: true,
+	}
 	for _, text := range settings {
 		key, value, _ := strings.Cut(text, " = ")
 		k, err := sysctl.ParseKey(key)
@@ -30,7 +34,8 @@ func keepAll(t *testing.T, settings ...string) host.Sysctls {
 
 var few = []string{"vm.swappiness = 10", "vm.dirty_ratio = 5", "net.core.somaxconn = 77"}
 
-// Guards that one value which the kernel refuses, changes or does not let write puts all back and reaches no file, and that the error names each.
+// Guards that one value which the kernel refuses, changes or does not let write puts all back and reaches no file, and
+// that the error names each.
 func TestOneBadValuePutsAllBack(t *testing.T) {
 	for _, test := range []struct {
 		bad  []string
@@ -98,7 +103,8 @@ func TestAllUndoneThoughTheCallerGaveUp(t *testing.T) {
 	}
 }
 
-// Guards that a drop-in that does not say what was written is an error, after which all running values are as they were.
+// Guards that a drop-in that does not say what was written is an error, after which all running values are as they
+// were.
 func TestDropInOfManyThatWasNotKept(t *testing.T) {
 	b := over(t, func(c host.Conn) host.Conn {
 		return writer{c, func(context.Context, string, string) error { return nil }}
@@ -109,7 +115,8 @@ func TestDropInOfManyThatWasNotKept(t *testing.T) {
 	b.unchanged(t, before)
 }
 
-// Guards that the values from before outlive updates, in the drop-in and out of it: whoever takes the group back restores them without a state.
+// Guards that the values from before outlive updates, in the drop-in and out of it: whoever takes the group back
+// restores them without a state.
 func TestUpdateOfManyKeepsTheOriginals(t *testing.T) {
 	b := newBench(t)
 	before := b.holds()
@@ -123,7 +130,8 @@ func TestUpdateOfManyKeepsTheOriginals(t *testing.T) {
 		t.Errorf("the value from before is %s, not 60", got)
 	}
 	got, _ := b.ReadFile(testDropIn)
-	want := "# Managed by Terraform: host_sysctls test\n# Value before Terraform: 0\nkernel.panic = 5\n# Value before Terraform: 4096\nnet.core.somaxconn = 77\n" +
+	want := "# Managed by Terraform: host_sysctls test\n# Value before Terraform: 0\nkernel.panic = 5\n# Value before " +
+		"Terraform: 4096\nnet.core.somaxconn = 77\n" +
 		"# Value before Terraform: 60\nvm.swappiness = 20\n"
 	if got != want {
 		t.Errorf("the drop-in is\n%s\nnot\n%s", got, want)
@@ -135,9 +143,10 @@ func TestUpdateOfManyKeepsTheOriginals(t *testing.T) {
 // Guards that a file of others is neither overwritten nor left without a line that is not ours.
 func TestManyKeysLeaveForeignLinesAlone(t *testing.T) {
 	for name, content := range map[string]string{
-		"a person's":         "vm.dirty_ratio = 5\n",
-		"of the same keys":   "vm.swappiness = 10\nvm.dirty_ratio = 5\nnet.core.somaxconn = 77\n",
-		"another resource's": "# Managed by Terraform: host_sysctls other\n# Value before Terraform: 20\nvm.dirty_ratio = 5\n",
+		"a person's":       "vm.dirty_ratio = 5\n",
+		"of the same keys": "vm.swappiness = 10\nvm.dirty_ratio = 5\nnet.core.somaxconn = 77\n",
+		"another resource's": "# Managed by Terraform: host_sysctls other\n# Value before Terraform: 20\nvm.dirty_ratio = " +
+			"5\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
@@ -162,7 +171,8 @@ func TestManyKeysLeaveForeignLinesAlone(t *testing.T) {
 	b.unchanged(t, before)
 }
 
-// Guards that a value from before that the kernel no longer takes is told, and stops neither the other keys nor the removal of the file.
+// Guards that a value from before that the kernel no longer takes is told, and stops neither the other keys nor the
+// removal of the file.
 func TestValueThatCannotBeRestoredStopsNoOther(t *testing.T) {
 	b := newBench(t)
 	before := b.holds()
@@ -177,7 +187,8 @@ func TestValueThatCannotBeRestoredStopsNoOther(t *testing.T) {
 	b.unchanged(t, before)
 }
 
-// Guards that a read after a write of many keys sees the write, in the running kernel and for the next boot, and none of a snapshot from before.
+// Guards that a read after a write of many keys sees the write, in the running kernel and for the next boot, and none
+// of a snapshot from before.
 func TestReadOfManySeesTheWriteBeforeIt(t *testing.T) {
 	b := newBench(t)
 	s := keepAll(t, few...)
@@ -201,7 +212,8 @@ func TestReadOfManySeesTheWriteBeforeIt(t *testing.T) {
 	}
 }
 
-// Guards that an import takes over what a file sets, by the file's name or the group's, and refuses what a resource cannot hold.
+// Guards that an import takes over what a file sets, by the file's name or the group's, and refuses what a resource
+// cannot hold.
 func TestFindSysctls(t *testing.T) {
 	b := newBench(t)
 	s := keepAll(t, few...)
@@ -216,7 +228,8 @@ func TestFindSysctls(t *testing.T) {
 		}
 	}
 	for content, want := range map[string]string{
-		"vm.swappiness = 1\nnet.ipv4.conf.*.rp_filter = 1\n": ":2 is a pattern", "-vm.swappiness\n": "excludes a key", "vm.swappiness\n": ":1 sets nothing", "# none\n": "sets no key",
+		"vm.swappiness = 1\nnet.ipv4.conf.*.rp_filter = 1\n": ":2 is a pattern", "-vm.swappiness\n": "excludes a key",
+		"vm.swappiness\n": ":1 sets nothing", "# none\n": "sets no key",
 	} {
 		b := newBench(t)
 		b.WriteFile("/etc/sysctl.d/50-site.conf", content)

@@ -40,7 +40,8 @@ func (g *growing) grow(r shell.Result) shell.Result {
 	return r
 }
 
-// Guards that no file gets a part of another's text when one changes while all are read: they are then read each by itself, and so is all that follows on this host.
+// Guards that no file gets a part of another's text when one changes while all are read: they are then read each by
+// itself, and so is all that follows on this host.
 func TestFilesThatChangeWhileTheyAreRead(t *testing.T) {
 	g := &growing{Mutex: &sync.Mutex{}}
 	b := over(t, func(c host.Conn) host.Conn {

@@ -15,7 +15,8 @@ const (
 	answered moment = "with the reply on its way"
 )
 
-// wire is the way to a machine: a proxy that counts exchanges, and at one of them does harm. An exchange begins with what the client sends after the server had its say.
+// wire is the way to a machine: a proxy that counts exchanges, and at one of them does harm. An exchange begins with
+// what the client sends after the server had its say.
 type wire struct {
 	listener net.Listener
 	to       string
@@ -34,7 +35,8 @@ type wire struct {
 
 func newWire(t *testing.T, to string) *wire {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.2:0") // an address of its own: hangUp gives the port back, and no other test must take it meanwhile
+	l, err := net.Listen(
+		"tcp", "127.0.0.2:0") // an address of its own: hangUp gives the port back, and no other test must take it meanwhile
 	if err != nil {
 		t.Fatal(err)
 	}
