@@ -76,8 +76,7 @@ func Forbidden(reason string) bool { return reason == PermissionDenied || reason
 // Full reports whether reason says that there is no space left, or that the user has used up a quota.
 func Full(reason string) bool { return reason == NoSpace || reason == QuotaExceeded }
 
-// SaysNotFound reports whether modprobe printed that it knows no such module. This is no errno: modprobe has words of its own
-// for it.
+// SaysNotFound reports whether modprobe printed that it knows no such module. Modprobe uses no errno for this.
 func SaysNotFound(printed string) bool { return strings.Contains(printed, "not found") }
 
 // SaysNotPermitted reports whether a program printed EPERM anywhere.

@@ -45,7 +45,8 @@ func TestKinds(t *testing.T) {
 		{errno.NoEntry, false, false, false},
 		{"", false, false, false},
 	} {
-		if errno.ReadOnly(c.reason) != c.readOnly || errno.Forbidden(c.reason) != c.forbidden || errno.Full(c.reason) != c.full {
+		if errno.ReadOnly(c.reason) != c.readOnly || errno.Forbidden(c.reason) != c.forbidden ||
+			errno.Full(c.reason) != c.full {
 			t.Errorf("%q: ReadOnly %t, Forbidden %t, Full %t", c.reason,
 				errno.ReadOnly(c.reason), errno.Forbidden(c.reason), errno.Full(c.reason))
 		}
