@@ -18,6 +18,12 @@ const mark = "guest: "
 // atEnd is the last of those lines.
 const atEnd = "end"
 
+// note begins a line for the person who waits.
+const note = "# "
+
+// Note prints a line for the person who waits.
+func Note(format string, args ...any) { Say(note+format, args...) }
+
 // Say prints a line for the program outside.
 func Say(format string, args ...any) { fmt.Printf("\n"+mark+format+"\n", args...) }
 

@@ -241,8 +241,8 @@ func initramfs(order []Module) ([]byte, error) {
 }
 
 // Boot starts the kernel with these modules in its first file system and returns the lines that the init printed with Say. The kernel must have
-// powered itself off before the limit, under emulation too.
-func (k *Kernel) Boot(ctx context.Context, order []Module, limit time.Duration) (lines []string, err error) {
+// powered itself off before the limit, under emulation too. What it printed with Note goes to notes at once.
+func (k *Kernel) Boot(ctx context.Context, order []Module, limit time.Duration, notes io.Writer) (lines []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	image, err := initramfs(order)
@@ -260,29 +260,46 @@ func (k *Kernel) Boot(ctx context.Context, order []Module, limit time.Duration) 
 	if err := initrd.Close(); err != nil {
 		return nil, err
 	}
-	var out []byte
 	for _, accel := range []string{"kvm", "tcg,thread=multi"} { // KVM may be there and not work, as inside some virtual machines
 		cmd := exec.CommandContext(ctx, "qemu-system-x86_64", //nolint:gosec // no shell reads the arguments
 			"-accel", accel, "-cpu", "max", "-M", "q35,usb=off,smbus=off,sata=off,vmport=off", "-m", "1024", "-nodefaults",
 			"-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", k.image, "-initrd", initrd.Name(),
-			"-append", "console=ttyS0 quiet panic=-1 loglevel=0")
-		if out, err = cmd.Output(); err == nil {
-			break
+			"-append", "console=ttyS0 quiet panic=-1 loglevel=0 mitigations=off init_on_alloc=0 audit=0")
+		if lines, err = listen(cmd, notes); err == nil {
+			return lines, nil
 		}
 	}
+	return nil, err
+}
+
+// listen runs QEMU and returns the lines that the guest says.
+func listen(cmd *exec.Cmd, notes io.Writer) (lines []string, err error) {
+	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("qemu: %w", err)
+		return nil, err
 	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	var printed bytes.Buffer
 	ended := false
-	for scanner := bufio.NewScanner(bytes.NewReader(out)); scanner.Scan(); {
-		line := strings.TrimRight(scanner.Text(), "\r")
-		if said, ok := strings.CutPrefix(line, mark); ok {
-			ended = ended || said == atEnd
+	for scanner := bufio.NewScanner(io.TeeReader(out, &printed)); scanner.Scan(); {
+		said, ok := strings.CutPrefix(strings.TrimRight(scanner.Text(), "\r"), mark)
+		switch {
+		case !ok:
+		case said == atEnd:
+			ended = true
+		case strings.HasPrefix(said, note):
+			fmt.Fprintln(notes, strings.TrimPrefix(said, note))
+		default:
 			lines = append(lines, said)
 		}
 	}
+	if err := cmd.Wait(); err != nil {
+		return nil, fmt.Errorf("qemu: %w; the guest printed:\n%s", err, printed.Bytes())
+	}
 	if !ended {
-		return nil, fmt.Errorf("the kernel did not come to an end; it printed:\n%s", out)
+		return nil, fmt.Errorf("the kernel did not come to an end; it printed:\n%s", printed.Bytes())
 	}
 	return lines, nil
 }

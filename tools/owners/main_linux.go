@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -33,7 +34,7 @@ func outside(ctx context.Context, k *guest.Kernel, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	said, err := k.Boot(ctx, order, limit)
+	said, err := k.Boot(ctx, order, limit, os.Stderr)
 	if err != nil {
 		return err
 	}
