@@ -28,6 +28,9 @@ func TestCouplingOf(t *testing.T) {
 		{"net.ipv4.conf.all.forwarding", "net.ipv4.conf.all.accept_redirects", Opposes},
 		{"net.ipv4.conf.all.accept_redirects", "net.ipv4.ip_forward", Apart},
 		{"net.ipv6.conf.all.ignore_routes_with_linkdown", "net.ipv6.conf.default.ignore_routes_with_linkdown", Copies},
+		{"net.ipv4.conf.default.rp_filter", "net.ipv4.conf.lo.rp_filter", Apart},
+		{"net.ipv6.conf.all.addr_gen_mode", "net.ipv6.conf.eth0.addr_gen_mode", Copies},
+		{"net.ipv4.neigh.lo.unres_qlen", "net.ipv4.neigh.lo.unres_qlen_bytes", sysctl.Rescales},
 		{"vm.swappiness", "vm.swappiness", Apart},
 		{"net.ipv6.conf.all.forwarding", "net.ipv6.conf.all.forwarding", Apart},
 	} {

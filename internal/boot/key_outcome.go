@@ -48,12 +48,18 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 	}
 	o.Notes = p.notes(k, d, o)
 	if d.option != nil {
-		by, value, ok := p.overwritten(k, d.option)
+		by, value, known, ok := p.overwritten(k, d.option)
 		switch _, udev := interfaceOf(k); {
-		case ok && udev && !sysctl.Equal(k, value, o.Value):
+		case ok && udev && known && sysctl.Equal(k, value, o.Value):
+		case ok && udev:
 			o.Notes = append(o.Notes, Note{Shadowed, fmt.Sprintf("%s, which is written later, changes %s too, unless udev applies that again afterwards.",
 				place(by.File, by.Line), k)})
-		case ok && !udev:
+		case ok && !known:
+			own, later := o.Source, place(by.File, by.Line)
+			o.Shadows = append(o.Shadows, own)
+			return fail(Shadowed, later, fmt.Sprintf("%s sets %s, and %s, which is written later, sets a key that changes it to a value that the kernel chooses.",
+				own, k, later))
+		case ok:
 			o.Shadows = append(o.Shadows, o.Source)
 			o.Value, o.Source = value, place(by.File, by.Line)
 		}
@@ -196,28 +202,34 @@ func volatile(source string) bool {
 	return strings.HasPrefix(source, "/run/") && !strings.HasPrefix(source, "/run/credentials/")
 }
 
-// overwritten is the last line for another key whose write changes k, if it is written after k's own, and what it leaves in k.
-func (p *Prediction) overwritten(k sysctl.Key, own *option) (by *option, value string, ok bool) {
+// overwritten returns the last line for another key whose write changes k, if it is written after k's own, and what it leaves in k; known is false if that does
+// not follow from the line.
+func (p *Prediction) overwritten(k sysctl.Key, own *option) (by *option, value string, known, ok bool) {
 	for _, w := range leaders(k) {
 		d := p.sysctls.decide(w)
 		if d.option == nil || d.option.turn < own.turn || by != nil && d.option.turn < by.turn {
 			continue
 		}
+		left, sure := d.option.Value, true
 		switch does, mutual := CouplingOf(w, k), CouplingOf(k, w) != Apart; {
 		case does == Zeroes:
-			by, value = d.option, "0"
+			left = "0"
+		case does == sysctl.Rescales:
+			left, sure = inUnitOf(k, w, left)
+		case does == sysctl.Resets:
+			left, sure = "", false
 		case does == Copies && mutual:
-			by, value = d.option, d.option.Value
-		case sysctl.Equal(w, d.option.Value, p.before(w, d.option)): // only a change reaches other keys
+		case sysctl.Equal(w, left, p.before(w, d.option)): // only a change reaches other keys
+			continue
 		case does == Copies:
-			by, value = d.option, d.option.Value
-		case sysctl.Equal(w, d.option.Value, "0"):
-			by, value = d.option, "1"
+		case sysctl.Equal(w, left, "0"):
+			left = "1"
 		default:
-			by, value = d.option, "0"
+			left = "0"
 		}
+		by, value, known = d.option, left, sure
 	}
-	return by, value, by != nil
+	return by, value, known, by != nil
 }
 
 // before is what the switch w is when its line is written: off, as the kernel starts, unless a line for its twin came first.

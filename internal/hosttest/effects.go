@@ -59,24 +59,39 @@ var effects = map[string]effect{
 	// Another process takes the number before anyone can read it back.
 	"last_pid": {after: func(_ *machine, k *key, _ []uint64) { k.nums[0] += 43 }},
 
+	// Couplings, as internal/sysctl/couplings.tsv has them of a real kernel. Two limits of which one counts:
 	"dirty_bytes":            {after: zero("vm/dirty_ratio")},
 	"dirty_ratio":            {after: zero("vm/dirty_bytes")},
 	"dirty_background_bytes": {after: zero("vm/dirty_background_ratio")},
 	"dirty_background_ratio": {after: zero("vm/dirty_background_bytes")},
+	"overcommit_kbytes":      {after: zero("vm/overcommit_ratio")},
+	"overcommit_ratio":       {after: zero("vm/overcommit_kbytes")},
 
-	"forward4": {after: forward4},
-	"forward6": {after: func(m *machine, k *key, _ []uint64) { m.spread(k, "net/ipv6/conf/", "/forwarding") }},
-	"disable6": {after: func(m *machine, k *key, _ []uint64) { m.spread(k, "net/ipv6/conf/", "/disable_ipv6") }},
+	// A switch of all interfaces:
+	"forward4":  {after: forward4},
+	"forward6":  {after: func(m *machine, k *key, _ []uint64) { m.spread(k, "net/ipv6/conf/", "/forwarding") }},
+	"disable6":  {after: func(m *machine, k *key, _ []uint64) { m.spread(k, "net/ipv6/conf/", "/disable_ipv6") }},
+	"linkdown6": {after: func(m *machine, k *key, _ []uint64) { m.spread(k, "net/ipv6/conf/", "/ignore_routes_with_linkdown") }},
+	"addr_gen6": {after: func(m *machine, k *key, _ []uint64) { m.spread(k, "net/ipv6/conf/", "/addr_gen_mode") }},
 
-	"reachable": {after: func(m *machine, k *key, _ []uint64) { m.setKey(k.path+"_ms", k.nums[0]*1000) }},
-	"reachable_ms": {after: func(m *machine, k *key, _ []uint64) {
-		m.setKey(strings.TrimSuffix(k.path, "_ms"), k.nums[0]/1000)
-	}},
+	// Two units of one value: NAME and NAME_ms in milliseconds, or NAME_bytes of packets with their buffers.
+	"seconds":          unit("_ms", 1000),
+	"centiseconds":     unit("_ms", 10),
+	"packets":          unit("_bytes", 2090),
+	"of-seconds":       unitOf("_ms", 1000),
+	"of-centiseconds":  unitOf("_ms", 10),
+	"bytes-of-packets": unitOf("_bytes", 2090),
 
-	"conntrack_max": {after: func(m *machine, k *key, _ []uint64) {
-		m.setKey("net/nf_conntrack_max", k.nums[0])
-		m.setKey("net/netfilter/nf_conntrack_max", k.nums[0])
-	}},
+	// Two names of one value:
+	"inotify_instances": {after: copyTo("fs/inotify/max_user_instances", "user/max_inotify_instances")},
+	"inotify_watches":   {after: copyTo("fs/inotify/max_user_watches", "user/max_inotify_watches")},
+	"fanotify_groups":   {after: copyTo("fs/fanotify/max_user_groups", "user/max_fanotify_groups")},
+	"fanotify_marks":    {after: copyTo("fs/fanotify/max_user_marks", "user/max_fanotify_marks")},
+
+	// kernel/watchdog.c: a machine without counters of events in its processor, as most virtual ones.
+	"no-counters": {check: func(*machine, *key, []uint64) ([]uint64, error) { return nil, errNotSupported }},
+
+	"conntrack_max": {after: copyTo("net/nf_conntrack_max", "net/netfilter/nf_conntrack_max")},
 	"buckets": {
 		check: func(_ *machine, _ *key, n []uint64) ([]uint64, error) {
 			if n[0] == 0 {
@@ -102,6 +117,26 @@ func zero(path string) func(*machine, *key, []uint64) {
 	return func(m *machine, _ *key, _ []uint64) { m.setKey(path, 0) }
 }
 
+// copyTo gives the value to keys that are all one.
+func copyTo(paths ...string) func(*machine, *key, []uint64) {
+	return func(m *machine, k *key, _ []uint64) {
+		for _, path := range paths {
+			m.setKey(path, k.nums[0])
+		}
+	}
+}
+
+// unit is the effect of a key whose value times factor is that of the key with this suffix; unitOf is the effect of that one.
+func unit(suffix string, factor uint64) effect {
+	return effect{after: func(m *machine, k *key, _ []uint64) { m.setKey(k.path+suffix, k.nums[0]*factor) }}
+}
+
+func unitOf(suffix string, factor uint64) effect {
+	return effect{after: func(m *machine, k *key, _ []uint64) {
+		m.setKey(strings.TrimSuffix(k.path, suffix), k.nums[0]/factor)
+	}}
+}
+
 // forward4 is devinet_sysctl_forward: ip_forward and conf.all.forwarding are one, and a change of it reaches every interface.
 func forward4(m *machine, k *key, old []uint64) {
 	if k.path != "net/ipv4/ip_forward" && k.path != "net/ipv4/conf/all/forwarding" || old[0] == k.nums[0] {
@@ -111,7 +146,7 @@ func forward4(m *machine, k *key, old []uint64) {
 	m.setKey("net/ipv4/ip_forward", on)
 	m.setKey("net/ipv4/conf/all/forwarding", on)
 	for _, name := range append([]string{"default", "lo"}, m.interfaces...) {
-		m.setKey("net/ipv4/conf/"+name+"/forwarding", min(on, 1))
+		m.setKey("net/ipv4/conf/"+name+"/forwarding", on)
 	}
 	m.setKey("net/ipv4/conf/all/accept_redirects", 1-min(on, 1))
 }

@@ -40,7 +40,11 @@ var errnoWords = map[syscall.Errno]string{
 	syscall.ENOTEMPTY:    "Directory not empty",
 	syscall.ELOOP:        "Too many levels of symbolic links",
 	syscall.EDQUOT:       "Disk quota exceeded",
+	errNotSupported:      "Unknown error 524",
 }
+
+// errNotSupported is ENOTSUPP, which the kernel keeps to itself but for mistakes, and of which glibc knows no words.
+const errNotSupported = syscall.Errno(524)
 
 // shellPathError makes the interpreter print what dash prints for a redirection that fails. It prints Op, Path and Err in this order.
 func shellPathError(path string, create bool, err error) *fs.PathError {

@@ -111,21 +111,12 @@ func (k Key) DropInName() string { return "90-terraform-" + escapeName(k.String(
 
 var escapeName = strings.NewReplacer("%", "%25", "/", "%2F").Replace
 
-// Leads says whether a write to k changes other keys too: turning forwarding on or off resets what belongs to a router or a host, and a key of all interfaces
-// goes to each of them (net/ipv4/devinet.c, net/ipv6/addrconf.c).
-func Leads(k Key) bool { return rank(k) < 2 }
-
-// Compare orders keys as they are to be written, in a file and to the kernel: those that others follow first, then by name.
+// Compare orders keys as they are to be written, in a file and to the kernel: each before those that follow it, and otherwise by name. Keys that follow each
+// other are by the length of their paths first, so net.ipv4.ip_forward comes before net.ipv4.conf.all.forwarding.
 func Compare(a, b Key) int {
-	return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a.path, b.path))
-}
-
-func rank(k Key) int {
-	switch {
-	case k.path == "net/ipv4/ip_forward":
-		return 0
-	case strings.HasPrefix(k.path, "net/ipv4/conf/all/") || strings.HasPrefix(k.path, "net/ipv6/conf/all/"):
-		return 1
+	r := cmp.Compare(rank(a), rank(b))
+	if r == 0 && rank(a) < rankAll {
+		r = cmp.Compare(strings.Count(a.path, "/"), strings.Count(b.path, "/"))
 	}
-	return 2
+	return cmp.Or(r, strings.Compare(a.path, b.path))
 }

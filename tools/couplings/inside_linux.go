@@ -13,22 +13,19 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/host-provider/terraform-provider-host/tools/guest"
 )
 
-// wroteKeys is the line that says how many keys took a write.
-const wroteKeys = "wrote %d"
-
-// kept are parts of paths whose keys are not written: a value may stop the guest, hide what it prints, or cannot be taken back.
+// kept are parts of paths whose keys are not written: a value may stop the guest, hide what it prints, or cannot be
+// taken back.
 var kept = []string{
-	"panic", "sysrq", "modules_disabled", "kexec_", "unprivileged_bpf_disabled", "ptrace_scope", "tainted", "warn_limit", "oops_limit", "printk_delay",
-	"usermodehelper/", "drop_caches", "compact_memory", "route/flush", "binfmt_misc/register", "nf_hooks_lwtunnel", "max_map_count",
-	"threads-max", "ctrl-alt-del", "stack_tracer_enabled", "stats_clear", "cad_pid", "nr_open", "file-max", "_next_id", "poweroff", "dev/i915/",
-	"hung_task", "user_events",
+	"panic", "sysrq", "modules_disabled", "kexec_", "unprivileged_bpf_disabled", "ptrace_scope", "tainted", "warn_limit",
+	"oops_limit", "printk_delay", "usermodehelper/", "drop_caches", "compact_memory", "route/flush",
+	"binfmt_misc/register", "nf_hooks_lwtunnel", "max_map_count", "threads-max", "ctrl-alt-del", "stack_tracer_enabled",
+	"stats_clear", "cad_pid", "nr_open", "file-max", "_next_id", "poweroff", "dev/i915/", "hung_task", "user_events",
 }
 
 // words are the candidates for keys that hold no numbers.
@@ -83,7 +80,7 @@ func inside() error {
 		}
 		guest.Note("pass %d of %d keys ended after %s", b.pass, len(b.keys), time.Since(started).Round(time.Second))
 	}
-	guest.Say(wroteKeys, len(b.wrote))
+	guest.Note("%d keys took a write", len(b.wrote))
 	return nil
 }
 
@@ -124,19 +121,11 @@ func up(name string, address [4]byte) error {
 	if err := request.SetInet4Addr(address[:]); err != nil {
 		return err
 	}
-	if err := ioctl(s, unix.SIOCSIFADDR, request); err != nil {
+	if err := unix.IoctlIfreq(s, unix.SIOCSIFADDR, request); err != nil {
 		return fmt.Errorf("address of %s: %w", name, err)
 	}
 	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return ioctl(s, unix.SIOCSIFFLAGS, request)
-}
-
-func ioctl(s int, what uint, request *unix.Ifreq) error {
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(s), uintptr(what), uintptr(unsafe.Pointer(request))) //nolint:gosec // as x/sys/unix calls it
-	if errno != 0 {
-		return errno
-	}
-	return nil
+	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, request)
 }
 
 // open opens every key that can be written, without the interfaces that the table does not need.
@@ -252,10 +241,10 @@ func candidates(k *key) []string {
 	}
 	var list []string
 	fields := strings.Fields(string(k.base))
+	same := func(n int64) func(int64) int64 { return func(int64) int64 { return n } }
 	for _, step := range []func(n int64) int64{
 		func(n int64) int64 { return n + 1 }, func(n int64) int64 { return n * 2 },
-		func(int64) int64 { return 0 }, func(int64) int64 { return 1 }, func(int64) int64 { return 0 }, func(int64) int64 { return 2 },
-		func(int64) int64 { return 100_000 },
+		same(0), same(1), same(0), same(2), same(100_000),
 	} {
 		var next []string
 		for _, f := range fields {
@@ -302,7 +291,8 @@ func (b *bench) try(k *key) {
 	}
 }
 
-// back writes k's own value, which is a write too: it may change what others hold since the first one, which changed some.
+// back writes k's own value, which is a write too: it may change what others hold since the first one, which changed
+// some.
 func (b *bench) back(k *key, before string, changed []*key) {
 	left := map[*key]string{}
 	for _, other := range changed {
@@ -344,7 +334,8 @@ func (b *bench) changed(k *key) (changed []*key) {
 	return changed
 }
 
-// restore writes k's own value and those of the keys that have changed; what cannot be restored is how it is from now on.
+// restore writes k's own value and those of the keys that have changed; what cannot be restored is how it is from now
+// on.
 func (b *bench) restore(k *key, changed []*key) {
 	for range 3 {
 		_ = b.write(k, string(k.base))

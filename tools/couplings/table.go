@@ -94,12 +94,16 @@ func effect(c coupling, seen []observation) string {
 		return "copies"
 	case all(func(o observation) bool { return o.is == "0" && o.after != "0" }):
 		return "zeroes"
-	case bothWays && all(func(o observation) bool { return o.is == map[bool]string{true: "1", false: "0"}[o.after == "0"] }):
+	case bothWays && all(opposes):
 		return "opposes"
 	case rescales(seen):
 		return "rescales"
 	}
 	return "resets"
+}
+
+func opposes(o observation) bool {
+	return o.is == "1" && o.after == "0" || o.is == "0" && o.after != "0"
 }
 
 // rescales reports whether one key is always the same multiple of the other, apart from what a division leaves.

@@ -1,5 +1,5 @@
-// Package guest starts a Linux kernel in QEMU with the program that imports it as its init, and returns what that prints: a program then asks the kernel
-// itself what no file says. It needs Linux and qemu-system-x86_64.
+// Package guest starts a Linux kernel in QEMU with the program that imports it as its init, and returns what that
+// prints: a program then asks the kernel itself what no file says. It needs Linux and qemu-system-x86_64.
 package guest
 
 // Outside of the guest: the kernel, its modules, its first file system and the boot.
@@ -23,7 +23,8 @@ import (
 	"github.com/cavaliergopher/cpio"
 )
 
-// Kernel is an unpacked kernel package (`dpkg -x linux-image-*.deb DIR`): boot/vmlinuz-* and lib/modules/* with uncompressed modules.
+// Kernel is an unpacked kernel package (`dpkg -x linux-image-*.deb DIR`): boot/vmlinuz-* and lib/modules/* with
+// uncompressed modules.
 type Kernel struct {
 	// Release is the kernel's release, such as 6.1.0-57-amd64.
 	Release string
@@ -31,8 +32,9 @@ type Kernel struct {
 	modules []Module
 }
 
-// Main is the whole program: it runs inside if the process is the init of a guest, else outside with the kernel that the only argument names, and
-// exits with status 1 after an error. What outside writes to its writer is printed if it returns no error.
+// Main is the whole program: it runs inside if the process is the init of a guest, else outside with the kernel that
+// the only argument names, and exits with status 1 after an error. What outside writes to its writer is printed if it
+// returns no error.
 func Main(inside func() error, outside func(ctx context.Context, k *Kernel, out io.Writer) error) {
 	if os.Getpid() == 1 {
 		runInside(inside)
@@ -240,9 +242,12 @@ func initramfs(order []Module) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// Boot starts the kernel with these modules in its first file system and returns the lines that the init printed with Say. The kernel must have
-// powered itself off before the limit, under emulation too. What it printed with Note goes to notes at once.
-func (k *Kernel) Boot(ctx context.Context, order []Module, limit time.Duration, notes io.Writer) (lines []string, err error) {
+// Boot starts the kernel with these modules in its first file system and returns the lines that the init printed with
+// Say. The kernel must have powered itself off before the limit, under emulation too. What it printed with Note goes to
+// notes at once.
+func (k *Kernel) Boot(
+	ctx context.Context, order []Module, limit time.Duration, notes io.Writer,
+) (lines []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	image, err := initramfs(order)
@@ -261,7 +266,7 @@ func (k *Kernel) Boot(ctx context.Context, order []Module, limit time.Duration, 
 		return nil, err
 	}
 	for _, accel := range []string{"kvm", "tcg,thread=multi"} { // KVM may be there and not work, as inside some virtual machines
-		cmd := exec.CommandContext(ctx, "qemu-system-x86_64", //nolint:gosec // no shell reads the arguments
+		cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
 			"-accel", accel, "-cpu", "max", "-M", "q35,usb=off,smbus=off,sata=off,vmport=off", "-m", "1024", "-nodefaults",
 			"-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", k.image, "-initrd", initrd.Name(),
 			"-append", "console=ttyS0 quiet panic=-1 loglevel=0 mitigations=off init_on_alloc=0 audit=0")

@@ -1,0 +1,196 @@
+package sysctl
+
+// Keys that one write changes together, as a kernel was seen to change them.
+
+import (
+	_ "embed"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Effect is what a write to one key does to another.
+type Effect string
+
+// The effects.
+const (
+	// Copies means that the other key takes the same value.
+	Copies Effect = "copies"
+	// Zeroes means that the other key reads 0, because it is the same limit in another unit.
+	Zeroes Effect = "zeroes"
+	// Opposes means that the other key becomes 0 if the written one becomes another value than 0, and 1 if it becomes 0.
+	Opposes Effect = "opposes"
+	// Rescales means that both keys are one value in two units, such as seconds and milliseconds.
+	Rescales Effect = "rescales"
+	// Inherits means that the other key takes the same value, or that value in its own unit, unless it has been written itself since its interface
+	// appeared or the interface has an address.
+	Inherits Effect = "inherits"
+	// Resets means that the other key takes a value that does not follow from the written one alone.
+	Resets Effect = "resets"
+)
+
+//go:embed couplings.tsv
+var couplingTable string
+
+// unmeasured are couplings that a virtual machine does not show: without counters of the processor, the kernel refuses kernel.nmi_watchdog
+// (kernel/watchdog.c).
+const unmeasured = `
+kernel/nmi_watchdog	kernel/watchdog	resets
+kernel/watchdog	kernel/nmi_watchdog	resets
+`
+
+// follower is a key, or each key of a pattern, that a write to another changes.
+type follower struct {
+	pattern string
+	effect  Effect
+}
+
+// couplings is the table of couplings.tsv.
+type couplings struct {
+	// followers are by the pattern of the written key.
+	followers map[string][]follower
+	// following has the pattern of every follower.
+	following map[string]bool
+	// ranks are the places of the patterns that lead others without following them: 0 for those that follow nothing.
+	ranks map[string]int
+}
+
+var table = sync.OnceValue(func() *couplings {
+	t := &couplings{followers: map[string][]follower{}, following: map[string]bool{}, ranks: map[string]int{}}
+	for line := range strings.Lines(couplingTable + unmeasured) {
+		fields := strings.Split(strings.TrimRight(line, "\n"), "\t")
+		if len(fields) < 3 || strings.HasPrefix(line, "#") {
+			continue
+		}
+		written, other := fields[0], fields[1]
+		t.followers[written] = append(t.followers[written], follower{other, Effect(fields[2])})
+		t.following[other] = true
+	}
+	for written := range t.followers {
+		if len(t.ledBy(written)) > 0 {
+			t.rank(written)
+		}
+	}
+	return t
+})
+
+// ledBy returns the followers of a pattern that it does not follow itself, without those that inherit.
+func (t *couplings) ledBy(written string) (led []string) {
+	for _, f := range t.followers[written] {
+		back := func(g follower) bool { return g.pattern == written }
+		if f.effect != Inherits && !slices.ContainsFunc(t.followers[f.pattern], back) {
+			led = append(led, f.pattern)
+		}
+	}
+	return led
+}
+
+// rank gives a pattern a place after all that lead it. There is no circle (a test guards that).
+func (t *couplings) rank(pattern string) int {
+	if r, ok := t.ranks[pattern]; ok {
+		return r
+	}
+	r := 0
+	for leader := range t.followers {
+		if slices.Contains(t.ledBy(leader), pattern) {
+			r = max(r, t.rank(leader)+1)
+		}
+	}
+	t.ranks[pattern] = r
+	return r
+}
+
+// Follows reports whether a write that changes written may change other too, and how. A write that leaves written as it is changes nothing else.
+func Follows(written, other Key) (Effect, bool) {
+	if written == other {
+		return "", false
+	}
+	w, ofWritten := written.pattern()
+	o, ofOther := other.pattern()
+	if ofWritten != "" && ofOther != "" && ofWritten != ofOther {
+		return "", false
+	}
+	for _, f := range table().followers[w] {
+		if f.pattern == o {
+			return f.effect, true
+		}
+	}
+	return "", false
+}
+
+// Leads reports whether any key follows k.
+func Leads(k Key) bool {
+	p, _ := k.pattern()
+	return len(table().followers[p]) > 0
+}
+
+// Coupled reports whether any key follows k, or k follows any key.
+func Coupled(k Key) bool {
+	p, _ := k.pattern()
+	return table().following[p] || len(table().followers[p]) > 0
+}
+
+// FollowerPatterns returns shell patterns of the files of all keys that follow k, such as /proc/sys/net/ipv4/conf/*/forwarding, sorted. A pattern may match
+// files of keys that do not follow k.
+func FollowerPatterns(k Key) []string {
+	p, iface := k.pattern()
+	var patterns []string
+	for _, f := range table().followers[p] {
+		path := f.pattern
+		if iface != "" {
+			path = strings.Replace(path, "*", iface, 1)
+		}
+		patterns = append(patterns, "/proc/sys/"+path)
+	}
+	slices.Sort(patterns)
+	return patterns
+}
+
+// Leaders returns the keys of which k is a follower, sorted by name.
+func Leaders(k Key) []Key {
+	p, iface := k.pattern()
+	var keys []Key
+	for written, followers := range table().followers {
+		if !slices.ContainsFunc(followers, func(f follower) bool { return f.pattern == p }) {
+			continue
+		}
+		if iface != "" || !strings.Contains(written, "*") {
+			keys = append(keys, Key{strings.Replace(written, "*", iface, 1)})
+		}
+	}
+	slices.SortFunc(keys, func(a, b Key) int { return strings.Compare(a.path, b.path) })
+	return keys
+}
+
+// pattern returns k's path below /proc/sys as the table has it, with a * for the name of an interface, and that name.
+func (k Key) pattern() (pattern, iface string) {
+	parts := strings.Split(k.path, "/")
+	if len(parts) != 5 || parts[0] != "net" || parts[2] != "conf" && parts[2] != "neigh" || parts[3] == "all" || parts[3] == "default" {
+		return k.path, ""
+	}
+	iface, parts[3] = parts[3], "*"
+	return strings.Join(parts, "/"), iface
+}
+
+// The places of keys that the table does not rank.
+const (
+	rankAll     = math.MaxInt - 2 // of all interfaces
+	rankDefault = math.MaxInt - 1 // of interfaces to come
+	rankOther   = math.MaxInt
+)
+
+// rank is the place of a key in the order of writes.
+func rank(k Key) int {
+	p, _ := k.pattern()
+	if r, ok := table().ranks[p]; ok {
+		return r
+	}
+	switch {
+	case strings.HasPrefix(p, "net/ipv4/conf/all/") || strings.HasPrefix(p, "net/ipv6/conf/all/"):
+		return rankAll
+	case slices.ContainsFunc(table().followers[p], func(f follower) bool { return f.effect == Inherits }):
+		return rankDefault
+	}
+	return rankOther
+}
