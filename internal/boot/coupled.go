@@ -25,7 +25,8 @@ const (
 	Opposes = sysctl.Opposes
 )
 
-// CouplingOf returns what a write that changes written does to other, if other has been written itself before: no default reaches it then.
+// CouplingOf returns what a write that changes written does to other, if other has been written itself before: no
+// default reaches it then.
 func CouplingOf(written, other sysctl.Key) Coupling {
 	if e, ok := sysctl.Follows(written, other); ok && e != sysctl.Inherits {
 		return e
@@ -41,8 +42,8 @@ func leaders(k sysctl.Key) []sysctl.Key {
 	return slices.DeleteFunc(sysctl.Leaders(k), func(w sysctl.Key) bool { return CouplingOf(w, k) == Apart })
 }
 
-// inUnitOf converts a value of the key from to the unit of the key to, which has the same name but for _ms. It returns false for other units, which
-// depend on the kernel.
+// inUnitOf converts a value of the key from to the unit of the key to, which has the same name but for _ms. It returns
+// false for other units, which depend on the kernel.
 func inUnitOf(to, from sysctl.Key, value string) (string, bool) {
 	n, err := strconv.ParseInt(strings.TrimSpace(value), 0, 64)
 	milliseconds := int64(1000)

@@ -57,8 +57,8 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 		case ok && !known:
 			own, later := o.Source, place(by.File, by.Line)
 			o.Shadows = append(o.Shadows, own)
-			return fail(Shadowed, later, fmt.Sprintf("%s sets %s, and %s, which is written later, sets a key that changes it to a value that the kernel chooses.",
-				own, k, later))
+			return fail(Shadowed, later, fmt.Sprintf("%s sets %s, and %s, which is written later, sets a key that changes it "+
+				"to a value that the kernel chooses.", own, k, later))
 		case ok:
 			o.Shadows = append(o.Shadows, o.Source)
 			o.Value, o.Source = value, place(by.File, by.Line)
@@ -202,8 +202,8 @@ func volatile(source string) bool {
 	return strings.HasPrefix(source, "/run/") && !strings.HasPrefix(source, "/run/credentials/")
 }
 
-// overwritten returns the last line for another key whose write changes k, if it is written after k's own, and what it leaves in k; known is false if that does
-// not follow from the line.
+// overwritten returns the last line for another key whose write changes k, if it is written after k's own, and what it
+// leaves in k; known is false if that does not follow from the line.
 func (p *Prediction) overwritten(k sysctl.Key, own *option) (by *option, value string, known, ok bool) {
 	for _, w := range leaders(k) {
 		d := p.sysctls.decide(w)

@@ -10,8 +10,8 @@ import (
 	real "github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// Guards that a write to the simulated kernel changes the keys that it changes in a real one, and no others. The interfaces have addresses, so no key
-// takes its default's value.
+// Guards that a write to the simulated kernel changes the keys that it changes in a real one, and no others. The
+// interfaces have addresses, so no key takes its default's value.
 func TestTheKernelCouplesKeysAsARealOne(t *testing.T) {
 	h := start(t, Options{})
 	if out, status := h.Sh("modprobe nf_conntrack"); status != 0 {
@@ -38,8 +38,8 @@ func TestTheKernelCouplesKeysAsARealOne(t *testing.T) {
 			continue
 		}
 		before := values()
-		h.Sh(fmt.Sprintf("cd /proc/sys; case %[1]s in 0) n=1 ;; 1) n=0 ;; *) n=%[1]s0 ;; esac; echo $n >%[2]s || echo 8192 >%[2]s",
-			strings.Fields(before[path])[0], path))
+		h.Sh(fmt.Sprintf("cd /proc/sys\ncase %[1]s in 0) n=1 ;; 1) n=0 ;; *) n=%[1]s0 ;; esac\n"+
+			"echo $n >%[2]s || echo 8192 >%[2]s", strings.Fields(before[path])[0], path))
 		after := values()
 		for other := range after {
 			o, err := real.ParseKey(other)
@@ -67,7 +67,8 @@ func TestTheKernelCouplesKeysAsARealOne(t *testing.T) {
 				coupled++
 			}
 			if !right {
-				t.Errorf("%s from %s to %s: %s from %s to %s, and in a real kernel it %q", path, before[path], w, other, before[other], is, effect)
+				t.Errorf("%s from %s to %s: %s from %s to %s, and in a real kernel it %q",
+					path, before[path], w, other, before[other], is, effect)
 			}
 		}
 	}

@@ -68,11 +68,13 @@ var effects = map[string]effect{
 	"overcommit_ratio":       {after: zero("vm/overcommit_kbytes")},
 
 	// A switch of all interfaces:
-	"forward4":  {after: forward4},
-	"forward6":  {after: func(m *machine, k *key, _ []uint64) { m.spread(k, "net/ipv6/conf/", "/forwarding") }},
-	"disable6":  {after: func(m *machine, k *key, _ []uint64) { m.spread(k, "net/ipv6/conf/", "/disable_ipv6") }},
-	"linkdown6": {after: func(m *machine, k *key, _ []uint64) { m.spread(k, "net/ipv6/conf/", "/ignore_routes_with_linkdown") }},
-	"addr_gen6": {after: func(m *machine, k *key, _ []uint64) { m.spread(k, "net/ipv6/conf/", "/addr_gen_mode") }},
+	"forward4": {after: forward4},
+	"forward6": {after: func(m *machine, k *key, _ []uint64) { m.spread6(k, "forwarding") }},
+	"disable6": {after: func(m *machine, k *key, _ []uint64) { m.spread6(k, "disable_ipv6") }},
+	"linkdown6": {after: func(m *machine, k *key, _ []uint64) {
+		m.spread6(k, "ignore_routes_with_linkdown")
+	}},
+	"addr_gen6": {after: func(m *machine, k *key, _ []uint64) { m.spread6(k, "addr_gen_mode") }},
 
 	// Two units of one value: NAME and NAME_ms in milliseconds, or NAME_bytes of packets with their buffers.
 	"seconds":          unit("_ms", 1000),
@@ -126,11 +128,12 @@ func copyTo(paths ...string) func(*machine, *key, []uint64) {
 	}
 }
 
-// unit is the effect of a key whose value times factor is that of the key with this suffix; unitOf is the effect of that one.
+// unit is the effect of a key whose value times factor is the value of the key with this suffix.
 func unit(suffix string, factor uint64) effect {
 	return effect{after: func(m *machine, k *key, _ []uint64) { m.setKey(k.path+suffix, k.nums[0]*factor) }}
 }
 
+// unitOf is the effect of the key with the suffix.
 func unitOf(suffix string, factor uint64) effect {
 	return effect{after: func(m *machine, k *key, _ []uint64) {
 		m.setKey(strings.TrimSuffix(k.path, suffix), k.nums[0]/factor)
@@ -151,13 +154,13 @@ func forward4(m *machine, k *key, old []uint64) {
 	m.setKey("net/ipv4/conf/all/accept_redirects", 1-min(on, 1))
 }
 
-// spread gives the value of "all" to default and every interface.
-func (m *machine) spread(k *key, before, after string) {
-	if k.path != before+"all"+after {
+// spread6 gives the value that a key of IPv6 has for all interfaces to default and every interface.
+func (m *machine) spread6(k *key, name string) {
+	if k.path != "net/ipv6/conf/all/"+name {
 		return
 	}
-	for _, name := range append([]string{"default", "lo"}, m.interfaces...) {
-		m.setKey(before+name+after, k.nums[0])
+	for _, device := range append([]string{"default", "lo"}, m.interfaces...) {
+		m.setKey("net/ipv6/conf/"+device+"/"+name, k.nums[0])
 	}
 }
 

@@ -23,8 +23,8 @@ const (
 	Opposes Effect = "opposes"
 	// Rescales means that both keys are one value in two units, such as seconds and milliseconds.
 	Rescales Effect = "rescales"
-	// Inherits means that the other key takes the same value, or that value in its own unit, unless it has been written itself since its interface
-	// appeared or the interface has an address.
+	// Inherits means that the other key takes the same value, or that value in its own unit, unless it has been written
+	// itself since its interface appeared or the interface has an address.
 	Inherits Effect = "inherits"
 	// Resets means that the other key takes a value that does not follow from the written one alone.
 	Resets Effect = "resets"
@@ -33,8 +33,8 @@ const (
 //go:embed couplings.tsv
 var couplingTable string
 
-// unmeasured are couplings that a virtual machine does not show: without counters of the processor, the kernel refuses kernel.nmi_watchdog
-// (kernel/watchdog.c).
+// unmeasured are couplings that a virtual machine does not show: without counters of the processor, the kernel refuses
+// kernel.nmi_watchdog (kernel/watchdog.c).
 const unmeasured = `
 kernel/nmi_watchdog	kernel/watchdog	resets
 kernel/watchdog	kernel/nmi_watchdog	resets
@@ -101,7 +101,8 @@ func (t *couplings) rank(pattern string) int {
 	return r
 }
 
-// Follows reports whether a write that changes written may change other too, and how. A write that leaves written as it is changes nothing else.
+// Follows reports whether a write that changes written may change other too, and how. A write that leaves written as it
+// is changes nothing else.
 func Follows(written, other Key) (Effect, bool) {
 	if written == other {
 		return "", false
@@ -131,8 +132,8 @@ func Coupled(k Key) bool {
 	return table().following[p] || len(table().followers[p]) > 0
 }
 
-// FollowerPatterns returns shell patterns of the files of all keys that follow k, such as /proc/sys/net/ipv4/conf/*/forwarding, sorted. A pattern may match
-// files of keys that do not follow k.
+// FollowerPatterns returns shell patterns of the files of all keys that follow k, such as
+// /proc/sys/net/ipv4/conf/*/forwarding, sorted. A pattern may match files of keys that do not follow k.
 func FollowerPatterns(k Key) []string {
 	p, iface := k.pattern()
 	var patterns []string
@@ -166,7 +167,10 @@ func Leaders(k Key) []Key {
 // pattern returns k's path below /proc/sys as the table has it, with a * for the name of an interface, and that name.
 func (k Key) pattern() (pattern, iface string) {
 	parts := strings.Split(k.path, "/")
-	if len(parts) != 5 || parts[0] != "net" || parts[2] != "conf" && parts[2] != "neigh" || parts[3] == "all" || parts[3] == "default" {
+	if len(parts) != 5 || parts[0] != "net" || parts[2] != "conf" && parts[2] != "neigh" {
+		return k.path, ""
+	}
+	if parts[3] == "all" || parts[3] == "default" {
 		return k.path, ""
 	}
 	iface, parts[3] = parts[3], "*"

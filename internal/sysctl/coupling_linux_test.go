@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestCouplingsOfThisKernel guards the part of the table that belongs to a network namespace against the kernel of this machine, in a namespace of its own,
-// whose only interface has no address.
+// TestCouplingsOfThisKernel guards the part of the table that belongs to a network namespace against the kernel of this
+// machine, in a namespace of its own, whose only interface has no address.
 func TestCouplingsOfThisKernel(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("a network namespace needs root")
@@ -41,8 +41,8 @@ func checkCouplings(t *testing.T) {
 	checked := 0
 	for line := range strings.Lines(couplingTable) {
 		fields := strings.Split(strings.ReplaceAll(line, "*", "lo"), "\t")
-		if !strings.Contains(fields[0], "/conf/") && !strings.Contains(fields[0], "/neigh/lo/") && fields[0] != "net/ipv4/ip_forward" ||
-			strings.Contains(fields[0], "stable_secret") {
+		ofInterfaces := strings.Contains(fields[0], "/conf/") || strings.Contains(fields[0], "/neigh/lo/")
+		if !ofInterfaces && fields[0] != "net/ipv4/ip_forward" || strings.Contains(fields[0], "stable_secret") {
 			continue // the others are the whole machine's, or have no value to go back to
 		}
 		written, other := "/proc/sys/"+fields[0], "/proc/sys/"+fields[1]
@@ -72,7 +72,8 @@ func checkCouplings(t *testing.T) {
 			right = (is == 0) == (value != 0)
 		}
 		if err != nil || !right {
-			t.Errorf("%s from %d to %d: %s from %d to %d, and the table says %s", fields[0], before, value, fields[1], was, is, fields[2])
+			t.Errorf("%s from %d to %d: %s from %d to %d, and the table says %s",
+				fields[0], before, value, fields[1], was, is, fields[2])
 		}
 		if err := os.WriteFile(written, []byte(strconv.Itoa(before)), 0); err != nil {
 			t.Error(err)

@@ -52,7 +52,8 @@ func TestFollows(t *testing.T) {
 	}
 }
 
-// TestCouplingTable guards that every line of the table is understood, found from both of its keys, and within the order of writes.
+// TestCouplingTable guards that every line of the table is understood, found from both of its keys, and within the
+// order of writes.
 func TestCouplingTable(t *testing.T) {
 	effects := []Effect{Copies, Zeroes, Opposes, Rescales, Inherits, Resets}
 	lines := 0

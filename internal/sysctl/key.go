@@ -111,8 +111,9 @@ func (k Key) DropInName() string { return "90-terraform-" + escapeName(k.String(
 
 var escapeName = strings.NewReplacer("%", "%25", "/", "%2F").Replace
 
-// Compare orders keys as they are to be written, in a file and to the kernel: each before those that follow it, and otherwise by name. Keys that follow each
-// other are by the length of their paths first, so net.ipv4.ip_forward comes before net.ipv4.conf.all.forwarding.
+// Compare orders keys as they are to be written, in a file and to the kernel: each before those that follow it, and
+// otherwise by name. Of switches that follow each other the shorter path comes first, so net.ipv4.ip_forward comes before
+// net.ipv4.conf.all.forwarding.
 func Compare(a, b Key) int {
 	r := cmp.Compare(rank(a), rank(b))
 	if r == 0 && rank(a) < rankAll {
