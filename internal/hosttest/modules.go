@@ -160,7 +160,7 @@ func (m *machine) insert(name string, opts []string) error {
 // startConntrack sizes the table as its module does: a size that was asked for holds eight entries a bucket.
 func (m *machine) startConntrack(opts []string) {
 	p := m.kernel.mods["nf_conntrack"].param("hashsize")
-	n, _ := strconv.ParseUint(p.value, 0, 64)
+	n, _ := strconv.ParseUint(p.value, 10, 64)
 	size, limit := hashSize(n), hashSize(n)
 	if slices.ContainsFunc(opts, func(o string) bool { return strings.HasPrefix(o, "hashsize=") }) {
 		limit = size * 8

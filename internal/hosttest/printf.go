@@ -3,7 +3,6 @@ package hosttest
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 )
 
@@ -105,8 +104,8 @@ func formatOnce(b *strings.Builder, format string, args []string) (used int, sto
 				b.WriteString(arg[:min(len(arg), 1)])
 			case 'd', 'i', 'u', 'x', 'X', 'o':
 				arg := next()
-				n, e := strconv.ParseInt(arg, 0, 64)
-				if e != nil && arg != "" {
+				n, ok := integer(arg)
+				if !ok && arg != "" {
 					err = fmt.Errorf("%s: expected numeric value", arg)
 				}
 				if verb == 'i' || verb == 'u' {
@@ -119,6 +118,15 @@ func formatOnce(b *strings.Builder, format string, args []string) (used int, sto
 		}
 	}
 	return used, false, err
+}
+
+// integer reads a number as strtoimax does: base 0 without the 0b, 0o and underscores of Go.
+func integer(arg string) (n int64, ok bool) {
+	magnitude, _, negative, ok := parseLong([]byte(strings.TrimPrefix(arg, "+")), "")
+	if n = int64(magnitude); negative { //nolint:gosec // no script prints a number that large
+		n = -n
+	}
+	return n, ok
 }
 
 // escapeLen is the length of the escape that s begins with.

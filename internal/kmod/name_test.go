@@ -115,7 +115,8 @@ func TestParseBuiltin(t *testing.T) {
 	}
 }
 
-// TestSameParameter guards that what /sys/module shows is no drift from what was asked, and that what differs is.
+// TestSameParameter guards that what /sys/module shows is no drift from what was asked, and that what differs is. It
+// also guards that only the spellings count as numbers that the kernel reads as numbers.
 func TestSameParameter(t *testing.T) {
 	tests := []struct {
 		a, b string
@@ -137,6 +138,21 @@ func TestSameParameter(t *testing.T) {
 		{"a b", "a b", true},
 		{"eth0", "eth1", false},
 		{"x\n", "x", true},
+		// Spellings that Go reads and kstrto* refuses.
+		{"3", "0b11", false},
+		{"10", "1_0", false},
+		{"15", "0o17", false},
+		{"16", "0x_10", false},
+		{"1,2", "1,0b10", false},
+		{"0", "0x", false},
+		{"8", "08", false},
+		{"5", "+-5", false},
+		{"-5", "-+5", false},
+		// Spellings that kstrto* takes.
+		{"5", "+5", true},
+		{"0", "-0", true},
+		{"31", "0X1F", true},
+		{"-9223372036854775808", "-0x8000000000000000", true},
 	}
 	for _, tt := range tests {
 		if got := SameParameter(tt.a, tt.b); got != tt.want {

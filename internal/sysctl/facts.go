@@ -4,8 +4,6 @@ package sysctl
 
 import (
 	"slices"
-	"strconv"
-	"strings"
 )
 
 // WriteOnly says whether k is a trigger: writing to it does something, and no value can be read back.
@@ -46,13 +44,19 @@ func OneWay(k Key, value string) bool {
 // leastOpenFiles is the hard limit of open files that systemd gives to each service (DefaultLimitNOFILE=, systemd-system.conf(5)).
 const leastOpenFiles = 524288
 
-// Dangerous says what harm a value does that the kernel takes without a word; "" if none is known.
+// Dangerous says what harm a value does that the kernel takes without a word; "" if none is known. The kernel reads
+// only the first field of the value, and a value that it refuses does no harm.
 func Dangerous(k Key, value string) (harm string) {
 	if k.path != "fs/nr_open" {
 		return ""
 	}
-	if n, err := strconv.ParseInt(strings.TrimSpace(value), 0, 64); err == nil && n < leastOpenFiles {
-		return "systemd gives each service a limit of 524288 open files, and below that it can start no service any more, ssh logins included."
+	numbers := fields(value)
+	if len(numbers) == 0 {
+		return ""
+	}
+	if n, ok := parseNumber(numbers[0]); ok && !n.negative && n.magnitude < leastOpenFiles {
+		return "systemd gives each service a limit of 524288 open files, and below that it can start no service any more, " +
+			"ssh logins included."
 	}
 	return ""
 }

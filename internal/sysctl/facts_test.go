@@ -89,7 +89,8 @@ func TestSecret(t *testing.T) {
 	}
 }
 
-// TestDangerous guards that a value which leaves a host without services is told, and no other.
+// TestDangerous guards that a value which leaves a host without services is told, and no other: a value that the kernel
+// refuses does no harm.
 func TestDangerous(t *testing.T) {
 	tests := []struct {
 		key, value string
@@ -100,6 +101,13 @@ func TestDangerous(t *testing.T) {
 		{"fs.nr_open", "524288", false},
 		{"fs.nr_open", "0x100000", false},
 		{"fs.nr_open", "abc", false},
+		{"fs.nr_open", "01000", true},
+		{"fs.nr_open", "100 1048576", true}, // the kernel takes the first field and drops the rest
+		// Spellings that Go reads and the kernel refuses.
+		{"fs.nr_open", "0b11", false},
+		{"fs.nr_open", "1_0", false},
+		{"fs.nr_open", "0o17", false},
+		{"fs.nr_open", "+100", false},
 		{"fs.file-max", "100", false},
 	}
 	for _, tt := range tests {
