@@ -11,12 +11,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+	"github.com/hashicorp/terraform-plugin-go/tftypes"
 	"github.com/hashicorp/terraform-plugin-log/tflog"
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
@@ -76,9 +76,9 @@ type configured struct {
 	fleet *host.Fleet
 	// host is the provider's own host, for resources that name none; null without one.
 	host types.String
-	// unknown says that a setting which every host needs is not known yet, as when the key is made in the same apply; unknownHosts says it of single hosts.
-	unknown      bool
-	unknownHosts map[string]bool
+	// unknown says that a setting which every host needs is not known yet, as when the key is made in the same apply.
+	// For a single host, fleet returns errUnknown.
+	unknown bool
 	// tolerated says that a refresh which failed of err is to keep the state, with a warning.
 	tolerated func(err error) bool
 }
@@ -94,12 +94,14 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	if m.Host.IsNull() && env.text("host") != "" {
 		m.Host = types.StringValue(env.text("host"))
 	}
-	c := configured{host: m.Host, unknownHosts: map[string]bool{}, tolerated: func(error) bool { return false }}
-	c.unknown = m.unknown()
+	c := configured{host: m.Host, tolerated: func(error) bool { return false }}
+	var unknownHosts map[string]bool
+	c.unknown, unknownHosts = unknownSettings(req.Config.Raw)
 	if cmp.Or(m.Unreachable.ValueString(), env.oneOf("unreachable", unreachableModes...)) == unreachableWarn {
 		c.tolerated = sshconn.NotReached
 	}
 	config := m.config(ctx, env, &resp.Diagnostics)
+	config.Unknown = unknownHosts
 	checked := []sshconn.Settings{config.Defaults, config.Environment}
 	hosts := map[string]types.Object{}
 	if !m.Hosts.IsUnknown() {
@@ -108,7 +110,6 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	for name, object := range hosts {
 		var e hostModel
 		if object.IsUnknown() {
-			c.unknownHosts[name] = true
 			continue
 		}
 		if object.IsNull() {
@@ -124,7 +125,6 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 			resp.Diagnostics.AddAttributeError(path.Root("hosts").AtMapKey(name), "malformed host name",
 				"A name in hosts may not hold a slash: import ids have the form HOST/KEY. Rename the entry "+name+".")
 		}
-		c.unknownHosts[name] = e.unknown() || e.Address.IsUnknown()
 		s := e.settings(ctx, &resp.Diagnostics)
 		s.Address = e.Address.ValueString()
 		config.Hosts[name] = s
@@ -139,7 +139,8 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	c.fleet = host.NewFleet(func(name string) (host.Conn, error) { return pool.Conn(name) })
 	p.closes = append(p.closes, c.fleet.Close, pool.Close)
 	p.mu.Unlock()
-	if ahead := c.readable(hosts); len(ahead) <= pool.MaxConnections() {
+	ahead := slices.DeleteFunc(slices.Sorted(maps.Keys(hosts)), func(name string) bool { return unknownHosts[name] })
+	if !c.unknown && len(ahead) <= pool.MaxConnections() {
 		c.fleet.Prefetch(ahead, readAtOnce)
 	}
 	resp.ResourceData, resp.DataSourceData = c, c
@@ -147,14 +148,6 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 
 // readAtOnce is how many hosts are read ahead at once. With 20 hosts behind 50 ms each way, a plan of ten host_sysctl a host took 5.5 s in place of 14.4 s.
 const readAtOnce = 20
-
-// readable are the names of those hosts of which all is known that it takes to reach them.
-func (c configured) readable(hosts map[string]types.Object) []string {
-	if c.unknown {
-		return nil
-	}
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(hosts)), func(name string) bool { return c.unknownHosts[name] })
-}
 
 // config is everything but the hosts.
 func (m providerModel) config(ctx context.Context, env environment, diags *diag.Diagnostics) sshconn.Config {
@@ -216,32 +209,32 @@ func warnInsecure(settings []sshconn.Settings, diags *diag.Diagnostics) {
 	}
 }
 
-func (m providerModel) unknown() bool {
-	return m.connectionModel.unknown() || m.ConnectTimeout.IsUnknown() || m.Timeout.IsUnknown() || m.Hosts.IsUnknown() || unknownList(m.SSHConfigFiles) ||
-		m.MaxConnections.IsUnknown() || m.Unreachable.IsUnknown()
-}
+// errUnknown says that a host cannot be reached before something is known that its settings depend on.
+var errUnknown = sshconn.ErrUnknown
 
-func (m loginModel) unknown() bool {
-	return m.User.IsUnknown() || m.Port.IsUnknown() || m.PrivateKey.IsUnknown() || m.PrivateKeyPassphrase.IsUnknown() || m.Certificate.IsUnknown() ||
-		m.Password.IsUnknown() || m.Agent.IsUnknown() || m.HostKey.IsUnknown() || m.HostKeyChecking.IsUnknown() || unknownList(m.KnownHostsFiles)
-}
-
-func (m connectionModel) unknown() bool {
-	return m.loginModel.unknown() || m.Sudo.IsUnknown() || m.SudoPassword.IsUnknown() || m.Doas.IsUnknown() || m.Bastion.IsUnknown() ||
-		slices.ContainsFunc(slices.Collect(maps.Values(m.Bastion.Attributes())), unknownValue)
-}
-
-// unknownList reports whether a list or an element of it is unknown.
-func unknownList(l types.List) bool {
-	return l.IsUnknown() || slices.ContainsFunc(l.Elements(), unknownValue)
-}
-
-// unknownValue reports whether a value, or an element of a list, is unknown.
-func unknownValue(v attr.Value) bool {
-	if l, ok := v.(types.List); ok {
-		return unknownList(l)
+// unknownSettings reports whether a setting of the provider block that holds for all hosts is unknown, and the entries of
+// hosts in which something is. It looks at the raw block, so that no attribute is forgotten. The attribute host does not
+// count, because it is a setting of the resources that name no host.
+func unknownSettings(block tftypes.Value) (all bool, hosts map[string]bool) {
+	var settings, entries map[string]tftypes.Value
+	if block.As(&settings) != nil {
+		return true, nil
 	}
-	return v.IsUnknown()
+	for name, value := range settings {
+		if name != "host" && name != "hosts" && !value.IsFullyKnown() {
+			return true, nil
+		}
+	}
+	if settings["hosts"].As(&entries) != nil {
+		return true, nil // unknown as a whole
+	}
+	hosts = map[string]bool{}
+	for name, entry := range entries {
+		if !entry.IsFullyKnown() {
+			hosts[name] = true
+		}
+	}
+	return false, hosts
 }
 
 func (m loginModel) settings(ctx context.Context) sshconn.Settings {

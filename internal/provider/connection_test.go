@@ -227,6 +227,35 @@ provider "host" {
 	run(t, resource.TestStep{Config: c, ConfigPlanChecks: emptyAfter()})
 }
 
+// Guards that a jump host and the host behind it can be made in one apply: while the address of the jump host is unknown,
+// a plan dials neither of the two.
+func TestAccJumpHostOfTheSameApply(t *testing.T) {
+	t.Parallel()
+	m, jump := simulated(t), simulated(t)
+	address, port, _ := net.SplitHostPort(jump.Addr())
+	w := newWorkspace(t, fmt.Sprintf(required+`
+resource "terraform_data" "vm" {
+  input = %[1]q
+}
+provider "host" {
+  agent = false
+  hosts = {
+    jump = { address = terraform_data.vm.output, port = %[2]s, private_key = %[3]q, host_key = %[4]q }
+    web1 = { address = "127.0.0.1", port = %[5]s, private_key = %[6]q, host_key = %[7]q, bastion = { host = "jump" } }
+  }
+}
+%[8]s`, address, port, jump.PrivateKey(), jump.HostKey(), portOf(m), m.PrivateKey(), m.HostKey(),
+		strings.Replace(swappiness, "{", "{\n  host = \"web1\"", 1)))
+	if out := w.run("plan"); strings.Contains(out, "Warning") {
+		t.Errorf("the plan asked a host:\n%s", out)
+	}
+	w.run("apply", "-auto-approve")
+	if got := reading(t, m, "vm/swappiness"); got != "10" {
+		t.Errorf("vm.swappiness is %s", got)
+	}
+	w.run("plan", "-detailed-exitcode")
+}
+
 // Guards that a host entry which is null is an error of the configuration.
 func TestAccNullHostEntry(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -63,10 +64,13 @@ func (t *target) planHost(ctx context.Context, req resource.ModifyPlanRequest, r
 
 // reach returns the host of this name; nil, without an error, when what it takes to reach it is not known yet.
 func (t *target) reach(name types.String, diags *diag.Diagnostics) *host.Host {
-	if t.fleet == nil || t.unknown || name.IsUnknown() || t.unknownHosts[name.ValueString()] {
+	if t.fleet == nil || t.unknown || name.IsUnknown() {
 		return nil
 	}
 	h, err := t.fleet.Host(name.ValueString())
+	if errors.Is(err, errUnknown) {
+		return nil
+	}
 	if err != nil {
 		addError(diags, err)
 		return nil
@@ -78,8 +82,9 @@ func (t *target) reach(name types.String, diags *diag.Diagnostics) *host.Host {
 func (t *target) mustReach(name types.String, diags *diag.Diagnostics) *host.Host {
 	h := t.reach(name, diags)
 	if h == nil && !diags.HasError() {
-		diags.AddError("host settings are not known", "The provider's settings for the host "+name.ValueString()+" depend on something that is not known in this run, so the "+
-			"host cannot be reached and nothing was changed. Apply what they depend on first (terraform apply -target=...), or write them out.")
+		diags.AddError("host settings are not known", "The provider's settings for the host "+name.ValueString()+", or for a jump host "+
+			"on the way to it, depend on something that is not known in this run, so the host cannot be reached and nothing was "+
+			"changed. Apply what they depend on first (terraform apply -target=...), or write them out.")
 	}
 	return h
 }

@@ -46,6 +46,9 @@ var ErrLost = errors.New("the reply to a request was lost: its outcome is unknow
 // ErrClosed is returned for a connection whose pool is closed.
 var ErrClosed = errors.New("the SSH connections are closed")
 
+// ErrUnknown is returned for a host in Config.Unknown, and for one whose way leads through such a host.
+var ErrUnknown = errors.New("settings of the host, or of a jump host on the way to it, are not known yet")
+
 // NotReached reports whether err says that a host was asked in vain: its settings may be right, and another time it may be reached.
 func NotReached(err error) bool {
 	var e *Error

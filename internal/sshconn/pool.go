@@ -81,7 +81,8 @@ func NewPool(c Config) *Pool {
 }
 
 // Conn returns the connection to host, which is a name in Hosts, an alias in ssh_config, or [user@]address[:port], an IPv6 address in brackets or bare. It reads
-// ssh_config, and connects to nothing; the same host is the same Conn. The error is an *Error of kind Misconfigured, or ErrClosed.
+// ssh_config, and connects to nothing; the same host is the same Conn. The error is an *Error of kind Misconfigured,
+// ErrUnknown or ErrClosed.
 func (p *Pool) Conn(host string) (*Conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

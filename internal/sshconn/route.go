@@ -60,11 +60,15 @@ type resolver struct {
 }
 
 // resolve finds how host is reached: a name in Hosts, an alias of ssh_config, or [user@]address[:port]. What is said nearest to the host counts: in its name, in its
-// entry of Hosts, in Defaults, in ssh_config, in Environment. The error is an *Error of kind Misconfigured.
+// entry of Hosts, in Defaults, in ssh_config, in Environment. The error is ErrUnknown, or an *Error of kind
+// Misconfigured.
 func (c resolver) resolve(host string) (*route, error) { return c.walk(host, nil, nil) }
 
 // walk resolves one host and its jump hosts. own is what is said of a jump host where it is named, nil for the host itself; behind are the hosts that it leads to.
 func (c resolver) walk(host string, own *Settings, behind []string) (*route, error) {
+	if c.Unknown[host] {
+		return nil, ErrUnknown // the name is no address to fall back on
+	}
 	malformed := func(why, next string) error {
 		return &Error{Kind: Misconfigured, Host: strconv.Quote(host), Why: why, Next: next}
 	}

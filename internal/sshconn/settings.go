@@ -77,6 +77,8 @@ type Config struct {
 	SSHConfig []string
 	// Hosts are the hosts that have a name here.
 	Hosts map[string]Settings
+	// Unknown are the names of hosts that have settings which are not known yet. No way leads to or through one of them.
+	Unknown map[string]bool
 	// ConnectTimeout limits one try to connect: TCP, handshake, login and the start of the shell; when zero, ssh_config's for the host, else
 	// FallbackConnectTimeout, else 15 s.
 	ConnectTimeout, FallbackConnectTimeout time.Duration
