@@ -1,6 +1,7 @@
 package hosttest
 
 import (
+	"context"
 	"net"
 	"strings"
 	"sync"
@@ -21,6 +22,10 @@ type Fault struct {
 
 	// Latency is added to each exchange.
 	Latency time.Duration
+
+	// Hang is a program that does not end, as one in state D on a dead disk: it stops before it has any effect, and goes
+	// on when the fault is undone. The fsync of SFTP hangs with sync.
+	Hang string
 }
 
 // anyErrno makes faultAt match a fault of any errno.
@@ -29,7 +34,8 @@ const anyErrno syscall.Errno = 0
 // armed is a fault that was injected.
 type armed struct {
 	Fault
-	left int // exchanges until the cut; 0: done
+	left int           // exchanges until the cut; 0: done
+	over chan struct{} // closed when the fault is undone
 }
 
 // faults are the armed faults and the counters of exchanges.
@@ -42,7 +48,7 @@ type faults struct {
 
 // inject arms f until undo is called.
 func (fs *faults) inject(f Fault) (undo func()) {
-	a := &armed{Fault: f, left: f.CutAt}
+	a := &armed{Fault: f, left: f.CutAt, over: make(chan struct{})}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.list = append(fs.list, a)
@@ -52,6 +58,7 @@ func (fs *faults) inject(f Fault) (undo func()) {
 		for i, b := range fs.list {
 			if a == b {
 				fs.list = append(fs.list[:i:i], fs.list[i+1:]...)
+				close(a.over)
 				return
 			}
 		}
@@ -71,6 +78,33 @@ func (m *machine) faultAt(path string, errnos ...syscall.Errno) error {
 			if e == f.Errno || e == anyErrno {
 				return f.Errno
 			}
+		}
+	}
+	return nil
+}
+
+// hang returns when no armed fault hangs program. False means that the host went down first.
+func (m *machine) hang(ctx context.Context, program string) bool {
+	for {
+		over := m.faults.hanging(program)
+		if over == nil {
+			return true
+		}
+		select {
+		case <-over:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// hanging is closed when the first of the armed faults that hang program is undone; nil without such a fault.
+func (fs *faults) hanging(program string) <-chan struct{} {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for _, f := range fs.list {
+		if f.Hang == program {
+			return f.over
 		}
 	}
 	return nil

@@ -133,3 +133,46 @@ func TestLatency(t *testing.T) {
 		t.Error("the exchange was answered")
 	}
 }
+
+// Guards that a program hangs before it has any effect, that it goes on when the fault is undone, that other programs
+// run meanwhile, and that closing the host does not wait for it.
+func TestHang(t *testing.T) {
+	h := start(t, Options{})
+	c := dial(t, h)
+	begin := func(command string) <-chan error {
+		s, err := c.NewSession()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(command) }()
+		return ended
+	}
+	undo := h.Inject(Fault{Hang: "mkdir"})
+	hung := begin("touch /etc/1; mkdir /etc/2; touch /etc/3")
+	for out := ""; out != "yes\n"; out, _ = h.Sh("[ -e /etc/1 ] && echo yes") {
+		runtime.Gosched()
+	}
+	if err := <-begin("touch /etc/4"); err != nil {
+		t.Error(err)
+	}
+	if out, _ := h.Sh("[ -e /etc/2 ] || [ -e /etc/3 ] || echo neither"); out != "neither\n" || len(hung) > 0 {
+		t.Error("the program did not hang")
+	}
+	undo()
+	if err := <-hung; err != nil {
+		t.Error(err)
+	}
+	if out, _ := h.Sh("[ -d /etc/2 ] && [ -e /etc/3 ] && echo both"); out != "both\n" {
+		t.Error("the program did not go on")
+	}
+	h.Inject(Fault{Hang: "sync"})
+	hung = begin("touch /etc/5; sync; touch /etc/6")
+	for out := ""; out != "yes\n"; out, _ = h.Sh("[ -e /etc/5 ] && echo yes") {
+		runtime.Gosched()
+	}
+	h.Close()
+	if err := <-hung; err == nil {
+		t.Error("the program ended")
+	}
+}

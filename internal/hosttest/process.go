@@ -113,6 +113,9 @@ func (p *process) run(args []string) int {
 		p.errorf("hosttest: %s is not simulated\n", file)
 		return 127
 	}
+	if !p.m.hang(p.ctx, path.Base(name)) {
+		return 137 // killed by the end of the host
+	}
 	return prog(p, args[1:])
 }
 

@@ -355,7 +355,7 @@ func (s *sftpSession) extended(id uint32, in *packet) []byte {
 		from, to := s.p.abs(in.str()), s.p.abs(in.str())
 		return errReply(id, m.hardLink(c, from, to))
 	case "fsync@openssh.com":
-		if h := s.handles[in.str()]; h != nil && h.file != nil {
+		if h := s.handles[in.str()]; h != nil && h.file != nil && m.hang(s.p.ctx, "sync") {
 			return errReply(id, h.file.Sync())
 		}
 		return statusReply(id, fxNoSuchFile)

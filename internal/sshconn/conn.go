@@ -93,9 +93,10 @@ func (c *Conn) again(lost error, do func() error) error {
 	return stillOpen(lost, err)
 }
 
-// settles reports whether err leaves an outcome open that a new connection can settle.
+// settles reports whether err leaves an outcome open that a new connection can settle. It returns false for a host that
+// hangs, because that would hang again.
 func (c *Conn) settles(ctx context.Context, err error) bool {
-	return errors.Is(err, ErrLost) && ctx.Err() == nil && c.pool.ctx.Err() == nil
+	return errors.Is(err, ErrLost) && hung(err) == nil && ctx.Err() == nil && c.pool.ctx.Err() == nil
 }
 
 // early is s as a request that may leave before it is known that a shell takes it, or that anybody still waits for it: nil for one that does more than read.
@@ -262,6 +263,9 @@ func (c *Conn) cancelled(ctx context.Context, when string) error {
 
 // lost is the error for a request whose reply is missing.
 func (c *Conn) lost(request string, cause error) *Error {
+	if s := hung(cause); s != nil {
+		return c.silent(request, s)
+	}
 	return c.fault(Lost, fmt.Sprintf("%q was sent and its reply did not come (%s), so it may or may not have happened", request, cause),
 		"Run plan again: it reads what the host has now", cause)
 }

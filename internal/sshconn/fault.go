@@ -38,9 +38,11 @@ const (
 	NoShell
 	// Lost: the connection or the caller's context ended after a request was sent and before its reply came, so that its outcome is unknown.
 	Lost
+	// Hung: the host sent nothing for Config.ReplyTimeout while it did a request, so that its outcome is unknown too.
+	Hung
 )
 
-// ErrLost matches, with errors.Is, every Error of kind Lost.
+// ErrLost matches, with errors.Is, every Error of the kinds Lost and Hung.
 var ErrLost = errors.New("the reply to a request was lost: its outcome is unknown")
 
 // ErrClosed is returned for a connection whose pool is closed.
@@ -95,6 +97,8 @@ func (e *Error) Summary() string {
 		return "doas refused"
 	case NoShell:
 		return "no POSIX shell on the host"
+	case Hung:
+		return "host stopped answering, outcome unknown"
 	default:
 		return "SSH connection lost, outcome unknown"
 	}
@@ -117,10 +121,10 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // OutcomeUnknown reports whether the request may have happened.
-func (e *Error) OutcomeUnknown() bool { return e.Kind == Lost }
+func (e *Error) OutcomeUnknown() bool { return e.Kind == Lost || e.Kind == Hung }
 
 // Is makes every lost reply match ErrLost.
-func (e *Error) Is(target error) bool { return target == ErrLost && e.Kind == Lost }
+func (e *Error) Is(target error) bool { return target == ErrLost && e.OutcomeUnknown() }
 
 // FileError is a file that could not be changed on a host. What was there before is still there, except that a failed "sync" leaves the change in place,
 // without the promise that it outlives a power cut.

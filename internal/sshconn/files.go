@@ -276,6 +276,8 @@ func (w *writing) steps(ctx context.Context) error {
 	switch {
 	case errors.Is(err, errAbandoned):
 		return err
+	case err != nil && hung(context.Cause(l.ctx)) != nil:
+		return l.conn.lost("write "+w.name, context.Cause(l.ctx))
 	case err != nil && !answered(err) && !l.answers():
 		err = errNotSent
 	case !renamed && !w.stage.CompareAndSwap(preparing, scripted):

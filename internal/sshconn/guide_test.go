@@ -58,7 +58,7 @@ func sources(t *testing.T) (names []string) {
 func TestGuideHasEveryHeadingAndNoOtherMessage(t *testing.T) {
 	table, explained := messageTable(t)
 	headings := []string{(&FileError{Op: "write"}).Summary(), (&FileError{Op: "remove"}).Summary(), (&FileError{Op: "sync"}).Summary()}
-	for k := Misconfigured; k <= Lost; k++ {
+	for k := Misconfigured; k <= Hung; k++ {
 		headings = append(headings, (&Error{Kind: k}).Summary())
 	}
 	for _, h := range headings {

@@ -62,6 +62,7 @@ type Pool struct {
 // NewPool returns a pool without any connection. Close ends it.
 func NewPool(c Config) *Pool {
 	c.Timeout, c.IdleTimeout = cmp.Or(c.Timeout, defaultTimeout), cmp.Or(c.IdleTimeout, defaultIdleTimeout)
+	c.ReplyTimeout = cmp.Or(c.ReplyTimeout, defaultReplyTimeout)
 	c.MaxConnections = cmp.Or(c.MaxConnections, defaultMaxConnections)
 	if c.Log == nil {
 		c.Log = func(context.Context, string, map[string]any) {}

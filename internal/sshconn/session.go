@@ -32,6 +32,10 @@ type session struct {
 	// left is when the last batch left, landed when its last reply came, and woken how many requests it answered.
 	left, landed time.Time
 	woken        int
+	// heard is when the host last sent or took something of the batch that is under way.
+	heard time.Time
+	// silence calls watchSilence while the session is served.
+	silence *time.Timer
 	// out is what the shell printed and no reply took yet; scanned bytes of it hold no end of a reply.
 	out     []byte
 	scanned int
@@ -185,7 +189,7 @@ func (s *session) send() {
 		s.queue = nil
 		text := s.leave(batch)
 		s.mu.Unlock()
-		if n, err := io.WriteString(s.in, text); err != nil {
+		if n, err := s.write(text); err != nil {
 			if n == 0 {
 				s.unsend()
 			}
@@ -195,9 +199,26 @@ func (s *session) send() {
 	}
 }
 
+// write sends text in parts, so that a long one that the host takes slowly is no silence. It returns how much was sent.
+func (s *session) write(text string) (n int, err error) {
+	for n < len(text) && err == nil {
+		var part int
+		part, err = io.WriteString(s.in, text[n:min(n+writeAtOnce, len(text))])
+		n += part
+		s.mu.Lock()
+		s.heard = time.Now()
+		s.mu.Unlock()
+	}
+	return n, err
+}
+
+// writeAtOnce is as much as one packet of SSH holds.
+const writeAtOnce = 32 << 10
+
 // leave makes a batch the one that is under way, and returns its text. The caller holds mu, or alone has the session.
 func (s *session) leave(batch []*request) string {
 	s.flight, s.left, s.woken = batch, time.Now(), 0
+	s.heard = s.left
 	var text strings.Builder
 	names := make([]string, len(batch))
 	for i, r := range batch {
@@ -274,7 +295,7 @@ func (s *session) took(b []byte) error {
 	if len(s.flight) == 0 {
 		return nil // nobody asked
 	}
-	s.out = append(s.out, b...)
+	s.out, s.heard = append(s.out, b...), time.Now()
 	end := []byte("\n\x1e" + s.nonce + " = ")
 	for len(s.flight) > 0 {
 		if !bytes.Contains(s.out[max(0, s.scanned-len(end)):], end) {
@@ -302,6 +323,9 @@ func (s *session) took(b []byte) error {
 
 // serve runs the session until the link is over. A reply that came in before the end still reaches its request.
 func (s *session) serve(out io.Reader) {
+	s.mu.Lock()
+	s.silence = time.AfterFunc(s.link.conn.pool.config.ReplyTimeout, s.watchSilence)
+	s.mu.Unlock()
 	var both sync.WaitGroup
 	both.Go(s.send)
 	both.Go(func() { s.receive(out) })
@@ -314,11 +338,12 @@ func (s *session) finish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = true
+	s.silence.Stop()
 	for _, r := range s.flight {
 		r.answer(shell.Result{}, s.link.conn.lost(r.script.Name, context.Cause(s.link.ctx)))
 	}
 	for _, r := range s.queue {
-		r.answer(shell.Result{}, errNotSent)
+		r.answer(shell.Result{}, s.link.unsent(r.script.Name))
 	}
 	s.flight, s.queue = nil, nil
 }

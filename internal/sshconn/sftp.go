@@ -107,32 +107,38 @@ func (w *writing) bySFTP(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	step := "write " + w.name
+	exchange := func(do func() error) error { return w.link.bounded(step, do) }
 	// A file that an interrupted write left is not taken over, with its owner and mode: the script removes it.
-	f, err := client.OpenFile(w.tmp(), os.O_WRONLY|os.O_CREATE|os.O_EXCL)
+	var f *sftp.File
+	err = exchange(func() (err error) {
+		f, err = client.OpenFile(w.tmp(), os.O_WRONLY|os.O_CREATE|os.O_EXCL)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	for _, step := range []func() error{
-		func() error { return f.Chmod(0o644) },
-		func() error { _, err := f.Write([]byte(w.content)); return err },
-		f.Sync,
-	} {
+	steps := []func() error{func() error { return f.Chmod(0o644) }}
+	for part := range slices.Chunk([]byte(w.content), writeAtOnce) {
+		steps = append(steps, func() error { _, err := f.Write(part); return err })
+	}
+	for _, step := range append(steps, f.Sync) {
 		if w.stage.Load() == abandoned {
 			break
 		}
-		if err = step(); err != nil {
+		if err = exchange(step); err != nil {
 			break
 		}
 	}
-	if e := f.Close(); err == nil {
+	if e := exchange(f.Close); err == nil {
 		err = e
 	}
 	if err != nil {
 		return err
 	}
 	if !w.stage.CompareAndSwap(preparing, renaming) {
-		_ = client.Remove(w.tmp())
+		_ = exchange(func() error { return client.Remove(w.tmp()) })
 		return errAbandoned
 	}
-	return client.PosixRename(w.tmp(), w.name)
+	return exchange(func() error { return client.PosixRename(w.tmp(), w.name) })
 }
