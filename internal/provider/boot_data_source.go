@@ -161,13 +161,13 @@ func (d *bootDataSource) Read(ctx context.Context, req datasource.ReadRequest, r
 		m.Host = d.host
 	}
 	if m.Host.IsNull() {
-		resp.Diagnostics.AddAttributeError(path.Root("host"), "no host", "The data source names no host and the provider block has no host for it. Set host in one of the two.")
+		failAt(&resp.Diagnostics, path.Root("host"), "no host", "The data source names no host and the provider block has no host for it. Set host in one of the two.")
 		return
 	}
 	h := (&target{d.configured}).reach(m.Host, &resp.Diagnostics)
 	if h == nil {
 		if !resp.Diagnostics.HasError() {
-			resp.Diagnostics.AddError("host settings are not known", "The provider's settings for the host "+m.Host.ValueString()+", or for a "+
+			fail(&resp.Diagnostics, "host settings are not known", "The provider's settings for the host "+m.Host.ValueString()+", or for a "+
 				"jump host on the way to it, depend on something that is not known yet, so it cannot be asked. Give the data source a depends_on that names what they depend on: Terraform then reads it in the apply.")
 		}
 		return

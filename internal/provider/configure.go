@@ -113,7 +113,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 			continue
 		}
 		if object.IsNull() {
-			resp.Diagnostics.AddAttributeError(path.Root("hosts").AtMapKey(name), "host without settings", "The entry "+name+" of hosts is null. Write {} for a host "+
+			failAt(&resp.Diagnostics, path.Root("hosts").AtMapKey(name), "host without settings", "The entry "+name+" of hosts is null. Write {} for a host "+
 				"that differs in nothing.")
 			continue
 		}
@@ -122,7 +122,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 			continue
 		}
 		if strings.Contains(name, "/") {
-			resp.Diagnostics.AddAttributeError(path.Root("hosts").AtMapKey(name), "malformed host name",
+			failAt(&resp.Diagnostics, path.Root("hosts").AtMapKey(name), "malformed host name",
 				"A name in hosts may not hold a slash: import ids have the form HOST/KEY. Rename the entry "+name+".")
 		}
 		s := e.settings(ctx, &resp.Diagnostics)
@@ -161,7 +161,9 @@ func (m providerModel) config(ctx context.Context, env environment, diags *diag.
 		MaxConnections:         cmp.Or(int(m.MaxConnections.ValueInt64()), env.number("max_connections", maxMaxConnections)),
 		SFTP:                   m.SFTP.ValueBool(),
 		Hosts:                  map[string]sshconn.Settings{},
-		Log:                    func(ctx context.Context, msg string, fields map[string]any) { tflog.Debug(ctx, msg, fields) },
+		Log: func(ctx context.Context, msg string, fields map[string]any) {
+			tflog.Debug(ctx, visible(msg), visibleFields(fields))
+		},
 	}
 	if sftp := env.flag("sftp"); m.SFTP.IsNull() && sftp != nil {
 		c.SFTP = *sftp
@@ -202,7 +204,7 @@ func (e environment) settings() sshconn.Settings {
 func warnInsecure(settings []sshconn.Settings, diags *diag.Diagnostics) {
 	for _, s := range settings {
 		if s.HostKeyChecking == sshconn.Insecure || s.Bastion != nil && s.Bastion.HostKeyChecking == sshconn.Insecure {
-			diags.AddWarning("SSH host keys are not checked", "host_key_checking is insecure: whoever stands between this machine and a host can read and change all that "+
+			warn(diags, "SSH host keys are not checked", "host_key_checking is insecure: whoever stands between this machine and a host can read and change all that "+
 				"passes, passwords included. Set host_key, or use accept_new, which records a host's first key and holds to it.")
 			return
 		}

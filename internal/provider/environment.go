@@ -24,7 +24,7 @@ func (e environment) text(attribute string) string { return os.Getenv(variable(a
 
 // refuse reports a variable without its value, which may be a secret.
 func (e environment) refuse(attribute, want string) {
-	e.diags.AddError("malformed environment variable", fmt.Sprintf("The variable %s, which counts where nothing else sets %s, is not %s. Correct it, or unset it.",
+	fail(e.diags, "malformed environment variable", fmt.Sprintf("The variable %s, which counts where nothing else sets %s, is not %s. Correct it, or unset it.",
 		variable(attribute), attribute, want))
 }
 

@@ -159,7 +159,7 @@ func (r *kernelModuleResource) Read(ctx context.Context, req resource.ReadReques
 		return
 	}
 	if imported && !st.Loaded && st.BootSource == nil {
-		resp.Diagnostics.AddError("nothing to import", "On "+m.Host.ValueString()+", the kernel module "+m.Name.ValueString()+" is not loaded and no file loads it at boot. "+
+		fail(&resp.Diagnostics, "nothing to import", "On "+m.Host.ValueString()+", the kernel module "+m.Name.ValueString()+" is not loaded and no file loads it at boot. "+
 			"Check its spelling, or let Terraform create it.")
 		return
 	}
@@ -215,7 +215,7 @@ func (r *kernelModuleResource) ImportState(ctx context.Context, req resource.Imp
 	if req.ID != "" {
 		name, module, err := splitID(req.ID, "HOST/MODULE")
 		if err != nil {
-			resp.Diagnostics.AddError("malformed import id", err.Error())
+			fail(&resp.Diagnostics, "malformed import id", err.Error())
 			return
 		}
 		id = kernelModuleIdentity{Host: types.StringValue(name), Name: types.StringValue(module)}
@@ -223,7 +223,7 @@ func (r *kernelModuleResource) ImportState(ctx context.Context, req resource.Imp
 		resp.Diagnostics.Append(req.Identity.Get(ctx, &id)...)
 	}
 	if _, err := kmod.ParseName(id.Name.ValueString()); err != nil {
-		resp.Diagnostics.AddError("malformed kernel module name", err.Error())
+		fail(&resp.Diagnostics, "malformed kernel module name", err.Error())
 	}
 	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("host"), id.Host)...)
 	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("name"), id.Name)...)

@@ -221,7 +221,7 @@ func (r *sysctlResource) ImportState(ctx context.Context, req resource.ImportSta
 	if req.ID != "" {
 		name, key, err := splitID(req.ID, "HOST/KEY")
 		if err != nil {
-			resp.Diagnostics.AddError("malformed import id", err.Error())
+			fail(&resp.Diagnostics, "malformed import id", err.Error())
 			return
 		}
 		id = sysctlIdentity{Host: types.StringValue(name), Key: types.StringValue(key)}
@@ -229,7 +229,7 @@ func (r *sysctlResource) ImportState(ctx context.Context, req resource.ImportSta
 		resp.Diagnostics.Append(req.Identity.Get(ctx, &id)...)
 	}
 	if _, err := sysctl.ParseKey(id.Key.ValueString()); err != nil {
-		resp.Diagnostics.AddError("malformed sysctl key", err.Error())
+		fail(&resp.Diagnostics, "malformed sysctl key", err.Error())
 	}
 	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("host"), id.Host)...)
 	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("key"), id.Key)...)

@@ -233,7 +233,7 @@ func (r *sysctlsResource) ImportState(ctx context.Context, req resource.ImportSt
 	if req.ID != "" {
 		name, file, err := splitID(req.ID, "HOST/FILE or HOST/NAME")
 		if err != nil {
-			resp.Diagnostics.AddError("malformed import id", err.Error())
+			fail(&resp.Diagnostics, "malformed import id", err.Error())
 			return
 		}
 		id = sysctlsIdentity{Host: types.StringValue(name), Name: types.StringValue(file)}

@@ -51,7 +51,7 @@ func (t *target) planHost(ctx context.Context, req resource.ModifyPlanRequest, r
 	case t.fleet == nil:
 		planned = types.StringUnknown()
 	case t.configured.host.IsNull():
-		resp.Diagnostics.AddAttributeError(path.Root("host"), "no host", "The resource names no host and the provider block has no host for it. Set host in one of the two.")
+		failAt(&resp.Diagnostics, path.Root("host"), "no host", "The resource names no host and the provider block has no host for it. Set host in one of the two.")
 		return
 	default:
 		planned = t.configured.host
@@ -82,7 +82,7 @@ func (t *target) reach(name types.String, diags *diag.Diagnostics) *host.Host {
 func (t *target) mustReach(name types.String, diags *diag.Diagnostics) *host.Host {
 	h := t.reach(name, diags)
 	if h == nil && !diags.HasError() {
-		diags.AddError("host settings are not known", "The provider's settings for the host "+name.ValueString()+", or for a jump host "+
+		fail(diags, "host settings are not known", "The provider's settings for the host "+name.ValueString()+", or for a jump host "+
 			"on the way to it, depend on something that is not known in this run, so the host cannot be reached and nothing was "+
 			"changed. Apply what they depend on first (terraform apply -target=...), or write them out.")
 	}
@@ -96,7 +96,7 @@ func (t *target) mustReach(name types.String, diags *diag.Diagnostics) *host.Hos
 // been promised, and the step that follows says why the host cannot be reached. Terraform lets us know that it applies; for OpenTofu the warning has to do.
 func planSource(p host.Plan, err error, applying bool, unknown types.String, diags *diag.Diagnostics) types.String {
 	if err != nil && !applying {
-		diags.AddWarning("next boot not foreseen", "The host could not be asked at plan, so what its files make of this change is only seen at apply. "+err.Error()+
+		warn(diags, "next boot not foreseen", "The host could not be asked at plan, so what its files make of this change is only seen at apply. "+err.Error()+
 			" Where an apply says that the provider produced an inconsistent final plan, this is why: apply again when the host can be reached.")
 		return unknown
 	}
@@ -122,7 +122,7 @@ func asPlanned(planned, is types.String, diags *diag.Diagnostics) types.String {
 	if !is.IsNull() {
 		decides = is.ValueString()
 	}
-	diags.AddWarning("boot_source is not as planned", decides+" decides what the next boot leaves, and not "+planned.ValueString()+", which the plan names. "+
+	warn(diags, "boot_source is not as planned", decides+" decides what the next boot leaves, and not "+planned.ValueString()+", which the plan names. "+
 		"The next refresh records it.")
 	return planned
 }
@@ -134,12 +134,12 @@ func (t *target) unread(diags *diag.Diagnostics, err error, imported bool) {
 		addError(diags, err)
 		return
 	}
-	diags.AddWarning("host not reached, its state is kept", err.Error()+" What the state says of the host may be out of date. A change of it fails until it can be reached.")
+	warn(diags, "host not reached, its state is kept", err.Error()+" What the state says of the host may be out of date. A change of it fails until it can be reached.")
 }
 
 // warnUnread says at refresh that the state was not compared with the host.
 func warnUnread(diags *diag.Diagnostics) {
-	diags.AddWarning("host not read", "The provider's settings for this host are not known before the apply, so drift on it cannot be seen now. "+
+	warn(diags, "host not read", "The provider's settings for this host are not known before the apply, so drift on it cannot be seen now. "+
 		"The state is kept as it was.")
 }
 

@@ -37,7 +37,7 @@ func (c checked) ValidateString(_ context.Context, req validator.StringRequest, 
 		return
 	}
 	if err := c.check(req.ConfigValue.ValueString()); err != nil {
-		resp.Diagnostics.AddAttributeError(req.Path, c.summary, err.Error())
+		failAt(&resp.Diagnostics, req.Path, c.summary, err.Error())
 	}
 }
 
@@ -102,11 +102,11 @@ func (checkedSettings) ValidateMap(_ context.Context, req validator.MapRequest, 
 		at := req.Path.AtMapKey(name)
 		k, err := sysctl.ParseKey(name)
 		if err != nil {
-			resp.Diagnostics.AddAttributeError(at, "malformed sysctl key", err.Error())
+			failAt(&resp.Diagnostics, at, "malformed sysctl key", err.Error())
 			continue
 		}
 		if other, twice := seen[k]; twice {
-			resp.Diagnostics.AddAttributeError(at, "sysctl key twice", other+" and "+name+" are two spellings of one key. Leave one of them out.")
+			failAt(&resp.Diagnostics, at, "sysctl key twice", other+" and "+name+" are two spellings of one key. Leave one of them out.")
 		}
 		seen[k] = name
 		value, ok := elements[name].(types.String)
@@ -114,11 +114,11 @@ func (checkedSettings) ValidateMap(_ context.Context, req validator.MapRequest, 
 			continue
 		}
 		if value.IsNull() {
-			resp.Diagnostics.AddAttributeError(at, "malformed sysctl value", "The value of "+name+" is null. Give it a value, or leave the key out.")
+			failAt(&resp.Diagnostics, at, "malformed sysctl value", "The value of "+name+" is null. Give it a value, or leave the key out.")
 			continue
 		}
 		if _, err := sysctl.ParseValue(value.ValueString()); err != nil {
-			resp.Diagnostics.AddAttributeError(at, "malformed sysctl value", name+": "+err.Error())
+			failAt(&resp.Diagnostics, at, "malformed sysctl value", name+": "+err.Error())
 		}
 	}
 }
@@ -147,11 +147,11 @@ func (checkedParameters) ValidateMap(_ context.Context, req validator.MapRequest
 			continue
 		}
 		if value.IsNull() {
-			resp.Diagnostics.AddAttributeError(req.Path.AtMapKey(name), "malformed module parameter", "The parameter "+name+" is null. Give it a value, or leave it out.")
+			failAt(&resp.Diagnostics, req.Path.AtMapKey(name), "malformed module parameter", "The parameter "+name+" is null. Give it a value, or leave it out.")
 			continue
 		}
 		if _, err := kmod.ParseParameter(name, value.ValueString()); err != nil {
-			resp.Diagnostics.AddAttributeError(req.Path.AtMapKey(name), "malformed module parameter", err.Error())
+			failAt(&resp.Diagnostics, req.Path.AtMapKey(name), "malformed module parameter", err.Error())
 		}
 	}
 }
