@@ -36,13 +36,26 @@ type Fleet struct {
 	mu    sync.Mutex
 	hosts map[string]*Host
 
-	// toPrefetch are the hosts to prefetch, atOnce of them at a time, as soon as one of them is read.
-	toPrefetch   []string
-	atOnce       int
-	prefetchOnce sync.Once
-	prefetching  sync.WaitGroup
-	cancel       context.CancelFunc
+	// prefetch is who is read in advance. It belongs to mu.
+	prefetch    prefetch
+	prefetching sync.WaitGroup
 }
+
+// prefetch is the state of a prefetch. Each of its hosts is in waiting, ahead or asked, and moves on in this order.
+type prefetch struct {
+	// waiting are the hosts that nobody has read. ahead are those that were prefetched, and asked those that a resource
+	// asked for.
+	waiting      []string
+	ahead, asked map[string]bool
+	// running counts the reads that are under way, of which there are at most atOnce.
+	running, atOnce int
+	// ctx ends with the fleet; nil before the first read.
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// prefetchAfter is how many different hosts must have been asked for before others are prefetched.
+const prefetchAfter = 3
 
 // NewFleet returns a Fleet whose hosts use the connections that connect returns. connect is called once for each name
 // and must do no I/O.
@@ -50,47 +63,68 @@ func NewFleet(connect func(name string) (Conn, error)) *Fleet {
 	return &Fleet{connect: connect, hosts: map[string]*Host{}}
 }
 
-// Prefetch registers hosts to read in advance, because a CLI asks for a few resources at a time only. The first read of
-// one of them starts the reads of the others, atOnce at a time. Close ends them.
+// Prefetch registers hosts to read in advance, because a CLI asks for a few resources at a time only. At most atOnce of
+// them are read at a time. Close ends them.
+//
+// Nobody wants a login to a host that no resource asks for, as with -target. Terraform does not tell a provider.
+// So a prefetch follows the demand: it starts when prefetchAfter different hosts have been asked for, and from then on
+// at most as many hosts are read in advance as have been asked for. One host that is asked for leads to no other login,
+// and a plan of all hosts doubles what it has read in every round.
 func (f *Fleet) Prefetch(names []string, atOnce int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.toPrefetch, f.atOnce = names, atOnce
+	f.prefetch = prefetch{waiting: slices.Clone(names), ahead: map[string]bool{}, asked: map[string]bool{}, atOnce: atOnce}
 }
 
-// prefetch starts the reads that Prefetch registered, once. ctx is used for logs only.
-func (f *Fleet) prefetch(ctx context.Context, name string) {
+// demand takes note that a resource asks for a host, and prefetches others. ctx is used for logs only.
+func (f *Fleet) demand(ctx context.Context, name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !slices.Contains(f.toPrefetch, name) {
+	p := &f.prefetch
+	waiting := slices.Index(p.waiting, name)
+	switch {
+	case waiting >= 0:
+		p.waiting = slices.Delete(p.waiting, waiting, waiting+1)
+	case p.ahead[name]:
+		delete(p.ahead, name)
+	default:
 		return
 	}
-	f.prefetchOnce.Do(func() {
-		background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		f.cancel = cancel
-		next := make(chan string, len(f.toPrefetch))
-		for _, other := range f.toPrefetch {
-			next <- other
-		}
-		close(next)
-		f.toPrefetch = nil
-		for range min(f.atOnce, len(next)) {
-			f.prefetching.Go(func() {
-				for other := range next {
-					if h, err := f.Host(other); err == nil && background.Err() == nil {
-						_, _ = h.read(background) // the resources that need the host report its errors
-					}
-				}
-			})
-		}
-	})
+	p.asked[name] = true
+	if p.ctx == nil {
+		p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	}
+	f.prefetchMore()
+}
+
+// prefetchMore starts as many reads as the demand allows. The caller holds mu.
+func (f *Fleet) prefetchMore() {
+	p := &f.prefetch
+	if len(p.asked) < prefetchAfter {
+		return
+	}
+	for len(p.waiting) > 0 && len(p.ahead) < len(p.asked) && p.running < p.atOnce {
+		name, ctx := p.waiting[0], p.ctx
+		p.waiting = p.waiting[1:]
+		p.ahead[name] = true
+		p.running++
+		f.prefetching.Go(func() {
+			if h, err := f.Host(name); err == nil && ctx.Err() == nil {
+				_, _ = h.readNow(ctx) // the resources that need the host report its errors
+			}
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			p.running--
+			f.prefetchMore()
+		})
+	}
 }
 
 // Close stops the prefetch and waits until it has ended.
 func (f *Fleet) Close() {
 	f.mu.Lock()
-	cancel := f.cancel
-	f.toPrefetch = nil
+	f.prefetch.waiting = nil
+	cancel := f.prefetch.cancel
 	f.mu.Unlock()
 	if cancel != nil {
 		cancel()

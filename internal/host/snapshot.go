@@ -34,7 +34,12 @@ const singly = "single=yes\n"
 // Callers that come while another reads are served together by the next exchange. If the host could not be read, read
 // returns the same error again without trying.
 func (h *Host) read(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
-	h.fleet.prefetch(ctx, h.name)
+	h.fleet.demand(ctx, h.name)
+	return h.readNow(ctx, paths...)
+}
+
+// readNow is read without the prefetch of other hosts.
+func (h *Host) readNow(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
 	h.mu.Lock()
 	h.wanted = append(h.wanted, paths...)
 	h.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -278,4 +279,41 @@ func TestAccHostKeyChecking(t *testing.T) {
 	}
 	w.write("main.tf", config("strict"))
 	w.run("plan", "-detailed-exitcode")
+}
+
+// Guards that a plan for one host of many logs in to that host alone, with -target and without a refresh.
+func TestAccTargetedHostLogsInToNoOther(t *testing.T) {
+	t.Parallel()
+	var hosts []*hosttest.Host
+	text, resources := required+"provider \"host\" {\n  agent = false\n  hosts = {\n", ""
+	for i := range 5 {
+		m := simulated(t)
+		hosts = append(hosts, m)
+		text += fmt.Sprintf("    h%d = { address = \"127.0.0.1\", port = %s, private_key = %q, host_key = %q }\n",
+			i, portOf(m), m.PrivateKey(), m.HostKey())
+		resources += fmt.Sprintf(`
+resource "host_sysctl" "h%[1]d" {
+  host  = "h%[1]d"
+  key   = "vm.swappiness"
+  value = "10"
+}
+`, i)
+	}
+	w := newWorkspace(t, text+"  }\n}\n"+resources)
+	w.run("apply", "-auto-approve")
+	logins := func() (total []int) {
+		for _, m := range hosts {
+			_, n := m.Connections()
+			total = append(total, n)
+		}
+		return total
+	}
+	before := logins()
+	w.run("plan", "-target=host_sysctl.h2")
+	w.run("apply", "-auto-approve", "-refresh=false", "-replace=host_sysctl.h2", "-target=host_sysctl.h2")
+	for i, n := range logins() {
+		if n != before[i] && i != 2 || n == before[i] && i == 2 {
+			t.Errorf("h%d: %d logins, %d before", i, n, before[i])
+		}
+	}
 }

@@ -94,8 +94,9 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	attributes["hosts"] = schema.MapNestedAttribute{
 		Optional:     true,
 		NestedObject: schema.NestedAttributeObject{Attributes: host},
-		MarkdownDescription: "Hosts that differ from the settings above, by the name that resources use. Only what differs is set. The first read of one of them reads the " +
-			"others ahead, 20 at a time, since a CLI asks for ten resources at a time only; not where there are more of them than `max_connections`.",
+		MarkdownDescription: "Hosts that differ from the settings above, by the name that resources use. Only what differs is set. When resources of " +
+			"three of them have been asked for, others are read in advance, at most as many as were asked for, because a CLI asks " +
+			"for ten resources at a time only; not if there are more of them than `max_connections`.",
 	}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Sets kernel parameters and loads kernel modules on Linux hosts over SSH, now and for the next boot.",
