@@ -49,7 +49,7 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 	o.Notes = p.notes(k, d, o)
 	if d.option != nil {
 		by, value, known, ok := p.overwritten(k, d.option)
-		switch _, udev := interfaceOf(k); {
+		switch _, udev := Interface(k); {
 		case ok && udev && known && sysctl.Equal(k, value, o.Value):
 		case ok && udev:
 			o.Notes = append(o.Notes, Note{Shadowed, fmt.Sprintf("%s, which is written later, changes %s too, unless udev applies that again afterwards.",
@@ -285,7 +285,7 @@ func (p *Prediction) absent(k sysctl.Key) (r Reason, source, detail string) {
 	if reading, read := p.s.Values[k.Path()]; !read || !reading.Absent {
 		return "", "", ""
 	}
-	if name, ok := interfaceOf(k); ok {
+	if name, ok := Interface(k); ok {
 		return InterfaceLater, "", fmt.Sprintf("There is no interface %s now; udev applies its keys when it appears.", name)
 	}
 	detail = fmt.Sprintf("There is no %s, and no module is known to bring it.", k.Path())
@@ -295,8 +295,8 @@ func (p *Prediction) absent(k sysctl.Key) (r Reason, source, detail string) {
 	return KeyMissing, "", detail
 }
 
-// interfaceOf is the network interface whose key k is, if udev applies it when the interface appears (99-systemd.rules, which leaves out lo).
-func interfaceOf(k sysctl.Key) (name string, ok bool) {
+// Interface returns the network interface whose key k is, if udev applies it when the interface appears (99-systemd.rules, which leaves out lo).
+func Interface(k sysctl.Key) (name string, ok bool) {
 	parts := strings.Split(belowProcSys(k), "/")
 	if len(parts) != 5 || parts[0] != "net" || parts[1] != "ipv4" && parts[1] != "ipv6" || parts[2] != "conf" && parts[2] != "neigh" {
 		return "", false
@@ -314,7 +314,7 @@ func VLANSpelling(k sysctl.Key) (right sysctl.Key, ok bool) {
 	if !ok {
 		return sysctl.Key{}, false
 	}
-	_, ok = interfaceOf(right)
+	_, ok = Interface(right)
 	return right, ok
 }
 
@@ -397,7 +397,7 @@ func (p *Prediction) byAnotherInit(k sysctl.Key, d decision, o KeyOutcome) (Reas
 // sysctlsOff says what keeps anything from applying sysctl.d at boot; source is "" if nothing does. A key of an interface udev applies all the same.
 func (p *Prediction) sysctlsOff(k sysctl.Key) (source, detail string) {
 	if by := p.s.Off[sysctlUnit]; by != "" {
-		if _, udev := interfaceOf(k); udev {
+		if _, udev := Interface(k); udev {
 			return "", ""
 		}
 		return by, fmt.Sprintf("%s is masked by %s, so nothing applies sysctl.d at boot.", sysctlUnit, by)

@@ -14,6 +14,9 @@ import (
 
 // Snapshot is one host at one moment: its files that count at boot, its modules, and the values that were asked for.
 type Snapshot struct {
+	// Machine tells this machine, or container, from all others until its next boot: the boot id, and the namespaces
+	// that it shares with no other. It is empty if the machine does not say.
+	Machine string
 	// Kernel is the running release, as uname -r prints it.
 	Kernel string
 	// Sysctl, ModulesLoad and Modprobe are the files of the three families, of every directory, in no order.

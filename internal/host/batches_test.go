@@ -103,7 +103,7 @@ func TestPlanTakesOneBatch(t *testing.T) {
 				m := host.Module{Name: "nf_conntrack", Parameters: map[string]string{"hashsize": "4096"}, Persist: true}
 				_, err := h.ReadModule(ctx, m)
 				if err == nil {
-					_, err = h.PlanModule(ctx, m)
+					_, err = h.PlanModule(ctx, m, nil)
 				}
 				return err
 			},

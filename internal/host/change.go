@@ -14,6 +14,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/errno"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
 //go:embed scripts/set.sh
@@ -63,20 +64,47 @@ func (c *change) end(ctx context.Context, err error) error {
 	return err
 }
 
-// write is a value for a file in /proc/sys or /sys/module. Undoing writes before.
-type write struct{ path, value, before string }
+// write is a value for a file of /proc/sys or /sys/module. before is what undoing puts back.
+type write struct {
+	path, value, before string
+	// readOnly says that the file is only read, after the writes.
+	readOnly bool
+}
 
-// writeResult is the result of one write. value is what the file reads after all writes. refused is the kernel's error,
-// or "" if the kernel accepted the value.
-type writeResult struct{ value, refused string }
+// key returns the key of a file under /proc/sys; the zero Key of any other.
+func (w write) key() sysctl.Key {
+	below, ok := strings.CutPrefix(w.path, "/proc/sys/")
+	k, err := sysctl.ParseKey(below)
+	if !ok || err != nil || k.Path() != w.path {
+		return sysctl.Key{}
+	}
+	return k
+}
 
-// write makes all writes in one exchange. A refused write does not stop the others. A caller that finds a bad result
-// must end the change with an error, because that undoes all writes.
-func (c *change) write(ctx context.Context, all []write) ([]writeResult, error) {
+// writeResult is what a write came to.
+type writeResult struct {
+	// value is what the file reads when all writes are done; absent says that there is no such file by then.
+	value  string
+	absent bool
+	// refused are the kernel's words if it refused the write; "" if it did not.
+	refused string
+}
+
+// write makes all writes in one exchange. One that is refused does not stop the others: the caller ends the change
+// with an error, which undoes all. followers are keys that the writes may change, with their values; undoing restores
+// them too.
+func (c *change) write(ctx context.Context, all []write, followers []Setting) ([]writeResult, error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
-	undone := all
+	var led []write
+	for _, f := range followers {
+		path := f.Key.Path()
+		if !slices.ContainsFunc(all, func(w write) bool { return w.path == path }) {
+			led = append(led, write{path: path, before: f.Value})
+		}
+	}
+	undone := slices.Concat(all, led)
 	c.undos = append(c.undos, func(ctx context.Context) ([]string, error) { return c.host.restoreValues(ctx, undone) })
 	results, err := c.host.writeValues(ctx, all)
 	if err != nil {
@@ -84,22 +112,30 @@ func (c *change) write(ctx context.Context, all []write) ([]writeResult, error) 
 	}
 	undone = nil
 	for i, r := range results {
-		// A read-only file was not even opened. It must not be restored, because it may change by itself.
-		if !errno.ReadOnly(r.refused) {
+		if !errno.ReadOnly(r.refused) && !r.absent { // else the file was not even opened, and may change by itself
 			undone = append(undone, all[i])
 		}
+	}
+	if len(undone) > 0 {
+		undone = append(undone, led...)
 	}
 	return results, nil
 }
 
-// restoreValues writes to every file what it held before, and returns the values that may not be restored.
+// restoreValues writes to every file what it held before, those first that others follow.
 func (h *Host) restoreValues(ctx context.Context, all []write) (leftovers []string, err error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
+	var before []Setting
+	for _, w := range all {
+		before = append(before, Setting{w.key(), w.before})
+	}
+	all = slices.SortedStableFunc(slices.Values(all), func(a, b write) int { return sysctl.Compare(a.key(), b.key()) })
 	back := slices.Clone(all)
 	for i, w := range back {
 		back[i].value = w.before
+		back[i].readOnly = zeroedBy(Setting{w.key(), w.before}, before)
 	}
 	results, err := h.writeValues(ctx, back)
 	for i, w := range all {
@@ -113,15 +149,21 @@ func (h *Host) restoreValues(ctx context.Context, all []write) (leftovers []stri
 	return leftovers, err
 }
 
-// writeValues writes each value with one write(2) and reads all of them back in the same exchange. If the connection is
-// lost and it is unknown whether the values were written, it reads them, and writes again only if they differ.
+// writeValues writes each value with one write(2), and then reads all files back, in one exchange.
 func (h *Host) writeValues(ctx context.Context, all []write) ([]writeResult, error) {
 	h.invalidate()
 	defer h.invalidate()
 	s := shell.Script{Name: "set", Text: setScript + valuesScript}
 	for _, w := range all {
 		s.Args = append(s.Args, w.path)
-		s.Stdin += w.value + "\n"
+		switch {
+		case strings.Contains(w.value, "\n"):
+			return nil, fmt.Errorf("%s: a value of several lines cannot be written", w.path)
+		case w.readOnly:
+			s.Stdin += "-\n"
+		default:
+			s.Stdin += "=" + w.value + "\n"
+		}
 	}
 	r, err := h.conn.Run(ctx, s)
 	if outcomeUnknown(err) && ctx.Err() == nil {
@@ -150,7 +192,7 @@ func (h *Host) writeValues(ctx context.Context, all []write) ([]writeResult, err
 	}
 	for i, w := range all {
 		read := readings[w.path]
-		results[i].value = read.Text
+		results[i].value, results[i].absent = read.Text, read.Absent
 		if read.Unread != "" && results[i].refused == "" {
 			results[i].refused = read.Unread
 		}
@@ -177,13 +219,22 @@ func (h *Host) readBack(ctx context.Context, all []write) (results []writeResult
 	readings := values(r)
 	for _, w := range all {
 		reading, ok := readings[w.path]
-		if !ok || reading.Absent || reading.Unread != "" || !slices.Equal(
-			strings.Fields(reading.Text), strings.Fields(w.value)) {
+		if w.readOnly {
+			results = append(results, writeResult{value: reading.Text, absent: reading.Absent})
+			continue
+		}
+		if !ok || reading.Absent || reading.Unread != "" || !slices.Equal(strings.Fields(reading.Text), strings.Fields(w.value)) {
 			return nil, false
 		}
 		results = append(results, writeResult{value: reading.Text})
 	}
 	return results, true
+}
+
+// unchanged reports whether err says that the file which was to be written is as it was.
+func unchanged(err error) bool {
+	var e interface{ Unchanged() bool }
+	return errors.As(err, &e) && e.Unchanged()
 }
 
 // files writes some files, removes others, and returns a new snapshot of the host with these paths. If nothing is
@@ -199,6 +250,9 @@ func (c *change) files(
 	defer c.host.invalidate()
 	if len(removed) == 0 && len(written) > 0 {
 		r, err := c.host.conn.WriteFiles(ctx, written, c.host.snapshotScript(paths, false))
+		if len(written) == 1 && unchanged(err) {
+			c.undos = c.undos[:len(c.undos)-1]
+		}
 		if err != nil {
 			return nil, err
 		}

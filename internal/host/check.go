@@ -5,6 +5,7 @@ package host
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
@@ -27,13 +28,16 @@ func (h *Host) checkSecrets(s Sysctls) []*Error {
 	return faults
 }
 
-// checkSettable returns an error if s cannot be applied. It runs before anything is touched: it checks the keys, the
-// owner of the drop-in, and that the values survive the next boot.
-func (h *Host) checkSettable(snap *boot.Snapshot, s Sysctls, prior *Sysctls, file confdir.File, exists bool) error {
+// checkSettable says what stands against s, before anything is touched.
+func (h *Host) checkSettable(snap *boot.Snapshot, s Sysctls, prior *Sysctls, held map[sysctl.Key][]holding) error {
 	var faults []*Error
 	for _, v := range s.inOrder() {
 		if fault := h.checkKey(v.Key, s.Modules, snap); fault != nil {
 			faults = append(faults, fault)
+		}
+		if !s.Persist && waits(snap, v.Key) {
+			faults = append(faults, h.errorf(KeyMissing, "%s does not exist: there is no such interface now, and without persist nothing "+
+				"would set the key when it appears.", v.Key))
 		}
 	}
 	if len(faults) > 0 {
@@ -42,16 +46,10 @@ func (h *Host) checkSettable(snap *boot.Snapshot, s Sysctls, prior *Sysctls, fil
 	if !s.Persist {
 		return nil
 	}
-	if err := h.checkOwnership(s, prior, file); err != nil {
+	if err := h.checkDropIn(snap, s, prior); err != nil {
 		return err
 	}
-	if exists && s.moved(prior) && !s.adoptable(file) {
-		return h.errorf(DropInForeign,
-			"%s exists and this resource did not write it. To manage it, import it: terraform import %s.<name> '%s/%s'. Else "+
-				"remove the file, or choose another file_name.",
-			s.Path(), s.Resource, h.name, s.importedAs())
-	}
-	next := h.predict(s.pretendIn(snap, prior))
+	next := h.predict(s.pretendIn(snap, prior, held))
 	for _, v := range s.inOrder() {
 		if lost := h.keyLost(v, s.Path(), next.Key(v.Key, v.Value)); lost != nil {
 			faults = append(faults, lost)
@@ -60,7 +58,27 @@ func (h *Host) checkSettable(snap *boot.Snapshot, s Sysctls, prior *Sysctls, fil
 	return several(faults)
 }
 
-// importedAs returns the part of the import id that follows HOST/.
+// checkDropIn says why the file at s's path can be no drop-in of s.
+func (h *Host) checkDropIn(snap *boot.Snapshot, s Sysctls, prior *Sysctls) error {
+	file, exists := snap.File(s.Path())
+	if !exists {
+		return nil
+	}
+	if file.Target != "" {
+		return h.errorf(DropInForeign, "%s is a link to %s, and a change would put a file in its place. Remove the link, "+
+			"or choose another file_name.", s.Path(), file.Target)
+	}
+	if err := h.checkOwnership(s, prior, file); err != nil {
+		return err
+	}
+	if o, _ := ownerOf(file); s.moved(prior) && o.Instance == "" && !s.adoptable(file) {
+		return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform import %s.<name> '%s/%s'. Else remove the file, or "+
+			"choose another file_name.", s.Path(), s.Resource, h.name, s.importedAs())
+	}
+	return nil
+}
+
+// importedAs is what follows HOST/ in the import id of s.
 func (s Sysctls) importedAs() string {
 	if s.Resource == "host_sysctls" {
 		return s.FileName
@@ -91,12 +109,13 @@ func (h *Host) checkKey(k sysctl.Key, modules []string, snap *boot.Snapshot) *Er
 	had := snap.Values[k.Path()]
 	switch {
 	case sysctl.WriteOnly(k):
-		return h.errorf(KeyUnreadable,
-			"%s is a trigger: writing it does something once, and it cannot be read, so there is nothing to keep or to "+
-				"compare. Use a provisioner or a one-off command for it.",
-			k)
+		return h.errorf(KeyUnreadable, "%s is a trigger: writing it does something once, and it cannot be read, so there is nothing to keep or to compare. "+
+			"Use a provisioner or a one-off command for it.", k)
+	case waits(snap, k):
 	case had.Absent:
 		return h.errorf(KeyMissing, "%s does not exist. %s", k, h.whyMissing(k, modules, snap))
+	case strings.Contains(had.Text, "\n"):
+		return h.errorf(KeyUnreadable, "%s holds several lines, which one value cannot restore, so it cannot be managed.", k)
 	case had.Unread != "":
 		return h.errorf(KeyUnreadable,
 			"%s cannot be read: %s. A value that cannot be read cannot be compared or restored. Connect as root or set sudo = "+
@@ -141,6 +160,9 @@ func (h *Host) whyMissing(k sysctl.Key, modules []string, snap *boot.Snapshot) s
 // checkWritten returns an error if the kernel refused a wanted value or changed it. had is the value before.
 func (h *Host) checkWritten(v Setting, had string, r writeResult) *Error {
 	switch {
+	case r.absent:
+		return h.errorf(KeyMissing, "%s was there a moment ago, and was gone when it was to be written: something took away the "+
+			"module or the interface that brings it. Nothing of it is left to restore. Find out what removes it, and plan again.", v.Key)
 	case errno.ReadOnly(r.refused):
 		return h.errorf(KeyReadOnly,
 			"%s cannot be written: %s. It stays %s. Connect as root or set sudo = true; if it is so for root too, the key is "+
@@ -158,7 +180,27 @@ func (h *Host) checkWritten(v Setting, had string, r writeResult) *Error {
 	return nil
 }
 
-// checkRestored returns an error if a value could not be restored to the one that holds without the resource.
+// checkKept says what is wrong with a key that follows one of the settings and was written again, so that it stays
+// what a file of the host sets; nil when nothing is.
+func (h *Host) checkKept(v Setting, settings []Setting, r writeResult) *Error {
+	if r.refused == "" && sysctl.Equal(v.Key, r.value, v.Value) {
+		return nil
+	}
+	var leaders []string
+	for _, l := range settings {
+		if follows(l.Key, v.Key) {
+			leaders = append(leaders, l.Key.String())
+		}
+	}
+	why := "it now reads " + quoted(r.value)
+	if r.refused != "" {
+		why += ", and the kernel refused its value: " + r.refused
+	}
+	return h.errorf(KeysFight, "%s, which a file or another resource sets, changes with %s, and could not be kept at %s: %s. "+
+		"Leave one of the two to the kernel.", v.Key, strings.Join(leaders, " and "), quoted(v.Value), why)
+}
+
+// checkRestored says what is wrong with a value that was put back to what holds without the resource; nil when nothing is.
 func (h *Host) checkRestored(v Setting, r writeResult) *Error {
 	switch {
 	case r.refused != "":
@@ -201,6 +243,7 @@ func (h *Host) checkApplied(snap *boot.Snapshot, s Sysctls) (map[sysctl.Key]Sysc
 	for _, v := range s.inOrder() {
 		st := states[v.Key]
 		switch {
+		case st.Waits:
 		case st.Running == nil || *st.Running != v.Value:
 			faults = append(faults, h.errorf(NotKept,
 				"%s was set to %s, but reads %s a moment later. Something else on the host writes it; find out what, and let one "+

@@ -31,13 +31,13 @@ func TestPlanTellsKeysThatFight(t *testing.T) {
 			second, err := b.host.PlanSysctl(t.Context(), keep(t, tt.key2, tt.value2), nil)
 			must(t, err)
 			fights := 0
-			for _, w := range append(first.Warnings, second.Warnings...) {
+			for _, w := range append(first.All(), second.All()...) {
 				if errors.Is(w, &host.Error{Kind: host.KeysFight}) {
 					fights++
 				}
 			}
 			if (fights == 1) != tt.fight || fights > 1 {
-				t.Errorf("%d warnings: %v %v", fights, first.Warnings, second.Warnings)
+				t.Errorf("%d warnings: %v %v", fights, first.All(), second.All())
 			}
 		})
 	}

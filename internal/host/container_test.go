@@ -47,16 +47,16 @@ func TestContainerRefusesAtPlanTime(t *testing.T) {
 		planned, err := h.PlanSysctl(t.Context(), key, nil)
 		must(t, err)
 		_, err = h.SetSysctl(t.Context(), key, nil, nil)
-		wantBoth(t, planned, err, host.KeyReadOnly, "cannot be written", "on the machine that runs the container")
+		wantBoth(t, planned.All(), err, host.KeyReadOnly, "cannot be written", "on the machine that runs the container")
 
-		planned, err = h.PlanModule(t.Context(), module)
+		plannedModule, err := h.PlanModule(t.Context(), module, nil)
 		must(t, err)
 		_, err = h.SetModule(t.Context(), module, nil)
 		kind := host.ModuleLost
 		if !persist {
 			kind = host.ModuleNotLoaded
 		}
-		wantBoth(t, planned, err, kind, "may not load dummy", "on the machine that runs the container")
+		wantBoth(t, plannedModule.All(), err, kind, "may not load dummy", "on the machine that runs the container")
 	}
 	if left := p.holds(t, ""); !maps.Equal(left, before) {
 		t.Errorf("left %v, not %v", left, before)
@@ -64,15 +64,15 @@ func TestContainerRefusesAtPlanTime(t *testing.T) {
 }
 
 // wantBoth wants the warning of a plan and the error of an apply to be of one kind, the warning with these words.
-func wantBoth(t *testing.T, planned host.Plan, applied error, kind host.Kind, words ...string) {
+func wantBoth(t *testing.T, planned []*host.Error, applied error, kind host.Kind, words ...string) {
 	t.Helper()
-	if len(planned.Warnings) != 1 || planned.Warnings[0].Kind != kind {
-		t.Errorf("the plan warns of %v, not that %q", planned.Warnings, kind)
+	if len(planned) != 1 || planned[0].Kind != kind {
+		t.Errorf("the plan warns of %v, not that %q", planned, kind)
 		return
 	}
 	for _, w := range words {
-		if !strings.Contains(planned.Warnings[0].Detail, w) {
-			t.Errorf("the plan does not say %q: %s", w, planned.Warnings[0].Detail)
+		if !strings.Contains(planned[0].Detail, w) {
+			t.Errorf("the plan does not say %q: %s", w, planned[0].Detail)
 		}
 	}
 	if !errors.Is(applied, &host.Error{Kind: kind}) {
@@ -88,7 +88,7 @@ func TestContainerRebootsAsPredicted(t *testing.T) {
 	h := p.reach(t, false, sshconn.Settings{})
 	planned, err := h.PlanSysctl(t.Context(), fin, nil)
 	must(t, err)
-	if len(planned.Warnings) > 0 || planned.Source == nil {
+	if len(planned.All()) > 0 || !planned.Keys[fin.Key].Own {
 		t.Errorf("the plan is %+v", planned)
 	}
 	_, err = h.SetSysctl(t.Context(), fin, nil, nil)

@@ -140,6 +140,19 @@ func (d *decoder) split(texts string) {
 // boot decodes the records of boot.sh.
 func (d *decoder) boot(rec shell.Record) {
 	switch rec.Head {
+	case "searched":
+		for pattern := range strings.SplitSeq(rec.Body, "|") {
+			if d.s.LookedFor == nil {
+				d.s.LookedFor = map[string]bool{}
+			}
+			d.s.LookedFor[strings.ReplaceAll(pattern, "[-_]", "_")] = true
+		}
+	case "namespaces":
+		for line := range strings.Lines(rec.Body) {
+			if _, namespace, ok := strings.Cut(strings.TrimSpace(line), " -> "); ok {
+				d.s.Machine += " " + namespace
+			}
+		}
 	case "proc":
 		d.proc(rec.Body)
 	case "init":
@@ -174,6 +187,7 @@ func (d *decoder) proc(out string) {
 	texts := map[string]boot.Reading{}
 	addValues(texts, out)
 	d.s.Kernel = strings.TrimSpace(texts["/proc/sys/kernel/osrelease"].Text)
+	d.s.Machine = strings.TrimSpace(texts["/proc/sys/kernel/random/boot_id"].Text)
 	d.s.Cmdline = texts["/proc/cmdline"].Text + "\n"
 	d.s.Loaded = loaded(texts["/proc/modules"].Text)
 	for line := range strings.Lines(texts["/proc/1/status"].Text) {

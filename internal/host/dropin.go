@@ -56,26 +56,27 @@ func (s Sysctl) Path() string { return sysctlDir + s.FileName }
 // Source returns the path:line of the assignment: it follows the mark and the value from before.
 func (s Sysctl) Source() string { return at(s.Path(), 3) }
 
-// mark returns the text by which a drop-in of s is known.
-func (s Sysctls) mark() string { return owned + s.Resource + " " + s.Name }
+func (s Sysctls) owner() owner { return owner{s.Resource, s.Name, s.Instance} }
 
-// dropIn returns the drop-in's text: the values in the order in which they are written, each below the value from
-// before.
-func (s Sysctls) dropIn(originals map[sysctl.Key]string) string {
+// dropIn returns the text of the drop-in: the values in the order in which they are written, each under the value from
+// before, and then the values from before of keys that follow them.
+func (s Sysctls) dropIn(originals, followers map[sysctl.Key]string) string {
 	var text strings.Builder
-	text.WriteString(markLine(s.mark()) + "\n")
+	text.WriteString(markLine(s.owner().mark()) + "\n")
 	for _, v := range s.inOrder() {
 		text.WriteString(sysctl.Format(v.Key, v.Value, before+originals[v.Key]))
 	}
+	text.WriteString(followersText(followers))
 	return text.String()
 }
 
-// originalsIn returns the values from before Terraform that a drop-in of s holds, each in the line above its key.
-func (s Sysctls) originalsIn(f confdir.File) map[sysctl.Key]string {
-	lines := slices.Collect(confdir.Lines(f.Text))
-	if len(lines) == 0 || lines[0] != markLine(s.mark()) {
+// originalsIn returns the values from before Terraform that a drop-in of ours remembers, each in the line above the
+// key's own.
+func originalsIn(f confdir.File) map[sysctl.Key]string {
+	if _, ours := ownerOf(f); !ours {
 		return nil
 	}
+	lines := slices.Collect(confdir.Lines(f.Text))
 	found := map[sysctl.Key]string{}
 	all, _ := sysctl.ParseFile(f.Path, f.Text)
 	for _, a := range all {
@@ -154,11 +155,9 @@ func (s *Sysctls) keys() []string {
 // adoptable reports whether a drop-in is what a create would have written. If the reply of a create was lost, Terraform
 // creates once more and finds such a file.
 func (s Sysctls) adoptable(f confdir.File) bool {
-	originals := s.originalsIn(f)
-	return s.assignsAll(f) && !slices.ContainsFunc(s.Settings, func(v Setting) bool {
-		_, ok := originals[v.Key]
-		return !ok
-	})
+	o, _ := ownerOf(f)
+	originals := originalsIn(f)
+	return o.Resource == s.Resource && o.Name == s.Name && s.assignsAll(f) && !slices.ContainsFunc(s.Settings, func(v Setting) bool { _, ok := originals[v.Key]; return !ok })
 }
 
 // LoadPath returns the path of the modules-load.d file.
@@ -174,8 +173,9 @@ func (m Module) OptionsPath() string {
 // Source returns the path:line that loads the module at boot: it follows the mark.
 func (m Module) Source() string { return at(m.LoadPath(), 2) }
 
-// mark returns the text by which the files of m are known.
-func (m Module) mark() string { return owned + "host_kernel_module " + kmod.Canonical(m.Name) }
+func (m Module) mark() string {
+	return owner{"host_kernel_module", kmod.Canonical(m.Name), m.Instance}.mark()
+}
 
 // files returns the module's two files. A file without content must not exist.
 func (m Module) files(real string) []shell.File {

@@ -32,6 +32,7 @@ const (
 	OneWay            Kind = "sysctl cannot be set back"
 	KeysFight         Kind = "two sysctls set each other"
 	Dangerous         Kind = "value does harm"
+	DropInUnknown     Kind = "file was written by a resource that this state does not know"
 	KeyTwice          Kind = "sysctl is set by two resources"
 	NothingToImport   Kind = "nothing to import"
 	NotKept           Kind = "host does not hold what was applied"

@@ -156,12 +156,12 @@ func wordsHold(t *testing.T, text, name, value string) {
 		t.Fatal(err)
 	}
 	s := (&Sysctl{Key: k, Value: "1", FileName: "x.conf"}).alone()
-	if got := s.originalsIn(confdir.File{Text: text}); len(got) > 0 && !strings.HasPrefix(text, "# "+s.mark()) {
+	if got := originalsIn(confdir.File{Text: text}); len(got) > 0 && !strings.HasPrefix(text, "# "+owned) {
 		t.Errorf("%q, which is not ours, remembers %q", text, got)
 	}
 	value = strings.NewReplacer("\n", " ", "\r", " ", "\x00", " ").Replace(value)
-	ours := confdir.File{Text: s.dropIn(map[sysctl.Key]string{k: value})}
-	if got, ok := s.originalsIn(ours)[k]; !ok || got != value {
+	ours := confdir.File{Text: s.dropIn(map[sysctl.Key]string{k: value}, nil)}
+	if got, ok := originalsIn(ours)[k]; !ok || got != value {
 		t.Errorf("%q does not remember %q", ours.Text, value)
 	}
 }

@@ -32,6 +32,7 @@ type Conn interface {
 // Fleet returns hosts by name. It has one Host, and so one connection and one snapshot, for each name.
 type Fleet struct {
 	connect func(name string) (Conn, error)
+	run     *run
 
 	mu    sync.Mutex
 	hosts map[string]*Host
@@ -60,7 +61,7 @@ const prefetchAfter = 3
 // NewFleet returns a Fleet whose hosts use the connections that connect returns. connect is called once for each name
 // and must do no I/O.
 func NewFleet(connect func(name string) (Conn, error)) *Fleet {
-	return &Fleet{connect: connect, hosts: map[string]*Host{}}
+	return &Fleet{connect: connect, run: newRun(), hosts: map[string]*Host{}}
 }
 
 // Prefetch registers hosts to read in advance, because a CLI asks for a few resources at a time only. At most atOnce of
@@ -110,7 +111,7 @@ func (f *Fleet) prefetchMore() {
 		p.running++
 		f.prefetching.Go(func() {
 			if h, err := f.Host(name); err == nil && ctx.Err() == nil {
-				_, _ = h.readNow(ctx) // the resources that need the host report its errors
+				_, _ = h.readOnce(ctx, false, nil) // the resources that need the host report its errors
 			}
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -143,11 +144,8 @@ func (f *Fleet) Host(name string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{
-		fleet: f, name: name, conn: c,
-		snapshotLock: make(chan struct{}, 1), fileLocks: map[string]chan struct{}{},
-		planned: map[sysctl.Key]map[string]string{},
-	}
+	h := &Host{fleet: f, name: name, conn: c, snapshotLock: make(chan struct{}, 1), locks: map[string]chan struct{}{},
+		unpersisted: map[sysctl.Key]string{}}
 	f.hosts[name] = h
 	return h, nil
 }
@@ -161,53 +159,52 @@ type Host struct {
 	decoding   sync.Mutex // guards lastAnswer
 	lastAnswer answer
 
-	// snapshotLock is held while a snapshot is taken or extended, so that readers who come meanwhile share it.
-	// It is a channel, because a reader must be able to stop waiting for it when its context is cancelled.
-	snapshotLock chan struct{}
-
-	mu sync.Mutex // guards everything below
-	// fileLocks are held from the check of a file until the file is known to hold what was written. They are
-	// channels for the same reason.
-	fileLocks map[string]chan struct{}
-	// snapshot is nil if none was taken, or if a write invalidated it.
-	snapshot *boot.Snapshot
-	// lastSeen is the last snapshot, for plans. A write does not invalidate it.
-	lastSeen       *boot.Snapshot
-	lastPrediction lastPrediction
-	// writes counts the writes. A snapshot is not kept if a write began while it was taken.
-	writes int
-	// modules are those that module trees are searched for, in addition to the modules that own keys.
-	modules []string
-	// single is true if files changed while they were read. Then each file is read by itself.
-	single bool
-	// everything is true if there are readers whose keys no file names. Then snapshots for readers hold all keys.
-	everything bool
-	// wanted are the paths of readers that wait while another one reads.
-	wanted []string
-	// unreachable is the error of the first read that failed. It is returned for every resource, until Wait succeeds.
-	unreachable error
-	// planned are the values that the resources of this run plan, each by its resource.
-	planned map[sysctl.Key]map[string]string
-	// waited is true if Wait failed once. Then resources that follow try once, and do not wait as long again.
-	waited bool
+	// snapshotLock is held by whoever takes or extends the snapshot, so that those who come meanwhile find it taken; a channel, since waiting for it can be cancelled.
+	snapshotLock   chan struct{}
+	mu             sync.Mutex
+	locks          map[string]chan struct{} // held from the look at a file or key to the proof that it holds what was written
+	unpersisted    map[sysctl.Key]string    // the instances that hold keys without a file in this run
+	snapshot       *boot.Snapshot           // nil when none is taken or a write threw it away
+	lastSeen       *boot.Snapshot           // what was last seen, for plans; nil when nothing was
+	lastPrediction lastPrediction           // the last prediction, for all that ask of the same snapshot
+	writes         int                      // how many writes began; a snapshot that was under way meanwhile is not kept
+	modules        []string                 // what module trees are searched for beside the modules that own keys
+	single         bool                     // files change while they are read, so each is read by itself
+	everything     bool                     // readers have keys that no file names, so snapshots for them hold all
+	wanted         []string                 // paths that readers wait for while another one reads
+	queued         int                      // readers that wait for the one who reads
+	unreachable    error                    // why the host could not be read; it is not tried again for every resource, before Wait found it
+	waited         bool                     // Wait gave up once: the resources that follow try, and do not wait as long again
 }
 
-// lock locks the file at path against other changes, because two resources may name one file. The caller must call
-// release.
-func (h *Host) lock(ctx context.Context, path string) (release func(), err error) {
-	h.mu.Lock()
-	held, ok := h.fileLocks[path]
-	if !ok {
-		held = make(chan struct{}, 1)
-		h.fileLocks[path] = held
+// lock keeps other changes of these files and keys waiting until release is called: two resources may name one file,
+// or take one key from each other. Locks are taken in the order of their names, so that no two changes wait for each
+// other.
+func (h *Host) lock(ctx context.Context, names ...string) (release func(), err error) {
+	var held []chan struct{}
+	release = func() {
+		for _, l := range held {
+			<-l
+		}
 	}
-	h.mu.Unlock()
-	select {
-	case held <- struct{}{}:
-		return func() { <-held }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		h.mu.Lock()
+		l, ok := h.locks[name]
+		if !ok {
+			l = make(chan struct{}, 1)
+			h.locks[name] = l
+		}
+		h.mu.Unlock()
+		select {
+		case l <- struct{}{}:
+			held = append(held, l)
+		case <-ctx.Done():
+			release()
+			return nil, ctx.Err()
+		}
 	}
+	return release, nil
 }
 
 // Wait connects to the host, and waits for one that is still booting.

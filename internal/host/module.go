@@ -6,14 +6,17 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
 	"github.com/host-provider/terraform-provider-host/internal/errno"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
 var (
@@ -35,9 +38,16 @@ type Module struct {
 	Parameters map[string]string
 	// Persist is false if nothing is written for the next boot.
 	Persist bool
+	// Instance tells this resource instance from others that have, had or will have the same module.
+	Instance string
+	// Adopt lets a plan take the files over from an instance that this run does not know.
+	Adopt bool
 }
 
-// ModuleState is the state of a Module on a host, a field for each layer.
+// modulesLock is the lock of all changes of modules: loading and unloading one takes others along.
+const modulesLock = "modules"
+
+// ModuleState is what a host has of a Module, a layer a field.
 type ModuleState struct {
 	// Loaded is true if the module is in the running kernel, loaded or built in.
 	Loaded bool
@@ -45,8 +55,12 @@ type ModuleState struct {
 	Builtin bool
 	// BootSource is the path:line that loads it at boot, given every file on the host. It is nil if nothing does.
 	BootSource *string
-	// Parameters are the running values of the wanted parameters. A parameter that cannot be read, or that cannot change
-	// until the module is loaded again, has the value of our modprobe.d file.
+	// Holds says that it is there when systemd-sysctl runs at the next boot, and Reason why not, or why that is not
+	// certain.
+	Holds  bool
+	Reason boot.Reason
+	// Parameters are the running values of the parameters that were asked for. One that cannot be read, or that cannot change before the module is loaded
+	// again, is given as our modprobe.d file has it.
 	Parameters map[string]string
 	// BootParameters are those of our modprobe.d file. It is nil if that has none.
 	BootParameters map[string]string
@@ -61,6 +75,7 @@ func parameterPath(module, parameter string) string {
 
 // ReadModule reads the layers of m.
 func (h *Host) ReadModule(ctx context.Context, m Module) (ModuleState, error) {
+	h.knowRead(m.Instance, m.LoadPath())
 	h.searchFor(m.Name)
 	if len(m.Parameters) > 0 {
 		h.readEverything()
@@ -126,6 +141,7 @@ func (h *Host) moduleState(snap *boot.Snapshot, m Module, real []string) ModuleS
 		return st
 	}
 	o := h.predict(snap).Module(m.Name)
+	st.Holds, st.Reason = o.Known && o.Loaded, o.Reason
 	uncertain := !o.Known && slices.Contains(uncertain, o.Reason)
 	if o.Source != "" && (o.Loaded || uncertain) {
 		st.BootSource = &o.Source
@@ -166,7 +182,7 @@ func (st *ModuleState) readParameters(snap *boot.Snapshot, m Module, real string
 // what Terraform recorded last; it is nil if m is created. After an error the host is as it was, or the error says what
 // may remain (MayHaveChanged).
 func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st ModuleState, err error) {
-	release, err := h.lock(ctx, m.LoadPath())
+	release, err := h.lock(ctx, modulesLock)
 	if err != nil {
 		return ModuleState{}, err
 	}
@@ -180,7 +196,7 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	if err != nil {
 		return ModuleState{}, err
 	}
-	if err := h.checkModuleOwnership(snap, m, prior); err != nil {
+	if err := h.checkModuleFiles(snap, m, prior); err != nil {
 		return ModuleState{}, err
 	}
 
@@ -209,13 +225,14 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	var written []shell.File
 	var removed []string
 	for _, f := range m.files(real[0]) {
-		_, exists := snap.File(f.Path)
+		was, exists := snap.File(f.Path)
+		own := belongsTo(was, m.Instance)
 		switch {
-		case f.Path == m.LoadPath() && m.Persist && m.listed(snap) != "":
-		case f.Path == m.OptionsPath() && m.Persist && exists && sameParameters(has.BootParameters, m.Parameters):
+		case f.Path == m.LoadPath() && m.Persist && m.listed(snap) != "" && own:
+		case f.Path == m.OptionsPath() && m.Persist && exists && sameParameters(has.BootParameters, m.Parameters) && own:
 		case f.Content != "":
 			written = append(written, f)
-		case exists && prior != nil && prior.Persist:
+		case exists && prior != nil && prior.Persist && own:
 			removed = append(removed, f.Path)
 		}
 	}
@@ -226,24 +243,56 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	return h.checkModuleApplied(snap, m, real)
 }
 
-// checkModuleOwnership returns an error if this resource did not write a file that it would overwrite.
-func (h *Host) checkModuleOwnership(snap *boot.Snapshot, m Module, prior *Module) error {
-	if prior != nil && prior.Persist {
-		return nil
-	}
+// checkModuleFiles says why the files of m can be no files of m: another wrote them, somebody added lines that a change
+// would drop, or they are links that it would replace.
+func (h *Host) checkModuleFiles(snap *boot.Snapshot, m Module, prior *Module) error {
 	for _, path := range []string{m.LoadPath(), m.OptionsPath()} {
-		if f, exists := snap.File(path); m.Persist && exists && !marked(f, m.mark()) {
-			return h.errorf(DropInForeign,
-				"%s exists and this resource did not write it. To manage it, import it: terraform import "+
-					"host_kernel_module.<name> '%s/%s'. Else remove the file.",
-				path, h.name, m.Name)
+		f, exists := snap.File(path)
+		if !exists {
+			continue
+		}
+		if o, _ := ownerOf(f); m.Persist && (prior == nil || !prior.Persist) && o.Instance == "" && !marked(f, m.mark()) {
+			legacy := m
+			if legacy.Instance = ""; !marked(f, legacy.mark()) {
+				return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform import "+
+					"host_kernel_module.<name> '%s/%s'. Else remove the file.", path, h.name, m.Name)
+			}
+		}
+		if err := h.checkModuleLines(m, f); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// checkParameters returns an error if a parameter is neither in /sys/module nor in modinfo. It needs both, because each
-// hides some parameters. It is needed because modprobe accepts an unknown parameter without an error.
+// checkModuleLines says what a change or removal of a file of m would drop beside what m wrote.
+func (h *Host) checkModuleLines(m Module, f confdir.File) error {
+	if f.Target != "" {
+		return h.errorf(DropInForeign, "%s is a link to %s, and a change would put a file in its place. Remove the link.",
+			f.Path, f.Target)
+	}
+	other := ""
+	for _, l := range kmod.ParseLoad(f.Path, f.Text) {
+		if f.Path == m.LoadPath() && !kmod.Same(l.Name, m.Name) {
+			other = at(l.File, l.Line) + " loads " + l.Name
+		}
+	}
+	if f.Path == m.OptionsPath() {
+		directives, _ := kmod.ParseModprobe(f.Path, f.Text)
+		for _, d := range directives {
+			if d.Command != "options" {
+				other = fmt.Sprintf("%s says %q", at(d.File, d.Line), d.Command+" "+d.Name)
+			}
+		}
+	}
+	if other == "" {
+		return nil
+	}
+	return h.errorf(DropInForeign, "%s, a line that this resource did not write and a change would drop. Move the line to a "+
+		"file of its own.", other)
+}
+
+// checkParameters wants each parameter to show in /sys/module or in modinfo: each hides some that exist, and modprobe takes an unknown one without a word.
 func (h *Host) checkParameters(ctx context.Context, snap *boot.Snapshot, m Module, real string) error {
 	hidden := slices.DeleteFunc(slices.Sorted(maps.Keys(m.Parameters)), func(p string) bool {
 		return !snap.Values[parameterPath(
@@ -292,11 +341,10 @@ func (h *Host) load(
 	if snap.NoModules {
 		return nil, h.cannotLoad(h.predict(snap).Module(m.Name))
 	}
-	for _, n := range missing {
-		c.undos = append(c.undos, func(ctx context.Context) ([]string, error) {
-			return []string{"the kernel module " + n + ", loaded"}, h.unload(ctx, n)
-		})
-	}
+	added := loadedWith(snap, missing)
+	c.undos = append(c.undos, func(ctx context.Context) ([]string, error) {
+		return []string{"the kernel module " + strings.Join(added, ", ") + ", loaded"}, h.unload(ctx, added...)
+	})
 	h.invalidate()
 	defer h.invalidate()
 	s := h.snapshotScript(m.paths(real[0]), false)
@@ -320,7 +368,27 @@ func (h *Host) load(
 	return nil, h.notLoaded(m, snap, strings.TrimSpace(words), failed)
 }
 
-// cannotLoad returns the error for a host that may load no modules.
+// loadedWith returns the modules that loading these adds to the running kernel: themselves, and those they depend on
+// that are not loaded yet.
+func loadedWith(snap *boot.Snapshot, modules []string) []string {
+	all := slices.Clone(modules)
+	for _, t := range snap.Trees {
+		for _, m := range modules {
+			if t.Release == snap.Kernel {
+				all = append(all, t.Dep[m]...)
+			}
+		}
+	}
+	var added []string
+	for _, m := range all {
+		if !snap.Has(m) && !slices.Contains(added, m) {
+			added = append(added, m)
+		}
+	}
+	return added
+}
+
+// cannotLoad is the error for a host that may load no modules.
 func (h *Host) cannotLoad(o boot.ModuleOutcome) *Error {
 	return h.errorf(ModuleNotLoaded, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 }
@@ -374,9 +442,9 @@ func (h *Host) setParameters(ctx context.Context, c *change, m Module, real stri
 		if had.Absent || had.Unread != "" || !had.Writable || kmod.SameParameter(had.Text, want) {
 			continue
 		}
-		names, writes = append(names, name), append(writes, write{path, want, had.Text})
+		names, writes = append(names, name), append(writes, write{path: path, value: want, before: had.Text})
 	}
-	results, err := c.write(ctx, writes)
+	results, err := c.write(ctx, writes, nil)
 	if err != nil {
 		return err
 	}
@@ -443,9 +511,10 @@ func (h *Host) Warnings(m Module, st ModuleState) []*Error {
 	return all
 }
 
-// UnsetModule removes the files of m. If unload is set, it also unloads the module, and fails if the module is in use.
+// UnsetModule takes m back: its files, and with unload the module itself, which fails if the module is in use or a
+// drop-in of ours sets a key of it. Files that another instance wrote since are left alone, and so is their module.
 func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err error) {
-	release, err := h.lock(ctx, m.LoadPath())
+	release, err := h.lock(ctx, modulesLock)
 	if err != nil {
 		return err
 	}
@@ -456,25 +525,62 @@ func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err erro
 	}
 	c := h.begin()
 	defer func() { err = c.end(ctx, err) }()
-	if m.Persist {
-		if err := c.remove(ctx, snap, m.LoadPath(), m.OptionsPath()); err != nil {
+	var own []string
+	for _, path := range []string{m.LoadPath(), m.OptionsPath()} {
+		f, exists := snap.File(path)
+		if !exists || !m.Persist {
+			continue
+		}
+		if !belongsTo(f, m.Instance) {
+			unload = false
+			continue
+		}
+		if err := h.checkModuleLines(m, f); err != nil {
+			return err
+		}
+		own = append(own, path)
+	}
+	if err := c.remove(ctx, snap, own...); err != nil {
+		return err
+	}
+	if !unload {
+		return nil
+	}
+	real, err := h.resolve(ctx, snap, m.Name)
+	if err != nil {
+		return err
+	}
+	for _, n := range real {
+		if !snap.Loaded[n] {
+			continue
+		}
+		if err := h.checkUnneeded(snap, n); err != nil {
+			return err
+		}
+		c.undos = append(c.undos, func(ctx context.Context) ([]string, error) {
+			return []string{"the kernel module " + n + ", unloaded"}, h.confirmLoaded(ctx, n)
+		})
+		if err := h.unload(ctx, n); err != nil {
 			return err
 		}
 	}
-	if unload {
-		real, err := h.resolve(ctx, snap, m.Name)
-		if err != nil {
-			return err
+	return nil
+}
+
+// checkUnneeded says which drop-in of ours sets a key that would go with the module.
+func (h *Host) checkUnneeded(snap *boot.Snapshot, module string) error {
+	for _, f := range snap.Sysctl {
+		o, ours := ownerOf(f)
+		if !ours {
+			continue
 		}
-		for _, n := range real {
-			if !snap.Loaded[n] {
-				continue
-			}
-			c.undos = append(c.undos, func(ctx context.Context) ([]string, error) {
-				return []string{"the kernel module " + n + ", unloaded"}, h.confirmLoaded(ctx, n)
-			})
-			if err := h.unload(ctx, n); err != nil {
-				return err
+		all, _ := sysctl.ParseFile(f.Path, f.Text)
+		for _, a := range all {
+			k, err := sysctl.ParseKey(a.Pattern)
+			if owner, owned := kmod.Owner(k); err == nil && owned && kmod.Same(owner, module) {
+				return h.errorf(ModuleNotUnloaded, "the kernel module %s brings %s, which %s sets in %s, and would take it away. "+
+					"Destroy that resource first: a reference in its module gives the order. Or set on_destroy = \"keep\".",
+					module, k, o, at(a.File, a.Line))
 			}
 		}
 	}
@@ -491,19 +597,18 @@ func (h *Host) confirmLoaded(ctx context.Context, module string) error {
 	return err
 }
 
-// unload unloads the module, and the modules that only it needed. It does nothing if the module is not loaded.
-func (h *Host) unload(ctx context.Context, module string) error {
+// unload unloads these modules and no others, each after those that use it; one that is not loaded needs nothing.
+func (h *Host) unload(ctx context.Context, modules ...string) error {
 	h.invalidate()
 	defer h.invalidate()
-	r, err := h.conn.Run(ctx, shell.Script{Name: "unload", Text: unloadScript, Args: []string{module}, Repeatable: true})
+	r, err := h.conn.Run(ctx, shell.Script{Name: "unload", Text: unloadScript, Args: modules, Repeatable: true})
 	if err != nil {
 		return err
 	}
 	if _, failed := r.Get("failed"); failed {
-		words, _ := r.Get("modprobe")
-		return h.errorf(ModuleNotUnloaded,
-			"the kernel module %s could not be unloaded: %s. Stop what uses it, or set on_destroy = \"keep\".",
-			module, strings.TrimSpace(words))
+		words, _ := r.Get("rmmod")
+		return h.errorf(ModuleNotUnloaded, "the kernel module %s could not be unloaded: %s. Stop what uses it, or set on_destroy = \"keep\".",
+			strings.Join(modules, ", "), strings.TrimSpace(words))
 	}
 	return nil
 }

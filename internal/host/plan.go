@@ -4,7 +4,7 @@ package host
 
 import (
 	"context"
-	"maps"
+	"errors"
 	"slices"
 	"strings"
 
@@ -14,113 +14,196 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// Plan is what a plan shows of the next boot after a change. If it comes with an error, no other file was read, and
-// Source is the line of our own file.
-type Plan struct {
-	// Source is the path:line that will decide. It is nil if only the apply can tell, because other files may decide too.
-	Source *string
-	// Warnings are reasons against the change, and notes on it. Apply returns those as errors that mean a loss.
-	Warnings []*Error
+// KeyPlan is what the next boot makes of one key after a planned change.
+type KeyPlan struct {
+	// Holds says that the next boot leaves the planned value, and Reason why it does not, or why that is not certain.
+	Holds  bool
+	Reason boot.Reason
+	// Own says that our own drop-in decides. Otherwise only the apply can tell what does, because other files have a say.
+	Own bool
 }
 
-// SysctlsPlan is what a plan shows of the next boot after a change of many keys. If it comes with an error, it is as a
-// Plan with one.
+// SysctlsPlan is what a plan may say of the next boot after a change of keys.
 type SysctlsPlan struct {
-	// Own are the keys that our own drop-in will decide. For the others only the apply can tell, because other files may
-	// decide too.
-	Own map[sysctl.Key]bool
-	// Warnings are as a Plan's.
+	// Keys are the planned keys. If the plan comes with an error, they say what our own file does, which holds unless
+	// other files have a say.
+	Keys map[sysctl.Key]KeyPlan
+	// Conflicts are with other resources of the run: no apply can keep both.
+	Conflicts []*Error
+	// Refusals are why an apply that changes something is certain to fail.
+	Refusals []*Error
+	// Warnings are worth knowing, and stop nothing.
 	Warnings []*Error
 }
 
-// PlanSysctl plans s as PlanSysctls does.
-func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (Plan, error) {
-	all, err := h.PlanSysctls(ctx, *s.alone(), prior.alone())
-	p := Plan{Warnings: all.Warnings}
-	if source := s.Source(); all.Own[s.Key] {
-		p.Source = &source
-	}
-	return p, err
+// All returns conflicts, refusals and warnings.
+func (p SysctlsPlan) All() []*Error { return slices.Concat(p.Conflicts, p.Refusals, p.Warnings) }
+
+// PlanSysctl pretends that s is applied, as PlanSysctls does.
+func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (SysctlsPlan, error) {
+	return h.PlanSysctls(ctx, *s.alone(), prior.alone())
 }
 
-// PlanSysctls predicts the next boot as if s and the host_kernel_module resources for its Modules were applied. prior
-// is what Terraform recorded last; it is nil if s is to be created.
+// PlanSysctls pretends that s is applied, together with what other resources of this run plan and the
+// host_kernel_module resources that its Modules stand for. prior is what Terraform last recorded, nil when s is to be
+// created.
 func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (SysctlsPlan, error) {
+	h.Know(s.Instance, s.Path())
+	if prior != nil {
+		h.Know(s.Instance, prior.Path())
+	}
 	if !s.Persist || prior == nil {
 		h.readEverything()
 	}
-	p := SysctlsPlan{Own: map[sysctl.Key]bool{}, Warnings: h.conflicts(s)}
-	snap, err := h.readForPlan(ctx, s.paths()...)
+	p := SysctlsPlan{Keys: map[sysctl.Key]KeyPlan{}}
+	snap, err := s.readWith(ctx, h.readForPlan)
 	if err != nil {
+		p.Conflicts = h.conflicts(h.name, s)
 		for _, v := range s.Settings {
-			p.Own[v.Key] = s.Persist
+			p.Keys[v.Key] = KeyPlan{Holds: s.Persist, Own: s.Persist}
 		}
 		return p, err
 	}
+	p.Conflicts = h.conflicts(h.machine(snap), s)
+	snap = h.withPlanned(snap, s)
 	if s.Persist {
-		now := h.predict(snap)
-		for _, module := range s.Modules {
-			if !now.Module(module).Loaded {
-				snap = snap.WithFile(Module{Name: module}.pretended())
-			}
-		}
-		next := h.predict(s.pretendIn(snap, prior))
-		for _, v := range s.inOrder() {
-			h.addPrediction(&p, v, s.Path(), next.Key(v.Key, v.Value))
-		}
+		h.predictInto(ctx, &p, snap, s, prior)
 	}
 	for _, v := range s.inOrder() {
-		if !s.Persist && snap.ReadOnly(v.Key) && !sysctl.Equal(v.Key, snap.Values[v.Key.Path()].Text, v.Value) {
-			p.Warnings = append(p.Warnings, h.errorf(KeyReadOnly,
-				"%s cannot be written: /proc/sys is mounted read-only there. %s",
-				v.Key, boot.ReadOnly.Remedy()))
+		had := snap.Values[v.Key.Path()]
+		if fault := h.checkKey(v.Key, s.Modules, snap); fault != nil && !h.mayAppear(fault, snap, s) {
+			p.Refusals = append(p.Refusals, fault)
+		}
+		if !s.Persist && snap.ReadOnly(v.Key) && !sysctl.Equal(v.Key, had.Text, v.Value) {
+			p.Refusals = append(p.Refusals, h.errorf(KeyReadOnly, "%s cannot be written: /proc/sys is mounted read-only there. %s", v.Key, boot.ReadOnly.Remedy()))
 		}
 		if harm := sysctl.Dangerous(v.Key, v.Value); harm != "" {
 			p.Warnings = append(p.Warnings, h.errorf(Dangerous,
 				"%s = %s is accepted by the kernel, but %s Choose a higher value.",
 				v.Key, v.Value, harm))
 		}
-		if had := snap.Values[v.Key.Path()]; sysctl.OneWay(v.Key, v.Value) && !sysctl.Equal(v.Key, had.Text, v.Value) {
-			p.Warnings = append(p.Warnings, h.errorf(OneWay,
-				"%s goes one way: once it is %s, the kernel takes nothing back before the next boot, so destroy cannot restore it.",
+		if sysctl.OneWay(v.Key, v.Value) && !sysctl.Equal(v.Key, had.Text, v.Value) {
+			p.Warnings = append(p.Warnings, h.errorf(OneWay, "%s goes one way: once it is %s, the kernel takes nothing back before the next boot, so destroy cannot restore it.",
 				v.Key, quoted(v.Value)))
 		}
 	}
 	return p, nil
 }
 
-// addPrediction adds the prediction for one key to the plan. path is the path of our drop-in.
-func (h *Host) addPrediction(p *SysctlsPlan, v Setting, path string, o boot.KeyOutcome) {
-	if lost := h.keyLost(v, path, o); lost != nil {
-		p.Warnings = append(p.Warnings, lost)
+// predictInto adds to p what the next boot makes of the keys of s, and what stands against its drop-in.
+func (h *Host) predictInto(ctx context.Context, p *SysctlsPlan, snap *boot.Snapshot, s Sysctls, prior *Sysctls) {
+	held := s.holdings(snap, prior)
+	h.checkOwners(ctx, p, snap, s, held)
+	var e *Error
+	if errors.As(h.checkDropIn(snap, s, prior), &e) {
+		p.Refusals = append(p.Refusals, e)
 	}
-	p.Own[v.Key] = len(o.Shadows) == 0 && (within(o.Source, path) || !o.Known)
-	for _, n := range o.Notes {
-		p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", v.Key, n.Detail, n.Reason.Remedy()))
+	now := h.predict(snap)
+	for _, module := range s.Modules {
+		if !now.Module(module).Loaded {
+			snap = snap.WithFile(Module{Name: module}.pretended())
+		}
 	}
+	next := h.predict(s.pretendIn(snap, prior, held))
+	for _, v := range s.inOrder() {
+		o := next.Key(v.Key, v.Value)
+		if lost := h.keyLost(v, s.Path(), o); lost != nil {
+			p.Refusals = append(p.Refusals, lost)
+		}
+		own := len(o.Shadows) == 0 && (within(o.Source, s.Path()) || !o.Known)
+		p.Keys[v.Key] = KeyPlan{Holds: o.Holds, Reason: o.Reason, Own: own}
+		for _, n := range o.Notes {
+			p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", v.Key, n.Detail, n.Reason.Remedy()))
+		}
+	}
+	refusals, warnings := h.bootCollateral(snap, next, s)
+	p.Refusals, p.Warnings = append(p.Refusals, refusals...), append(p.Warnings, warnings...)
 }
 
-// PlanModule predicts the next boot as if m were applied.
-func (h *Host) PlanModule(ctx context.Context, m Module) (Plan, error) {
+// bootCollateral says which keys that other files set would get another value at the next boot because of s.
+func (h *Host) bootCollateral(snap *boot.Snapshot, next *boot.Prediction, s Sysctls) (refusals, warnings []*Error) {
+	var leaders []sysctl.Key
+	own := map[sysctl.Key]bool{}
+	for _, v := range s.Settings {
+		if own[v.Key] = true; sysctl.Leads(v.Key) {
+			leaders = append(leaders, v.Key)
+		}
+	}
+	if len(leaders) == 0 {
+		return nil, nil
+	}
+	now := h.predict(snap)
+	for _, k := range now.Keys() {
+		var by []string
+		mutual := false
+		for _, l := range leaders {
+			if follows(l, k) {
+				by, mutual = append(by, l.String()), mutual || follows(k, l)
+			}
+		}
+		was, is := now.KeyAsSet(k), next.KeyAsSet(k)
+		if len(by) == 0 || own[k] || !was.Known || !is.Known || sysctl.Equal(k, was.Value, is.Value) || sysctl.Secret(k) {
+			continue
+		}
+		fault := h.errorf(KeysFight, "%s sets %s to %s, and the next boot would make it %s, because %s, which %s sets, changes it too. ",
+			was.Source, k, quoted(was.Value), quoted(is.Value), strings.Join(by, " and "), s.Path())
+		if mutual {
+			fault.Detail += "Only one of the two can hold: remove that line, or leave the key to it."
+			warnings = append(warnings, fault)
+			continue
+		}
+		fault.Detail += "Give this resource a file_name that sorts before that file: what is written later has the last word."
+		refusals = append(refusals, fault)
+	}
+	return refusals, warnings
+}
+
+// mayAppear reports whether a key that is missing now may be there when it is applied: its interface, or a module that
+// this run loads, brings it.
+func (h *Host) mayAppear(fault *Error, snap *boot.Snapshot, s Sysctls) bool {
+	return fault.Kind == KeyMissing && (len(s.Modules) > 0 || h.loadsModules(snap))
+}
+
+// ModulePlan is what a plan may say of the next boot after a change of a module.
+type ModulePlan struct {
+	// Holds says that the next boot loads the module, and Reason why it does not, or why that is not certain.
+	Holds  bool
+	Reason boot.Reason
+	// Source is the path:line that will load it; nil when only the apply can tell.
+	Source *string
+	// Refusals and Warnings are as those of a SysctlsPlan.
+	Refusals, Warnings []*Error
+}
+
+// All returns refusals and warnings.
+func (p ModulePlan) All() []*Error { return slices.Concat(p.Refusals, p.Warnings) }
+
+// PlanModule pretends that m is applied. prior is what Terraform last recorded, nil when m is to be created. If it
+// comes with an error, the plan says what our own file does.
+func (h *Host) PlanModule(ctx context.Context, m Module, prior *Module) (ModulePlan, error) {
+	h.Know(m.Instance, m.LoadPath())
 	h.searchFor(m.Name)
 	source := m.Source()
-	var p Plan
+	var p ModulePlan
 	snap, err := h.readForPlan(ctx)
 	if err != nil {
-		if m.Persist {
+		if p.Holds = m.Persist; m.Persist {
 			p.Source = &source
 		}
 		return p, err
 	}
+	h.noteModule(h.machine(snap), m)
 	if !m.Persist {
 		if o := h.predict(snap).Module(m.Name); o.Known && o.Reason == boot.Container {
-			p.Warnings = []*Error{h.cannotLoad(o)}
+			p.Refusals = []*Error{h.cannotLoad(o)}
 		}
 		return p, nil
 	}
+	h.checkModuleOwners(ctx, &p, snap, m, prior)
 	o := h.predict(snap.WithFile(m.pretended())).Module(m.Name)
+	p.Holds, p.Reason = o.Known && o.Loaded, o.Reason
 	if lost := h.moduleLost(m, o, snap.Kernel); lost != nil {
-		p.Warnings = append(p.Warnings, lost)
+		p.Refusals = append(p.Refusals, lost)
 	}
 	for _, n := range o.Notes {
 		p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", m.Name, n.Detail, n.Reason.Remedy()))
@@ -131,16 +214,28 @@ func (h *Host) PlanModule(ctx context.Context, m Module) (Plan, error) {
 	return p, nil
 }
 
-// pretendIn returns the snapshot with the drop-in of s as it would be, and without prior's if that has another name. A
-// file that sets exactly what s wants is not replaced.
-func (s Sysctls) pretendIn(snap *boot.Snapshot, prior *Sysctls) *boot.Snapshot {
+// pretendIn returns the snapshot with the drop-in of s as it is to be, without one of another name that prior had, and
+// without the keys that s takes from other instances. A drop-in that sets just that stays as it is.
+func (s Sysctls) pretendIn(snap *boot.Snapshot, prior *Sysctls, held map[sysctl.Key][]holding) *boot.Snapshot {
 	if prior != nil && prior.Persist && prior.FileName != s.FileName {
 		snap = snap.WithoutFile(prior.Path())
+	}
+	written, removed := s.takeOver(held)
+	for _, f := range written {
+		snap = snap.WithFile(confdir.File{Path: f.Path, Text: f.Content, Regular: true})
+	}
+	for _, path := range removed {
+		snap = snap.WithoutFile(path)
 	}
 	if f, ok := snap.File(s.Path()); ok && s.isExactly(f) {
 		return snap
 	}
-	return snap.WithFile(confdir.File{Path: s.Path(), Text: s.dropIn(nil), Regular: true})
+	return snap.WithFile(s.pretended())
+}
+
+// pretended is the drop-in of s as it is to be, without values from before.
+func (s Sysctls) pretended() confdir.File {
+	return confdir.File{Path: s.Path(), Text: s.dropIn(nil, nil), Regular: true}
 }
 
 // uncertain are the reasons for which nothing better is known than what our own file sets. They are reported, and
@@ -209,69 +304,4 @@ func bootLayer(o boot.KeyOutcome, own *sysctl.Assignment) (value, source *string
 		source = &o.Source
 	}
 	return value, source
-}
-
-// conflicts records what s wants in this run, and warns if another resource wants the same key, or a coupled key that
-// cannot hold its value beside it. It cannot tell a resource that is planned twice from two resources that want the
-// same value in the same file.
-func (h *Host) conflicts(s Sysctls) []*Error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	me := s.Resource + " " + s.Name
-	if s.Persist {
-		me += ", in " + s.Path()
-	}
-	var warnings []*Error
-	for _, v := range s.inOrder() {
-		of := h.planned[v.Key]
-		if of == nil {
-			of = map[string]string{}
-			h.planned[v.Key] = of
-		}
-		for _, other := range slices.Sorted(maps.Keys(of)) {
-			if other == me && sysctl.Equal(v.Key, of[other], v.Value) {
-				continue
-			}
-			warnings = append(warnings, h.errorf(KeyTwice,
-				"%s is set to %s by %s, and to %s by %s. Each apply would undo what the other did, and destroying one takes the "+
-					"value away from both. Leave the key to one of them.",
-				v.Key, quoted(of[other]), other, quoted(v.Value), me))
-		}
-		of[me] = v.Value
-		if boot.Coupled(v.Key) {
-			warnings = append(warnings, h.coupledConflicts(v)...)
-		}
-	}
-	return warnings
-}
-
-// coupledConflicts warns of the planned keys that cannot hold their values beside v.
-func (h *Host) coupledConflicts(v Setting) (fights []*Error) {
-	var coupled []Setting
-	for other, by := range h.planned {
-		if other != v.Key && boot.Coupled(other) {
-			for _, value := range by {
-				coupled = append(coupled, Setting{other, value})
-			}
-		}
-	}
-	for _, other := range (Sysctls{Settings: coupled}).inOrder() {
-		does := boot.CouplingOf(v.Key, other.Key)
-		if boot.CouplingOf(other.Key, v.Key) == boot.Apart {
-			continue // both hold if the key for all is written first
-		}
-		switch {
-		case does == boot.Zeroes && !sysctl.Equal(v.Key, v.Value, "0") && !sysctl.Equal(other.Key, other.Value, "0"):
-			fights = append(fights, h.errorf(KeysFight,
-				"%s and %s are the same limit in two units: setting one makes the other 0, so no apply can keep both. Keep one of "+
-					"the two.",
-				v.Key, other.Key))
-		case does == boot.Copies && !sysctl.Equal(other.Key, v.Value, other.Value):
-			fights = append(fights, h.errorf(KeysFight,
-				"%s is planned to be %s and %s %s, but changing one changes the other too, so it depends on the order what is "+
-					"left. Give both one value, or keep one of the two.",
-				v.Key, quoted(v.Value), other.Key, quoted(other.Value)))
-		}
-	}
-	return fights
 }

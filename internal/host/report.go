@@ -78,6 +78,7 @@ type Unit struct {
 // BootReport reports what the next boot leaves of the host as it is now. keys are reported in addition to those that
 // files set.
 func (h *Host) BootReport(ctx context.Context, keys []sysctl.Key) (BootReport, error) {
+	h.forget()
 	snap, err := h.read(ctx, pathsOf(keys)...)
 	if err != nil {
 		return BootReport{}, err

@@ -21,6 +21,8 @@ var (
 	filesScript string
 	//go:embed scripts/boot.sh
 	bootScript string
+	//go:embed scripts/expand.sh
+	expandScript string
 	//go:embed scripts/values.sh
 	valuesScript string
 	//go:embed scripts/all.sh
@@ -35,18 +37,27 @@ const singly = "single=yes\n"
 // returns the same error again without trying.
 func (h *Host) read(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
 	h.fleet.demand(ctx, h.name)
-	return h.readNow(ctx, paths...)
+	return h.readOnce(ctx, true, paths)
 }
 
-// readNow is read without the prefetch of other hosts.
-func (h *Host) readNow(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
+// readOnce is read. If nobody asked for it, and nobody waits for it by the time it fails, the host is tried again when
+// somebody asks.
+func (h *Host) readOnce(ctx context.Context, asked bool, paths []string) (*boot.Snapshot, error) {
 	h.mu.Lock()
 	h.wanted = append(h.wanted, paths...)
+	h.queued++
 	h.mu.Unlock()
+	unqueue := func() { // the caller holds no lock
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.queued--
+	}
 	select {
 	case h.snapshotLock <- struct{}{}:
 		defer func() { <-h.snapshotLock }()
+		unqueue()
 	case <-ctx.Done():
+		unqueue()
 		return nil, ctx.Err()
 	}
 	h.mu.Lock()
@@ -56,11 +67,14 @@ func (h *Host) readNow(ctx context.Context, paths ...string) (*boot.Snapshot, er
 	if unreachable != nil {
 		return nil, unreachable
 	}
+	if s != nil && !h.searched(s) {
+		s = nil // it was under way when a reader came who asks for another module
+	}
 	s, err := h.extend(ctx, s, slices.Concat(paths, wanted))
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && (asked || h.queued > 0) {
 			h.unreachable = err
 		}
 		return nil, err
@@ -79,7 +93,7 @@ func (h *Host) readForPlan(ctx context.Context, paths ...string) (*boot.Snapshot
 	h.mu.Lock()
 	s := h.lastSeen
 	h.mu.Unlock()
-	if s != nil && !slices.ContainsFunc(paths, func(p string) bool { _, ok := s.Values[p]; return !ok }) {
+	if s != nil && h.searched(s) && !slices.ContainsFunc(paths, func(p string) bool { _, ok := s.Values[p]; return !ok }) {
 		return s, nil
 	}
 	return h.read(ctx, paths...)
@@ -184,10 +198,8 @@ func (h *Host) snapshotScript(paths []string, all bool) shell.Script {
 	slices.Sort(paths)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := shell.Script{
-		Name: "snapshot", Text: filesScript + bootScript + valuesScript, Repeatable: true, Merge: mergeSnapshots,
-		Args: []string{treePattern(slices.Concat(kmod.Owners(), h.modules))},
-	}
+	s := shell.Script{Name: "snapshot", Text: filesScript + bootScript + expandScript + valuesScript, Repeatable: true, Merge: mergeSnapshots,
+		Args: []string{treePattern(slices.Concat(kmod.Owners(), h.modules))}}
 	s.Args = append(s.Args, slices.Compact(paths)...)
 	if all {
 		s.Text += allScript
@@ -255,9 +267,6 @@ func (h *Host) decodeOnce(r shell.Result) (*boot.Snapshot, bool) {
 	}
 	s, torn := decode(r)
 	if !torn {
-		h.mu.Lock()
-		s.LookedFor = names(slices.Concat(kmod.Owners(), h.modules))
-		h.mu.Unlock()
 		h.lastAnswer = answer{of, weak.Make(s)}
 	}
 	return s, torn
@@ -287,7 +296,21 @@ func treePattern(modules []string) string {
 	return "tcp_[a-z0-9_]*|sch_[a-z0-9_]*|" + strings.ReplaceAll(strings.Join(modules, "|"), "_", "[-_]")
 }
 
-// invalidate drops the snapshot. Every step that changes the host must call it before and after.
+// searched reports whether s was searched for every module that searchFor was told of.
+func (h *Host) searched(s *boot.Snapshot) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !slices.ContainsFunc(h.modules, func(name string) bool { return !s.Searched(name) })
+}
+
+// forget has the next read ask the host anew, even one that did not answer.
+func (h *Host) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.snapshot, h.unreachable = nil, nil
+}
+
+// invalidate throws the snapshot away; every step that changes the host calls it before and after.
 func (h *Host) invalidate() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

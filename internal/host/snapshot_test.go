@@ -111,7 +111,7 @@ func TestSetScriptInEveryShell(t *testing.T) {
 			t, argv,
 			shell.Script{
 				Name: "set", Text: setScript + valuesScript, Args: []string{text, dir, odd, empty},
-				Stdin: "it's EOF\n1\n \\$(x) `y` \xff\t\\\n\n",
+				Stdin: "=it's EOF\n=1\n= \\$(x) `y` \xff\t\\\n=\n",
 			})
 		var words []string
 		for _, rec := range r.Records {

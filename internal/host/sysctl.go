@@ -20,6 +20,9 @@ type Sysctl struct {
 	FileName string
 	// Persist is false if there is no drop-in, and only the running value is set.
 	Persist bool
+	// Instance and Adopt are as those of Sysctls.
+	Instance string
+	Adopt    bool
 }
 
 // alone returns s as a set of one key. Only UnsetSysctl restores the value from before, because the key of a
@@ -28,10 +31,8 @@ func (s *Sysctl) alone() *Sysctls {
 	if s == nil {
 		return nil
 	}
-	all := Sysctls{
-		Resource: "host_sysctl", Name: s.Key.String(), Settings: []Setting{{s.Key, s.Value}}, FileName: s.FileName,
-		Persist: s.Persist,
-	}
+	all := Sysctls{Resource: "host_sysctl", Name: s.Key.String(), Settings: []Setting{{s.Key, s.Value}},
+		FileName: s.FileName, Persist: s.Persist, Instance: s.Instance, Adopt: s.Adopt}
 	if s.Module != "" {
 		all.Modules = []string{s.Module}
 	}

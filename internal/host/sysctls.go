@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
@@ -27,6 +28,10 @@ type Sysctls struct {
 	Persist bool
 	// Restore is true if a removed key gets the value that holds without this resource.
 	Restore bool
+	// Instance tells this resource instance from others that have, had or will have the same keys.
+	Instance string
+	// Adopt lets a plan take keys over from instances that this run does not know.
+	Adopt bool
 }
 
 // Setting is a key and its wanted value.
@@ -43,6 +48,11 @@ type SysctlState struct {
 	// Boot is the value after the next boot, given every file on the host, and BootSource the path:line that decides. Boot
 	// is nil if the value is lost.
 	Boot, BootSource *string
+	// Holds says that the next boot leaves the declared value, and Reason why it does not, or why that is not certain.
+	Holds  bool
+	Reason boot.Reason
+	// Waits says that the key's network interface does not exist, so that only the drop-in holds the value for now.
+	Waits bool
 	// Original is the value from before Terraform first wrote the key.
 	Original *string
 }
@@ -52,7 +62,33 @@ func (s Sysctls) inOrder() []Setting {
 	return slices.SortedFunc(slices.Values(s.Settings), func(a, b Setting) int { return sysctl.Compare(a.Key, b.Key) })
 }
 
-// paths returns the files of the keys under /proc/sys.
+// path is the drop-in's path; "" of a nil s.
+func (s *Sysctls) path() string {
+	if s == nil {
+		return ""
+	}
+	return s.Path()
+}
+
+// coupledLock is the lock of all keys that change one another.
+const coupledLock = "coupled keys"
+
+// locks returns the names of the locks that a change from prior to s takes: its drop-ins and its keys.
+func (s Sysctls) locks(prior *Sysctls) []string {
+	names := []string{s.Path()}
+	if prior != nil {
+		names = append(names, prior.Path())
+	}
+	for _, v := range slices.Concat(s.Settings, prior.without(s)) {
+		names = append(names, v.Key.Path())
+		if sysctl.Coupled(v.Key) {
+			names = append(names, coupledLock)
+		}
+	}
+	return names
+}
+
+// paths are the files of the keys under /proc/sys.
 func (s Sysctls) paths() []string {
 	var all []string
 	for _, v := range s.Settings {
@@ -81,10 +117,11 @@ func (s Sysctls) moved(prior *Sysctls) bool {
 // ReadSysctls reads the layers of each key of s. If the kernel treats a value as equal to the one in s, it returns the
 // spelling in s.
 func (h *Host) ReadSysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]SysctlState, error) {
+	h.knowRead(s.Instance, s.Path())
 	if !s.Persist {
 		h.readEverything()
 	}
-	snap, err := h.read(ctx, s.paths()...)
+	snap, err := s.readWith(ctx, h.read)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +135,7 @@ func (h *Host) ReadSysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]Sysct
 func (h *Host) sysctlStates(snap *boot.Snapshot, s Sysctls) map[sysctl.Key]SysctlState {
 	next := h.predict(snap)
 	file, _ := snap.File(s.Path())
-	own, originals := assigned(file, s), s.originalsIn(file)
+	own, originals := assigned(file, s), originalsIn(file)
 	states := make(map[sysctl.Key]SysctlState, len(s.Settings))
 	for _, v := range s.Settings {
 		var st SysctlState
@@ -112,7 +149,9 @@ func (h *Host) sysctlStates(snap *boot.Snapshot, s Sysctls) map[sysctl.Key]Sysct
 			st.Running = same(r.Text)
 		}
 		if s.Persist {
-			st.Boot, st.BootSource = bootLayer(next.Key(v.Key, v.Value), own[v.Key])
+			o := next.Key(v.Key, v.Value)
+			st.Boot, st.BootSource = bootLayer(o, own[v.Key])
+			st.Holds, st.Reason, st.Waits = o.Holds, o.Reason, waits(snap, v.Key)
 		}
 		if st.Boot != nil {
 			st.Boot = same(*st.Boot)
@@ -125,16 +164,61 @@ func (h *Host) sysctlStates(snap *boot.Snapshot, s Sysctls) map[sysctl.Key]Sysct
 	return states
 }
 
-// originals returns the values from before Terraform: from the state if it knows them, else from the drop-in, else what
-// the host has now.
-func (s Sysctls) originals(snap *boot.Snapshot, settings []Setting, known map[sysctl.Key]string) map[sysctl.Key]string {
+// waits reports whether a key can be declared although it does not exist: it comes with its network interface.
+func waits(snap *boot.Snapshot, k sysctl.Key) bool {
+	sibling, later := siblingPath(k)
+	return later && snap.Values[k.Path()].Absent && snap.Values[sibling].Absent
+}
+
+// siblingPath returns the path of a key that exists as long as the network interface of k does.
+func siblingPath(k sysctl.Key) (path string, ok bool) {
+	name, ok := boot.Interface(k)
+	return "/proc/sys/net/ipv4/conf/" + name + "/forwarding", ok
+}
+
+// pathsAndSiblings are the files to read to know the keys, and whether they may appear later.
+func (s Sysctls) pathsAndSiblings() []string {
+	all := s.paths()
+	for _, v := range s.Settings {
+		if sibling, ok := siblingPath(v.Key); ok {
+			all = append(all, sibling)
+		}
+	}
+	return all
+}
+
+// readWith reads the keys of s with read or readForPlan. It looks for the interfaces of those that do not exist.
+func (s Sysctls) readWith(ctx context.Context,
+	read func(context.Context, ...string) (*boot.Snapshot, error)) (*boot.Snapshot, error) {
+	snap, err := read(ctx, s.paths()...)
+	if err != nil || !slices.ContainsFunc(s.Settings, func(v Setting) bool {
+		_, later := siblingPath(v.Key)
+		return later && snap.Values[v.Key.Path()].Absent
+	}) {
+		return snap, err
+	}
+	return read(ctx, s.pathsAndSiblings()...)
+}
+
+// originals returns the values from before Terraform: those that the state knows, else those that a drop-in remembers,
+// the own one first, else what the host has now.
+func (s Sysctls) originals(snap *boot.Snapshot, held map[sysctl.Key][]holding, settings []Setting,
+	known map[sysctl.Key]string) map[sysctl.Key]string {
 	file, _ := snap.File(s.Path())
-	remembered := s.originalsIn(file)
+	remembered := originalsIn(file)
 	all := make(map[sysctl.Key]string, len(settings))
 	for _, v := range settings {
 		original, ok := known[v.Key]
 		if there, inFile := remembered[v.Key]; inFile && (!ok || strings.ContainsRune(original, utf8.RuneError)) {
 			original, ok = there, true // the state can hold text only, but the file holds every byte
+		}
+		for _, h := range held[v.Key] {
+			if there, inFile := originalsIn(h.file)[v.Key]; inFile && !ok {
+				original, ok = there, true
+			}
+		}
+		if !ok {
+			original, ok = beforeLeader(snap, v.Key)
 		}
 		if !ok {
 			original = snap.Values[v.Key.Path()].Text
@@ -144,32 +228,64 @@ func (s Sysctls) originals(snap *boot.Snapshot, settings []Setting, known map[sy
 	return all
 }
 
-// SetSysctls applies s: first the running values, in one exchange, then the drop-in. prior is what Terraform recorded
-// last; it is nil if s is created. A key that only prior has is removed. originals are the values from before Terraform
-// that the state knows. If a value is refused, all values are restored. After an error the host is as it was, or the
-// error says what may remain (MayHaveChanged). If all errors are of the kind NotRestored, s is applied all the same.
-func (h *Host) SetSysctls(
-	ctx context.Context, s Sysctls, prior *Sysctls, originals map[sysctl.Key]string,
-) (states map[sysctl.Key]SysctlState, err error) {
-	release, err := h.lock(ctx, s.Path())
+// remembered returns the values from before of followers that the own drop-in remembers and those of other instances
+// for the keys that s takes from them.
+func (s Sysctls) remembered(snap *boot.Snapshot, held map[sysctl.Key][]holding, prior *Sysctls) map[sysctl.Key]string {
+	all := map[sysctl.Key]string{}
+	add := func(f confdir.File, leads func(sysctl.Key) bool) {
+		for k, v := range followersIn(f) {
+			if _, known := all[k]; !known && leads(k) {
+				all[k] = v
+			}
+		}
+	}
+	for _, path := range []string{s.Path(), prior.path()} {
+		file, _ := snap.File(path)
+		add(file, func(sysctl.Key) bool { return true })
+	}
+	for k, hs := range held {
+		for _, h := range hs {
+			add(h.file, func(f sysctl.Key) bool { return follows(k, f) })
+		}
+	}
+	return all
+}
+
+// SetSysctls makes the host hold s: the running values first, in one exchange, then the drop-in. prior is what
+// Terraform last recorded, nil when it creates; a key that only prior has is restored. originals are the values from
+// before Terraform, as far as the state knows them. Keys that drop-ins of other instances hold are taken over with
+// their values from before. If a value is refused, all are restored. On failure the host is as it was, or the error
+// says what may be left (MayHaveChanged); an error of the kind NotRestored alone says that s holds all the same.
+func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls,
+	originals map[sysctl.Key]string) (states map[sysctl.Key]SysctlState, err error) {
+	gone := Sysctls{Settings: prior.without(s), Instance: s.Instance}
+	release, err := h.lock(ctx, s.locks(prior)...)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	gone := Sysctls{Settings: prior.without(s)}
-	snap, err := h.fresh(ctx, slices.Concat(s.paths(), gone.paths())...)
+	paths := slices.Concat(s.pathsAndSiblings(), gone.paths(), followerPatterns(s.Settings, gone.Settings),
+		leaderPaths(s.Settings))
+	snap, err := h.fresh(ctx, paths...)
 	if err != nil {
 		return nil, err
 	}
-	file, exists := snap.File(s.Path())
-	if err := h.checkSettable(snap, s, prior, file, exists); err != nil {
+	held := s.holdings(snap, prior)
+	if err := h.checkSettable(snap, s, prior, held); err != nil {
 		return nil, err
 	}
 	was := s
 	if prior != nil {
 		was = *prior
 	}
-	originals = was.originals(snap, slices.Concat(s.Settings, gone.Settings), originals)
+	known := originals
+	originals = was.originals(snap, held, slices.Concat(s.Settings, gone.Settings), originals)
+	before := s.remembered(snap, held, prior)
+	for k, v := range oddFollowers(snap, s.newlyHeld(snap, held, known), originals) {
+		if _, ok := before[k]; !ok {
+			before[k] = v
+		}
+	}
 	states = map[sysctl.Key]SysctlState{}
 	for _, v := range s.Settings {
 		original := originals[v.Key]
@@ -180,21 +296,15 @@ func (h *Host) SetSysctls(
 	defer func() { err = c.end(ctx, err) }()
 	var restored []Setting
 	if s.Restore {
-		restored = gone.restored(snap, originals, s.Path(), was.Path())
+		gone.Settings = h.withoutHeld(gone, snap, prior)
+		restored = gone.restored(snap, originals, before, s.Path(), was.Path())
 	}
 	notRestored, err := h.writeRunningValues(ctx, c, snap, s.Settings, restored)
 	if err != nil {
 		return states, err
 	}
-	var written []shell.File
-	var removed []string
-	if s.Persist && !s.isExactly(file) {
-		written = []shell.File{{Path: s.Path(), Content: s.dropIn(originals)}}
-	}
-	if prior != nil && prior.Persist && (!s.Persist || prior.FileName != s.FileName) {
-		removed = []string{prior.Path()}
-	}
-	snap, err = c.files(ctx, snap, written, removed, s.paths())
+	written, removed := s.changedFiles(snap, prior, held, originals, before)
+	snap, err = c.files(ctx, snap, written, removed, s.pathsAndSiblings())
 	if err != nil {
 		return states, err
 	}
@@ -206,37 +316,93 @@ func (h *Host) SetSysctls(
 		st.Original = states[k].Original
 		states[k] = st
 	}
+	h.noteUnpersisted(s)
 	c.undos = nil
 	return states, several(notRestored)
 }
 
-// writeRunningValues writes the wanted and the restored running values in one exchange, and checks what the kernel made
-// of them.
-func (h *Host) writeRunningValues(
-	ctx context.Context, c *change, snap *boot.Snapshot, wanted, restored []Setting,
-) (notRestored []*Error, err error) {
+// newlyHeld returns the settings whose values from before nobody remembers yet.
+func (s Sysctls) newlyHeld(snap *boot.Snapshot, held map[sysctl.Key][]holding, known map[sysctl.Key]string) []Setting {
+	file, _ := snap.File(s.Path())
+	remembered := originalsIn(file)
+	return slices.DeleteFunc(slices.Clone(s.Settings), func(v Setting) bool {
+		_, inState := known[v.Key]
+		_, inFile := remembered[v.Key]
+		return inState || inFile || len(held[v.Key]) > 0
+	})
+}
+
+// changedFiles returns the files that make s hold at boot: its own drop-in, those of other instances without the keys
+// that s takes from them, and those that are to go.
+func (s Sysctls) changedFiles(snap *boot.Snapshot, prior *Sysctls, held map[sysctl.Key][]holding,
+	originals, followers map[sysctl.Key]string) (written []shell.File, removed []string) {
+	file, _ := snap.File(s.Path())
+	led := map[sysctl.Key]string{}
+	for k, v := range followers {
+		if slices.ContainsFunc(s.Settings, func(own Setting) bool { return follows(own.Key, k) }) {
+			led[k] = v
+		}
+	}
+	written, removed = s.takeOver(held)
+	if o, _ := ownerOf(file); s.Persist && (!s.isExactly(file) || o.Instance != s.Instance && o.Resource != "" ||
+		len(led) != len(followersIn(file))) {
+		written = append(written, shell.File{Path: s.Path(), Content: s.dropIn(originals, led)})
+	}
+	if prior != nil && prior.Persist && (!s.Persist || prior.FileName != s.FileName) {
+		if old, _ := snap.File(prior.Path()); belongsTo(old, s.Instance) {
+			removed = append(removed, prior.Path())
+		}
+	}
+	return written, removed
+}
+
+// writeRunningValues writes the running values in one exchange, those that are wanted and those that are restored, and
+// checks what the kernel made of them. A key that follows one of them is written again if a file of the host sets it,
+// since the change is not meant to change it.
+func (h *Host) writeRunningValues(ctx context.Context, c *change, snap *boot.Snapshot,
+	wanted, restored []Setting) (notRestored []*Error, err error) {
 	isRestored := map[sysctl.Key]bool{}
 	for _, v := range restored {
 		isRestored[v.Key] = true
 	}
 	var settings []Setting
 	var writes []write
-	follows := false // if a key that others follow is written, the value of each later one is unknown
+	add := func(v Setting) {
+		settings = append(settings, v)
+		writes = append(writes, write{path: v.Key.Path(), value: v.Value, before: snap.Values[v.Key.Path()].Text})
+	}
+	led := func(k sysctl.Key) bool { // an earlier write may change k
+		return slices.ContainsFunc(settings, func(v Setting) bool { return follows(v.Key, k) })
+	}
 	for _, v := range (Sysctls{Settings: slices.Concat(wanted, restored)}).inOrder() {
 		had := snap.Values[v.Key.Path()]
-		if !follows && sysctl.Equal(v.Key, had.Text, v.Value) {
-			continue
+		if !had.Absent && (led(v.Key) || !sysctl.Equal(v.Key, had.Text, v.Value)) {
+			add(v)
 		}
-		follows = follows || sysctl.Leads(v.Key)
-		settings, writes = append(settings, v), append(writes, write{v.Key.Path(), v.Value, had.Text})
 	}
-	results, err := c.write(ctx, writes)
+	own := slices.Clone(settings)
+	changed := followers(snap, own)
+	changed = slices.DeleteFunc(changed, func(f Setting) bool {
+		return slices.ContainsFunc(slices.Concat(wanted, restored), func(v Setting) bool { return v.Key == f.Key })
+	})
+	kept := map[sysctl.Key]bool{}
+	for _, f := range changed {
+		if h.declared(snap, f.Key) && !slices.ContainsFunc(own, func(v Setting) bool { return follows(f.Key, v.Key) }) {
+			kept[f.Key] = true
+			add(f)
+		}
+	}
+	results, err := c.write(ctx, writes, changed)
 	if err != nil {
 		return nil, err
 	}
 	var faults []*Error
 	for i, r := range results {
 		switch v := settings[i]; {
+		case kept[v.Key]:
+			if e := h.checkKept(v, own, r); e != nil {
+				faults = append(faults, e)
+			}
 		case isRestored[v.Key]:
 			if e := h.checkRestored(v, r); e != nil {
 				notRestored = append(notRestored, e)
@@ -250,19 +416,55 @@ func (h *Host) writeRunningValues(
 	return notRestored, several(faults)
 }
 
-// UnsetSysctls removes s. If s.Restore is set, it first restores the running values: to what the remaining files set,
-// else to originals. Then it removes the drop-in. If all errors are of the kind NotRestored, s is removed all the same.
+// declared reports whether a file of the host, or a resource of this run without a file, sets the key.
+func (h *Host) declared(snap *boot.Snapshot, k sysctl.Key) bool {
+	if _, ok := sysctl.Effective(snap.Sysctl, k); ok {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, ok := h.unpersisted[k]
+	return ok
+}
+
+// noteUnpersisted remembers which instance holds keys without a file, since nothing on the host says so.
+func (h *Host) noteUnpersisted(s Sysctls) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, v := range s.Settings {
+		if delete(h.unpersisted, v.Key); !s.Persist {
+			h.unpersisted[v.Key] = s.Instance
+		}
+	}
+}
+
+// withoutHeld returns the settings of s whose keys no other instance holds by now.
+func (h *Host) withoutHeld(s Sysctls, snap *boot.Snapshot, prior *Sysctls) []Setting {
+	held := s.holdings(snap, prior)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(s.Settings), func(v Setting) bool {
+		by, ok := h.unpersisted[v.Key]
+		return len(held[v.Key]) > 0 || ok && by != s.Instance
+	})
+}
+
+// UnsetSysctls takes s back: with Restore the running values become what the remaining files set, else originals; then
+// the drop-in goes. Without Restore the values stay. Keys that another instance holds by now are left alone, and so is
+// a drop-in that another instance wrote. An error of the kind NotRestored says that s is gone all the same.
 func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl.Key]string) (err error) {
-	release, err := h.lock(ctx, s.Path())
+	release, err := h.lock(ctx, s.locks(nil)...)
 	if err != nil {
 		return err
 	}
 	defer release()
-	snap, err := h.fresh(ctx, s.paths()...)
+	snap, err := h.fresh(ctx, slices.Concat(s.paths(), followerPatterns(s.Settings))...)
 	if err != nil {
 		return err
 	}
-	if file, _ := snap.File(s.Path()); s.Persist {
+	file, _ := snap.File(s.Path())
+	own := s.Persist && belongsTo(file, s.Instance)
+	if own {
 		if err := h.checkOwnership(s, nil, file); err != nil {
 			return err
 		}
@@ -271,24 +473,43 @@ func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl
 	defer func() { err = c.end(ctx, err) }()
 	var restored []Setting
 	if s.Restore {
-		restored = s.restored(snap, s.originals(snap, s.Settings, originals), s.Path())
+		free := s
+		free.Settings = h.withoutHeld(s, snap, nil)
+		originals = s.originals(snap, nil, s.Settings, originals)
+		without := s.Path()
+		if !own {
+			without = ""
+		}
+		restored = free.restored(snap, originals, s.remembered(snap, nil, nil), without)
 	}
 	notRestored, err := h.writeRunningValues(ctx, c, snap, nil, restored)
 	if err != nil {
 		return err
 	}
-	if s.Persist {
+	if own {
 		if err := c.remove(ctx, snap, s.Path()); err != nil {
 			return err
 		}
 	}
+	h.forgetUnpersisted(s)
 	c.undos = nil
 	return several(notRestored)
 }
 
-// restored returns the values that hold without the resource and its files: what other files set, else the value from
-// before.
-func (s Sysctls) restored(snap *boot.Snapshot, originals map[sysctl.Key]string, files ...string) []Setting {
+// forgetUnpersisted takes back what noteUnpersisted noted for s.
+func (h *Host) forgetUnpersisted(s Sysctls) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, v := range s.Settings {
+		if h.unpersisted[v.Key] == s.Instance {
+			delete(h.unpersisted, v.Key)
+		}
+	}
+}
+
+// restored returns the values that hold without the resource, whose files are left out: what the others set, else what
+// was there before. Keys that follow one of them get the value from before too, unless a file sets them.
+func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]string, files ...string) []Setting {
 	for _, f := range files {
 		snap = snap.WithoutFile(f)
 	}
@@ -297,12 +518,41 @@ func (s Sysctls) restored(snap *boot.Snapshot, originals map[sysctl.Key]string, 
 		had, value := snap.Values[v.Key.Path()], originals[v.Key]
 		if a, ok := sysctl.Effective(snap.Sysctl, v.Key); ok {
 			value = a.Value
+		} else if a, ok := setByTwin(snap, v.Key); ok {
+			value = a.Value
 		}
 		if !had.Absent && had.Unread == "" && !sysctl.Equal(v.Key, had.Text, value) {
 			all = append(all, Setting{v.Key, value})
 		}
 	}
-	return all
+	for _, f := range followers(snap, all) {
+		value, known := before[f.Key]
+		if _, set := sysctl.Effective(snap.Sysctl, f.Key); known && !set {
+			all = append(all, Setting{f.Key, value})
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(v Setting) bool { return zeroedBy(v, all) })
+}
+
+// setByTwin returns the line that sets k through the key that is the same switch under another name.
+func setByTwin(snap *boot.Snapshot, k sysctl.Key) (sysctl.Assignment, bool) {
+	for _, f := range followers(snap, []Setting{{Key: k}}) {
+		if effect, _ := sysctl.Follows(k, f.Key); effect == sysctl.Copies && follows(f.Key, k) {
+			if a, ok := sysctl.Effective(snap.Sysctl, f.Key); ok {
+				return a, true
+			}
+		}
+	}
+	return sysctl.Assignment{}, false
+}
+
+// zeroedBy reports whether v is a limit of 0 which the kernel takes only from writing the limit in its other unit, as
+// vm.dirty_bytes is from vm.dirty_ratio, and one of the settings does that.
+func zeroedBy(v Setting, all []Setting) bool {
+	return sysctl.Equal(v.Key, v.Value, "0") && slices.ContainsFunc(all, func(other Setting) bool {
+		effect, ok := sysctl.Follows(other.Key, v.Key)
+		return ok && effect == sysctl.Zeroes && !sysctl.Equal(other.Key, other.Value, "0")
+	})
 }
 
 // FindSysctls returns what an import of a drop-in takes over. name is the name of a host_sysctls, or the name of any

@@ -41,9 +41,12 @@ type kernelModuleModel struct {
 	Parameters     types.Map    `tfsdk:"parameters"`
 	Persist        types.Bool   `tfsdk:"persist"`
 	OnDestroy      types.String `tfsdk:"on_destroy"`
+	Adopt          types.Bool   `tfsdk:"adopt"`
 	Loaded         types.Bool   `tfsdk:"loaded"`
 	Builtin        types.Bool   `tfsdk:"builtin"`
 	BootSource     types.String `tfsdk:"boot_source"`
+	HoldsAtBoot    types.Bool   `tfsdk:"holds_at_boot"`
+	BootReason     types.String `tfsdk:"boot_reason"`
 	BootParameters types.Map    `tfsdk:"boot_parameters"`
 }
 
@@ -82,6 +85,7 @@ func (r *kernelModuleResource) Schema(_ context.Context, _ resource.SchemaReques
 				MarkdownDescription: "What to do with the module when the resource is destroyed: `keep` leaves it loaded; `unload` unloads it, which can cut connections. " +
 					"The files are removed either way. Default `keep`.",
 			},
+			"adopt":  adoptAttribute(),
 			"loaded": schema.BoolAttribute{Computed: true, MarkdownDescription: "Whether the running kernel has the module, loaded or built in."},
 			"builtin": schema.BoolAttribute{
 				Computed: true, PlanModifiers: []planmodifier.Bool{boolplanmodifier.UseStateForUnknown()},
@@ -90,6 +94,16 @@ func (r *kernelModuleResource) Schema(_ context.Context, _ resource.SchemaReques
 			"boot_source": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "What loads the module at the next boot, as `path:line`, given every file on the host; null when nothing does.",
+			},
+			"holds_at_boot": schema.BoolAttribute{
+				Computed: true,
+				MarkdownDescription: "Whether the module is there at the next boot before systemd-sysctl runs, given every file on the host; known at plan if the host can be asked. " +
+					"Null with `persist = false`.",
+			},
+			"boot_reason": schema.StringAttribute{
+				Computed: true,
+				MarkdownDescription: "Why not, or why that is not certain, as one of the words of the guide [What happens at boot](../guides/boot); " +
+					"null if it holds.",
 			},
 			"boot_parameters": schema.MapAttribute{
 				Computed: true, ElementType: types.StringType,
@@ -120,16 +134,16 @@ func (r *kernelModuleResource) Create(ctx context.Context, req resource.CreateRe
 		addError(&resp.Diagnostics, err)
 		return
 	}
-	st, err := h.SetModule(ctx, m.wanted(ctx), nil)
+	want := m.wanted(ctx, newInstance())
+	st, err := h.SetModule(ctx, want, nil)
 	if err != nil {
 		addError(&resp.Diagnostics, err)
 		if !host.MayHaveChanged(err) {
 			return
 		}
 	}
-	planned := m.BootSource
-	m.take(ctx, h, st, &resp.Diagnostics)
-	m.BootSource = asPlanned(planned, m.BootSource, &resp.Diagnostics)
+	m.takeAsPlanned(ctx, h, st, &resp.Diagnostics)
+	keepInstance(ctx, resp.Private, want.Instance, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -148,13 +162,15 @@ func (r *kernelModuleResource) Read(ctx context.Context, req resource.ReadReques
 		}
 		return
 	}
-	imported := m.Persist.IsNull()
+	imported, instance := m.Persist.IsNull(), instanceOf(ctx, req.Private, &resp.Diagnostics)
 	if imported {
 		m.Persist, m.OnDestroy = types.BoolValue(true), types.StringValue("keep")
+		instance = writtenBy(ctx, h, m.wanted(ctx, "").LoadPath(), &resp.Diagnostics)
+		keepInstance(ctx, resp.Private, instance, &resp.Diagnostics)
 	}
-	st, err := h.ReadModule(ctx, m.wanted(ctx))
+	st, err := h.ReadModule(ctx, m.wanted(ctx, instance))
 	if err != nil {
-		r.unread(&resp.Diagnostics, err, imported)
+		r.unread(m.Host, &resp.Diagnostics, err, imported)
 		resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 		return
 	}
@@ -182,15 +198,15 @@ func (r *kernelModuleResource) Update(ctx context.Context, req resource.UpdateRe
 	if h == nil {
 		return
 	}
-	was := prior.wanted(ctx)
-	st, err := h.SetModule(ctx, m.wanted(ctx), &was)
+	want := m.wanted(ctx, instanceOrNew(ctx, req.Private, &resp.Diagnostics))
+	was := prior.wanted(ctx, want.Instance)
+	st, err := h.SetModule(ctx, want, &was)
 	if err != nil {
 		addError(&resp.Diagnostics, err)
 		return
 	}
-	planned := m.BootSource
-	m.take(ctx, h, st, &resp.Diagnostics)
-	m.BootSource = asPlanned(planned, m.BootSource, &resp.Diagnostics)
+	m.takeAsPlanned(ctx, h, st, &resp.Diagnostics)
+	keepInstance(ctx, resp.Private, want.Instance, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -205,7 +221,8 @@ func (r *kernelModuleResource) Delete(ctx context.Context, req resource.DeleteRe
 	if h == nil {
 		return
 	}
-	if err := h.UnsetModule(ctx, m.wanted(ctx), m.OnDestroy.ValueString() == "unload"); err != nil {
+	instance := instanceOf(ctx, req.Private, &resp.Diagnostics)
+	if err := h.UnsetModule(ctx, m.wanted(ctx, instance), m.OnDestroy.ValueString() == "unload"); err != nil {
 		addError(&resp.Diagnostics, err)
 	}
 }
@@ -231,10 +248,17 @@ func (r *kernelModuleResource) ImportState(ctx context.Context, req resource.Imp
 }
 
 func (r *kernelModuleResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	instance := instanceOf(ctx, req.Private, &resp.Diagnostics)
 	if req.Plan.Raw.IsNull() {
+		var m kernelModuleModel
+		resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+		r.know(m.Host, instance, m.wanted(ctx, instance).LoadPath(), &resp.Diagnostics)
 		return
 	}
 	r.planHost(ctx, req, resp)
+	if applying(req) && r.fleet != nil {
+		r.fleet.Applying()
+	}
 	var m kernelModuleModel
 	resp.Diagnostics.Append(resp.Plan.Get(ctx, &m)...)
 	if resp.Diagnostics.HasError() {
@@ -250,8 +274,12 @@ func (r *kernelModuleResource) ModifyPlan(ctx context.Context, req resource.Modi
 		return
 	}
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
-		plan, err := h.PlanModule(ctx, host.Module{Name: m.Name.ValueString(), Persist: true})
-		m.BootSource = planSource(plan, err, applying(req), m.BootSource, &resp.Diagnostics)
+		changes := m.changes(prior)
+		plan, err := h.PlanModule(ctx, m.wanted(ctx, instance), prior.recorded(ctx, instance))
+		f := foreseen{nil, plan.Refusals, plan.Warnings, err}
+		if f.report(changes, applying(req), m.Host, &resp.Diagnostics) {
+			m.plan(plan, changes, prior)
+		}
 	}
 	if !prior.BootSource.IsNull() && m.Host.Equal(prior.Host) && m.Name.Equal(prior.Name) {
 		m.BootSource = prior.BootSource
@@ -259,8 +287,45 @@ func (r *kernelModuleResource) ModifyPlan(ctx context.Context, req resource.Modi
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 }
 
-func (m *kernelModuleModel) wanted(ctx context.Context) host.Module {
-	want := host.Module{Name: m.Name.ValueString(), Persist: m.Persist.ValueBool()}
+// recorded is what Terraform last recorded; nil when the resource is to be created.
+func (m *kernelModuleModel) recorded(ctx context.Context, instance string) *host.Module {
+	if m.Host.IsNull() {
+		return nil
+	}
+	was := m.wanted(ctx, instance)
+	return &was
+}
+
+// changes reports whether the configuration changes what is recorded of the host. That a file is written again is no
+// change of that kind.
+func (m *kernelModuleModel) changes(prior kernelModuleModel) bool {
+	return !m.Host.Equal(prior.Host) || !kmod.Same(m.Name.ValueString(), prior.Name.ValueString()) ||
+		!m.Persist.Equal(prior.Persist) || !m.Parameters.Equal(prior.Parameters) || !m.Loaded.Equal(prior.Loaded)
+}
+
+// plan plans what the next boot makes of the change. A loss that an apply cannot mend is no difference.
+func (m *kernelModuleModel) plan(plan host.ModulePlan, changes bool, prior kernelModuleModel) {
+	if len(plan.Refusals) > 0 && !changes {
+		m.BootSource, m.HoldsAtBoot, m.BootReason, m.BootParameters = prior.BootSource, prior.HoldsAtBoot, prior.BootReason, prior.BootParameters
+		return
+	}
+	if m.HoldsAtBoot, m.BootReason = types.BoolValue(plan.Holds), orNull(string(plan.Reason)); plan.Source != nil {
+		m.BootSource = types.StringValue(*plan.Source)
+	}
+}
+
+// takeAsPlanned is take after a change, which keeps what the plan said of the next boot, as the CLI demands.
+func (m *kernelModuleModel) takeAsPlanned(ctx context.Context, h *host.Host, st host.ModuleState, diags *diag.Diagnostics) {
+	source, holds, reason := m.BootSource, m.HoldsAtBoot, m.BootReason
+	m.take(ctx, h, st, diags)
+	m.BootSource = asPlanned(source, m.BootSource, diags)
+	if !holds.IsUnknown() {
+		m.HoldsAtBoot, m.BootReason = holds, reason
+	}
+}
+
+func (m *kernelModuleModel) wanted(ctx context.Context, instance string) host.Module {
+	want := host.Module{Name: m.Name.ValueString(), Persist: m.Persist.ValueBool(), Instance: instance, Adopt: m.Adopt.ValueBool()}
 	m.Parameters.ElementsAs(ctx, &want.Parameters, true)
 	return want
 }
@@ -271,12 +336,16 @@ func (m *kernelModuleModel) identity() kernelModuleIdentity {
 
 // take puts into the model what the host has, and warns of parameters that wait for the next load.
 func (m *kernelModuleModel) take(ctx context.Context, h *host.Host, st host.ModuleState, diags *diag.Diagnostics) {
-	for _, w := range h.Warnings(m.wanted(ctx), st) {
+	for _, w := range h.Warnings(m.wanted(ctx, ""), st) {
 		addWarning(diags, w)
 	}
 	m.Loaded, m.Builtin, m.BootSource = types.BoolValue(st.Loaded), types.BoolValue(st.Builtin), stringValue(st.BootSource)
 	if !m.Parameters.IsNull() {
 		m.Parameters = mapValue(st.Parameters, diags)
+	}
+	m.HoldsAtBoot, m.BootReason = types.BoolNull(), types.StringNull()
+	if m.Persist.ValueBool() {
+		m.HoldsAtBoot, m.BootReason = types.BoolValue(st.Holds), orNull(string(st.Reason))
 	}
 	m.BootParameters = types.MapNull(types.StringType)
 	if st.BootParameters != nil {
@@ -286,13 +355,14 @@ func (m *kernelModuleModel) take(ctx context.Context, h *host.Host, st host.Modu
 
 // planLayers plans what the host will hold, a line a layer.
 func (m *kernelModuleModel) planLayers() {
-	m.Loaded = types.BoolValue(true)
+	m.Loaded, m.HoldsAtBoot, m.BootReason = types.BoolValue(true), types.BoolUnknown(), types.StringUnknown()
 	switch {
 	case m.Persist.IsUnknown() || m.Name.IsUnknown():
 		m.BootSource, m.BootParameters = types.StringUnknown(), types.MapUnknown(types.StringType)
 		return
 	case !m.Persist.ValueBool():
 		m.BootSource, m.BootParameters = types.StringNull(), types.MapNull(types.StringType)
+		m.HoldsAtBoot, m.BootReason = types.BoolNull(), types.StringNull()
 		return
 	}
 	m.BootSource, m.BootParameters = types.StringUnknown(), types.MapNull(types.StringType)

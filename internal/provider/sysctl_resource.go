@@ -45,8 +45,11 @@ type sysctlModel struct {
 	Persist       types.Bool   `tfsdk:"persist"`
 	FileName      types.String `tfsdk:"file_name"`
 	OnDestroy     types.String `tfsdk:"on_destroy"`
+	Adopt         types.Bool   `tfsdk:"adopt"`
 	BootValue     types.String `tfsdk:"boot_value"`
 	BootSource    types.String `tfsdk:"boot_source"`
+	HoldsAtBoot   types.Bool   `tfsdk:"holds_at_boot"`
+	BootReason    types.String `tfsdk:"boot_reason"`
 	OriginalValue types.String `tfsdk:"original_value"`
 }
 
@@ -98,11 +101,22 @@ func (r *sysctlResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 				MarkdownDescription: "What to do with the running value when the resource is destroyed: `restore` puts it to what the host's other files set, else to " +
 					"`original_value`; `keep` leaves it. The drop-in is removed either way. Default `restore`.",
 			},
+			"adopt": adoptAttribute(),
 			"boot_value": schema.StringAttribute{
 				Computed:            true,
 				MarkdownDescription: "Value that the next boot leaves, given every file on the host; null when it would be lost, and with `persist = false`.",
 			},
 			"boot_source": schema.StringAttribute{Computed: true, MarkdownDescription: "What decides it, as `path:line`."},
+			"holds_at_boot": schema.BoolAttribute{
+				Computed: true,
+				MarkdownDescription: "Whether the next boot leaves the value, given every file on the host; known at plan if the host can be asked. " +
+					"Null with `persist = false`.",
+			},
+			"boot_reason": schema.StringAttribute{
+				Computed: true,
+				MarkdownDescription: "Why not, or why that is not certain, as one of the words of the guide [What happens at boot](../guides/boot); " +
+					"null if it holds.",
+			},
 			"original_value": schema.StringAttribute{
 				Computed: true, PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 				MarkdownDescription: "Value found before Terraform first wrote the key.",
@@ -132,16 +146,16 @@ func (r *sysctlResource) Create(ctx context.Context, req resource.CreateRequest,
 		addError(&resp.Diagnostics, err)
 		return
 	}
-	st, err := h.SetSysctl(ctx, m.wanted(), nil, nil)
+	want := m.wanted(newInstance())
+	st, err := h.SetSysctl(ctx, want, nil, nil)
 	if err != nil {
 		addError(&resp.Diagnostics, err)
 		if !host.MayHaveChanged(err) {
 			return
 		}
 	}
-	planned := m.BootSource
-	m.take(st)
-	m.BootSource = asPlanned(planned, m.BootSource, &resp.Diagnostics)
+	m.takeAsPlanned(st, &resp.Diagnostics)
+	keepInstance(ctx, resp.Private, want.Instance, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -160,12 +174,14 @@ func (r *sysctlResource) Read(ctx context.Context, req resource.ReadRequest, res
 		}
 		return
 	}
+	instance := instanceOf(ctx, req.Private, &resp.Diagnostics)
 	if m.Persist.IsNull() {
-		m.imported(ctx, h, &resp.Diagnostics)
+		instance = m.imported(ctx, h, &resp.Diagnostics)
+		keepInstance(ctx, resp.Private, instance, &resp.Diagnostics)
 	}
-	st, err := h.ReadSysctl(ctx, m.wanted())
+	st, err := h.ReadSysctl(ctx, m.wanted(instance))
 	if err != nil {
-		r.unread(&resp.Diagnostics, err, resp.Diagnostics.HasError())
+		r.unread(m.Host, &resp.Diagnostics, err, resp.Diagnostics.HasError())
 		resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 		return
 	}
@@ -185,14 +201,14 @@ func (r *sysctlResource) Update(ctx context.Context, req resource.UpdateRequest,
 	if h == nil {
 		return
 	}
-	st, err := h.SetSysctl(ctx, m.wanted(), prior.recorded(), prior.OriginalValue.ValueStringPointer())
+	want := m.wanted(instanceOrNew(ctx, req.Private, &resp.Diagnostics))
+	st, err := h.SetSysctl(ctx, want, prior.recorded(want.Instance), prior.OriginalValue.ValueStringPointer())
 	if err != nil {
 		addError(&resp.Diagnostics, err)
 		return
 	}
-	planned := m.BootSource
-	m.take(st)
-	m.BootSource = asPlanned(planned, m.BootSource, &resp.Diagnostics)
+	m.takeAsPlanned(st, &resp.Diagnostics)
+	keepInstance(ctx, resp.Private, want.Instance, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -207,7 +223,8 @@ func (r *sysctlResource) Delete(ctx context.Context, req resource.DeleteRequest,
 	if h == nil {
 		return
 	}
-	err := h.UnsetSysctl(ctx, m.wanted(), m.OriginalValue.ValueStringPointer(), m.OnDestroy.ValueString() == "restore")
+	instance := instanceOf(ctx, req.Private, &resp.Diagnostics)
+	err := h.UnsetSysctl(ctx, m.wanted(instance), m.OriginalValue.ValueStringPointer(), m.OnDestroy.ValueString() == "restore")
 	switch {
 	case errors.Is(err, &host.Error{Kind: host.NotRestored}):
 		addWarning(&resp.Diagnostics, err)
@@ -237,10 +254,17 @@ func (r *sysctlResource) ImportState(ctx context.Context, req resource.ImportSta
 }
 
 func (r *sysctlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	instance := instanceOf(ctx, req.Private, &resp.Diagnostics)
 	if req.Plan.Raw.IsNull() {
+		var m sysctlModel
+		resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+		r.know(m.Host, instance, m.wanted(instance).Path(), &resp.Diagnostics)
 		return
 	}
 	r.planHost(ctx, req, resp)
+	if applying(req) && r.fleet != nil {
+		r.fleet.Applying()
+	}
 	var m sysctlModel
 	resp.Diagnostics.Append(resp.Plan.Get(ctx, &m)...)
 	if resp.Diagnostics.HasError() {
@@ -262,8 +286,12 @@ func (r *sysctlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 		return
 	}
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
-		plan, err := h.PlanSysctl(ctx, m.wanted(), prior.recorded())
-		m.BootSource = planSource(plan, err, applying(req), m.BootSource, &resp.Diagnostics)
+		changes := m.changes(prior)
+		plan, err := h.PlanSysctl(ctx, m.wanted(instance), prior.recorded(instance))
+		f := foreseen{plan.Conflicts, plan.Refusals, plan.Warnings, err}
+		if f.report(changes, applying(req), m.Host, &resp.Diagnostics) {
+			m.plan(plan, changes, prior)
+		}
 	}
 	if !prior.BootSource.IsNull() && m.sameBootValue(prior) && m.FileName.Equal(prior.FileName) && m.Host.Equal(prior.Host) {
 		m.BootSource = prior.BootSource
@@ -283,10 +311,11 @@ func (m *sysctlModel) key() sysctl.Key {
 	return k
 }
 
-func (m *sysctlModel) wanted() host.Sysctl {
+func (m *sysctlModel) wanted(instance string) host.Sysctl {
 	value, _ := sysctl.ParseValue(m.Value.ValueString())
 	return host.Sysctl{
 		Key: m.key(), Value: value, Module: m.Module.ValueString(), FileName: m.FileName.ValueString(), Persist: m.Persist.ValueBool(),
+		Instance: instance, Adopt: m.Adopt.ValueBool(),
 	}
 }
 
@@ -303,7 +332,14 @@ func (m *sysctlModel) take(st host.SysctlState) {
 		}
 		return stringValue(v)
 	}
-	m.Value, m.BootValue, m.BootSource = same(st.Running), same(st.Boot), stringValue(st.BootSource)
+	m.BootValue, m.BootSource = same(st.Boot), stringValue(st.BootSource)
+	if !st.Waits {
+		m.Value = same(st.Running)
+	}
+	m.HoldsAtBoot, m.BootReason = types.BoolNull(), types.StringNull()
+	if m.Persist.ValueBool() {
+		m.HoldsAtBoot, m.BootReason = types.BoolValue(st.Holds), orNull(string(st.Reason))
+	}
 	if m.OriginalValue.IsNull() || m.OriginalValue.IsUnknown() {
 		m.OriginalValue = stringValue(st.Original)
 	}
@@ -312,17 +348,29 @@ func (m *sysctlModel) take(st host.SysctlState) {
 	}
 }
 
-// imported fills what an import does not name: the defaults, the module that owns the key, and the file that holds it now.
-func (m *sysctlModel) imported(ctx context.Context, h *host.Host, diags *diag.Diagnostics) {
+// takeAsPlanned is take after a change, which keeps what the plan said of the next boot, as the CLI demands.
+func (m *sysctlModel) takeAsPlanned(st host.SysctlState, diags *diag.Diagnostics) {
+	source, holds, reason := m.BootSource, m.HoldsAtBoot, m.BootReason
+	m.take(st)
+	m.BootSource = asPlanned(source, m.BootSource, diags)
+	if !holds.IsUnknown() {
+		m.HoldsAtBoot, m.BootReason = holds, reason
+	}
+}
+
+// imported fills what an import does not name: the defaults, the module that owns the key, and the file that holds it
+// now. It returns the instance that wrote the file, or a new one.
+func (m *sysctlModel) imported(ctx context.Context, h *host.Host, diags *diag.Diagnostics) (instance string) {
 	name, err := h.FindDropIn(ctx, m.key())
 	if err != nil {
 		addError(diags, err)
-		return
+		return newInstance()
 	}
 	m.Persist, m.OnDestroy, m.FileName = types.BoolValue(true), types.StringValue("restore"), types.StringValue(name)
 	if owner, ok := kmod.Owner(m.key()); ok {
 		m.Module = types.StringValue(owner)
 	}
+	return writtenBy(ctx, h, m.wanted("").Path(), diags)
 }
 
 // keepSpelling puts the prior value back where the new one means the same.
@@ -339,12 +387,34 @@ func (m *sysctlModel) sameBootValue(prior sysctlModel) bool {
 }
 
 // recorded is what Terraform last recorded; nil when the resource is to be created.
-func (m *sysctlModel) recorded() *host.Sysctl {
+func (m *sysctlModel) recorded(instance string) *host.Sysctl {
 	if m.Host.IsNull() {
 		return nil
 	}
-	was := m.wanted()
+	was := m.wanted(instance)
 	return &was
+}
+
+// changes reports whether the configuration changes what is recorded of the host. That a file is written again is no
+// change of that kind.
+func (m *sysctlModel) changes(prior sysctlModel) bool {
+	return !m.Host.Equal(prior.Host) || !sameKey(m.Key.ValueString(), prior.Key.ValueString()) || !m.Value.Equal(prior.Value) ||
+		!m.Persist.Equal(prior.Persist) || !m.FileName.Equal(prior.FileName) || !m.Module.Equal(prior.Module)
+}
+
+// plan plans what the next boot makes of the change. A loss that an apply cannot mend is no difference.
+func (m *sysctlModel) plan(plan host.SysctlsPlan, changes bool, prior sysctlModel) {
+	if len(plan.Refusals) > 0 && !changes {
+		m.BootValue, m.BootSource, m.HoldsAtBoot, m.BootReason = prior.BootValue, prior.BootSource, prior.HoldsAtBoot, prior.BootReason
+		return
+	}
+	k := plan.Keys[m.key()]
+	if m.Persist.ValueBool() {
+		m.HoldsAtBoot, m.BootReason = types.BoolValue(k.Holds), orNull(string(k.Reason))
+	}
+	if k.Own {
+		m.BootSource = types.StringValue(m.wanted("").Source())
+	}
 }
 
 // planLayers plans what the host will hold, a line a layer.
@@ -352,6 +422,7 @@ func (m *sysctlModel) planLayers() {
 	if m.FileName.IsUnknown() && !m.Key.IsUnknown() {
 		m.FileName = types.StringValue(m.key().DropInName())
 	}
+	m.HoldsAtBoot, m.BootReason = types.BoolUnknown(), types.StringUnknown()
 	switch {
 	case m.Persist.IsUnknown():
 		m.BootValue, m.BootSource = types.StringUnknown(), types.StringUnknown()
@@ -359,5 +430,6 @@ func (m *sysctlModel) planLayers() {
 		m.BootValue, m.BootSource = m.Value, types.StringUnknown()
 	default:
 		m.BootValue, m.BootSource = types.StringNull(), types.StringNull()
+		m.HoldsAtBoot, m.BootReason = types.BoolNull(), types.StringNull()
 	}
 }

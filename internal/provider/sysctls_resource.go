@@ -50,8 +50,11 @@ type sysctlsModel struct {
 	Persist        types.Bool   `tfsdk:"persist"`
 	FileName       types.String `tfsdk:"file_name"`
 	OnDestroy      types.String `tfsdk:"on_destroy"`
+	Adopt          types.Bool   `tfsdk:"adopt"`
 	BootValues     types.Map    `tfsdk:"boot_values"`
 	BootSources    types.Map    `tfsdk:"boot_sources"`
+	HoldsAtBoot    types.Map    `tfsdk:"holds_at_boot"`
+	BootReasons    types.Map    `tfsdk:"boot_reasons"`
 	OriginalValues types.Map    `tfsdk:"original_values"`
 }
 
@@ -99,6 +102,7 @@ func (r *sysctlsResource) Schema(_ context.Context, _ resource.SchemaRequest, re
 				MarkdownDescription: "What to do with the running values when the resource is destroyed, or a key is taken out of `settings`: `restore` puts them to what the " +
 					"host's other files set, else to `original_values`; `keep` leaves them. The drop-in loses them either way. Default `restore`.",
 			},
+			"adopt": adoptAttribute(),
 			"boot_values": schema.MapAttribute{
 				Computed: true, ElementType: types.StringType,
 				MarkdownDescription: "Values that the next boot leaves, by key, given every file on the host, without those that would be lost; null with `persist = false`.",
@@ -106,6 +110,16 @@ func (r *sysctlsResource) Schema(_ context.Context, _ resource.SchemaRequest, re
 			"boot_sources": schema.MapAttribute{
 				Computed: true, ElementType: types.StringType,
 				MarkdownDescription: "What decides each of them: the path of the drop-in, or `path:line` where another file has the last word.",
+			},
+			"holds_at_boot": schema.MapAttribute{
+				Computed: true, ElementType: types.BoolType,
+				MarkdownDescription: "Whether the next boot leaves each value, given every file on the host; known at plan if the host can be asked. " +
+					"Null with `persist = false`.",
+			},
+			"boot_reasons": schema.MapAttribute{
+				Computed: true, ElementType: types.StringType,
+				MarkdownDescription: "Why a value does not hold, or why that is not certain, as one of the words of the guide " +
+					"[What happens at boot](../guides/boot); without the keys that hold.",
 			},
 			"original_values": schema.MapAttribute{
 				Computed: true, ElementType: types.StringType, MarkdownDescription: "Values found before Terraform first wrote each key.",
@@ -135,16 +149,16 @@ func (r *sysctlsResource) Create(ctx context.Context, req resource.CreateRequest
 		addError(&resp.Diagnostics, err)
 		return
 	}
-	states, err := h.SetSysctls(ctx, m.wanted(ctx), nil, nil)
+	want := m.wanted(ctx, newInstance())
+	states, err := h.SetSysctls(ctx, want, nil, nil)
 	if err != nil {
 		addError(&resp.Diagnostics, err)
 		if !host.MayHaveChanged(err) {
 			return
 		}
 	}
-	planned := m.BootSources
-	m.take(states, &resp.Diagnostics)
-	m.BootSources = sourcesAsPlanned(planned, m.BootSources, &resp.Diagnostics)
+	m.takeAsPlanned(states, &resp.Diagnostics)
+	keepInstance(ctx, resp.Private, want.Instance, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -163,13 +177,18 @@ func (r *sysctlsResource) Read(ctx context.Context, req resource.ReadRequest, re
 		}
 		return
 	}
+	instance := instanceOf(ctx, req.Private, &resp.Diagnostics)
 	imported := m.Persist.IsNull()
-	if imported && !m.imported(ctx, h, &resp.Diagnostics) {
-		return
+	if imported {
+		if !m.imported(ctx, h, &resp.Diagnostics) {
+			return
+		}
+		instance = writtenBy(ctx, h, m.wanted(ctx, "").Path(), &resp.Diagnostics)
+		keepInstance(ctx, resp.Private, instance, &resp.Diagnostics)
 	}
-	states, err := h.ReadSysctls(ctx, m.known(ctx))
+	states, err := h.ReadSysctls(ctx, m.known(ctx, instance))
 	if err != nil {
-		r.unread(&resp.Diagnostics, err, imported)
+		r.unread(m.Host, &resp.Diagnostics, err, imported)
 		resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 		return
 	}
@@ -189,8 +208,9 @@ func (r *sysctlsResource) Update(ctx context.Context, req resource.UpdateRequest
 	if h == nil {
 		return
 	}
-	was := prior.known(ctx)
-	states, err := h.SetSysctls(ctx, m.wanted(ctx), &was, keyed(prior.OriginalValues))
+	want := m.wanted(ctx, instanceOrNew(ctx, req.Private, &resp.Diagnostics))
+	was := prior.known(ctx, want.Instance)
+	states, err := h.SetSysctls(ctx, want, &was, keyed(prior.OriginalValues))
 	switch {
 	case onlyNotRestored(err):
 		addWarning(&resp.Diagnostics, err)
@@ -202,9 +222,8 @@ func (r *sysctlsResource) Update(ctx context.Context, req resource.UpdateRequest
 		}
 		return
 	}
-	planned := m.BootSources
-	m.take(states, &resp.Diagnostics)
-	m.BootSources = sourcesAsPlanned(planned, m.BootSources, &resp.Diagnostics)
+	m.takeAsPlanned(states, &resp.Diagnostics)
+	keepInstance(ctx, resp.Private, want.Instance, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -219,7 +238,8 @@ func (r *sysctlsResource) Delete(ctx context.Context, req resource.DeleteRequest
 	if h == nil {
 		return
 	}
-	err := h.UnsetSysctls(ctx, m.known(ctx), keyed(m.OriginalValues))
+	instance := instanceOf(ctx, req.Private, &resp.Diagnostics)
+	err := h.UnsetSysctls(ctx, m.known(ctx, instance), keyed(m.OriginalValues))
 	switch {
 	case onlyNotRestored(err):
 		addWarning(&resp.Diagnostics, err)
@@ -246,10 +266,17 @@ func (r *sysctlsResource) ImportState(ctx context.Context, req resource.ImportSt
 }
 
 func (r *sysctlsResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	instance := instanceOf(ctx, req.Private, &resp.Diagnostics)
 	if req.Plan.Raw.IsNull() {
+		var m sysctlsModel
+		resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+		r.know(m.Host, instance, m.wanted(ctx, instance).Path(), &resp.Diagnostics)
 		return
 	}
 	r.planHost(ctx, req, resp)
+	if applying(req) && r.fleet != nil {
+		r.fleet.Applying()
+	}
 	var m, prior sysctlsModel
 	resp.Diagnostics.Append(resp.Plan.Get(ctx, &m)...)
 	if !req.State.Raw.IsNull() {
@@ -265,15 +292,17 @@ func (r *sysctlsResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	}
 	m.planLayers(prior, &resp.Diagnostics)
 	var plan host.SysctlsPlan
+	changes := m.changes(prior)
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil && !m.unknown() {
 		var err error
-		plan, err = h.PlanSysctls(ctx, m.wanted(ctx), prior.recorded(ctx))
-		planSource(host.Plan{Warnings: plan.Warnings}, err, applying(req), types.StringUnknown(), &resp.Diagnostics)
-		if err != nil && !applying(req) {
-			plan.Own = nil
+		plan, err = h.PlanSysctls(ctx, m.wanted(ctx, instance), prior.recorded(ctx, instance))
+		f := foreseen{plan.Conflicts, plan.Refusals, plan.Warnings, err}
+		if !f.report(changes, applying(req), m.Host, &resp.Diagnostics) {
+			plan.Keys = nil
 		}
 	}
 	m.planSources(plan, prior, &resp.Diagnostics)
+	m.planBoot(plan, changes, prior, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 }
 
@@ -295,10 +324,10 @@ func keyed(m types.Map) map[sysctl.Key]string {
 }
 
 // wanted is what the model asks of the host.
-func (m *sysctlsModel) wanted(ctx context.Context) host.Sysctls {
+func (m *sysctlsModel) wanted(ctx context.Context, instance string) host.Sysctls {
 	s := host.Sysctls{
 		Resource: "host_sysctls", Name: m.Name.ValueString(), FileName: m.FileName.ValueString(), Persist: m.Persist.ValueBool(),
-		Restore: m.OnDestroy.ValueString() == "restore",
+		Restore: m.OnDestroy.ValueString() == "restore", Instance: instance, Adopt: m.Adopt.ValueBool(),
 	}
 	m.Modules.ElementsAs(ctx, &s.Modules, true)
 	for k, text := range keyed(m.Settings) {
@@ -309,8 +338,8 @@ func (m *sysctlsModel) wanted(ctx context.Context) host.Sysctls {
 }
 
 // known is wanted with the keys that the state remembers though the host has them no more.
-func (m *sysctlsModel) known(ctx context.Context) host.Sysctls {
-	s := m.wanted(ctx)
+func (m *sysctlsModel) known(ctx context.Context, instance string) host.Sysctls {
+	s := m.wanted(ctx, instance)
 	settings := keyed(m.Settings)
 	for k := range keyed(m.OriginalValues) {
 		if _, ok := settings[k]; !ok {
@@ -321,11 +350,11 @@ func (m *sysctlsModel) known(ctx context.Context) host.Sysctls {
 }
 
 // recorded is what Terraform last recorded; nil when the resource is to be created.
-func (m *sysctlsModel) recorded(ctx context.Context) *host.Sysctls {
+func (m *sysctlsModel) recorded(ctx context.Context, instance string) *host.Sysctls {
 	if m.Host.IsNull() {
 		return nil
 	}
-	was := m.known(ctx)
+	was := m.known(ctx, instance)
 	return &was
 }
 
@@ -348,6 +377,7 @@ func (m *sysctlsModel) take(states map[sysctl.Key]host.SysctlState, diags *diag.
 	spelled := spellings(m.OriginalValues, m.Settings)
 	values, originals := m.Settings.Elements(), m.OriginalValues.Elements()
 	running, boot, sources, before := map[string]attr.Value{}, map[string]attr.Value{}, map[string]attr.Value{}, map[string]attr.Value{}
+	holds, reasons := map[string]attr.Value{}, map[string]attr.Value{}
 	own := "/etc/sysctl.d/" + m.FileName.ValueString()
 	for k, st := range states {
 		name := spelled[k]
@@ -357,8 +387,14 @@ func (m *sysctlsModel) take(states map[sysctl.Key]host.SysctlState, diags *diag.
 			}
 			return stringValue(v)
 		}
-		if st.Running != nil {
+		switch was, ok := values[name]; {
+		case st.Waits && ok:
+			running[name] = was
+		case st.Running != nil:
 			running[name] = same(st.Running)
+		}
+		if holds[name] = types.BoolValue(st.Holds); st.Reason != "" {
+			reasons[name] = types.StringValue(string(st.Reason))
 		}
 		if st.Boot != nil {
 			boot[name] = same(st.Boot)
@@ -384,6 +420,53 @@ func (m *sysctlsModel) take(states map[sysctl.Key]host.SysctlState, diags *diag.
 	if m.Persist.ValueBool() {
 		m.BootValues, m.BootSources = stringMap(boot, diags), stringMap(sources, diags)
 	}
+	m.setBoot(holds, reasons, diags)
+}
+
+// setBoot sets what the next boot makes of the keys; nothing is said of those that no file keeps.
+func (m *sysctlsModel) setBoot(holds, reasons map[string]attr.Value, diags *diag.Diagnostics) {
+	m.HoldsAtBoot, m.BootReasons = types.MapNull(types.BoolType), types.MapNull(types.StringType)
+	if m.Persist.ValueBool() {
+		value, d := types.MapValue(types.BoolType, holds)
+		diags.Append(d...)
+		m.HoldsAtBoot, m.BootReasons = value, stringMap(reasons, diags)
+	}
+}
+
+// takeAsPlanned is take after a change, which keeps what the plan said of the next boot, as the CLI demands.
+func (m *sysctlsModel) takeAsPlanned(states map[sysctl.Key]host.SysctlState, diags *diag.Diagnostics) {
+	sources, holds, reasons := m.BootSources, m.HoldsAtBoot, m.BootReasons
+	m.take(states, diags)
+	m.BootSources = sourcesAsPlanned(sources, m.BootSources, diags)
+	if !holds.IsUnknown() {
+		m.HoldsAtBoot, m.BootReasons = holds, reasons
+	}
+}
+
+// changes reports whether the configuration changes what is recorded of the host. That a file is written again is no
+// change of that kind.
+func (m *sysctlsModel) changes(prior sysctlsModel) bool {
+	return !m.Host.Equal(prior.Host) || !m.Name.Equal(prior.Name) || !sameSettings(m.Settings, prior.Settings) ||
+		!m.Persist.Equal(prior.Persist) || !m.FileName.Equal(prior.FileName) || !m.Modules.Equal(prior.Modules)
+}
+
+// planBoot plans what the next boot makes of the keys. A loss that an apply cannot mend is no difference.
+func (m *sysctlsModel) planBoot(p host.SysctlsPlan, changes bool, prior sysctlsModel, diags *diag.Diagnostics) {
+	if len(p.Refusals) > 0 && !changes {
+		m.BootValues, m.BootSources, m.HoldsAtBoot, m.BootReasons = prior.BootValues, prior.BootSources, prior.HoldsAtBoot, prior.BootReasons
+		return
+	}
+	m.HoldsAtBoot, m.BootReasons = types.MapUnknown(types.BoolType), types.MapUnknown(types.StringType)
+	if p.Keys == nil && (m.Persist.IsUnknown() || m.Persist.ValueBool()) {
+		return
+	}
+	holds, reasons := map[string]attr.Value{}, map[string]attr.Value{}
+	for k, name := range spellings(m.Settings) {
+		if holds[name] = types.BoolValue(p.Keys[k].Holds); p.Keys[k].Reason != "" {
+			reasons[name] = types.StringValue(string(p.Keys[k].Reason))
+		}
+	}
+	m.setBoot(holds, reasons, diags)
 }
 
 // sourcesAsPlanned is asPlanned for each key.
@@ -517,7 +600,7 @@ func (m *sysctlsModel) planSources(p host.SysctlsPlan, prior sysctlsModel, diags
 		switch {
 		case stays && known && held && sysctl.Equal(k, was, wanted[k]):
 			sources[name] = types.StringValue(source)
-		case p.Own[k]:
+		case p.Keys[k].Own:
 			sources[name] = types.StringValue("/etc/sysctl.d/" + m.FileName.ValueString())
 		default:
 			sources[name] = types.StringUnknown()

@@ -89,24 +89,50 @@ func (t *target) mustReach(name types.String, diags *diag.Diagnostics) *host.Hos
 	return h
 }
 
-// planSource plans boot_source by a host.Plan, and warns of what stands against it. A host that does not answer is none at plan: it may be made by the same apply,
-// which will say so.
+// adoptAttribute lets a resource take over what other instances hold.
+func adoptAttribute() schema.BoolAttribute {
+	return schema.BoolAttribute{
+		Optional: true,
+		MarkdownDescription: "Whether to take over keys and files that a resource wrote which this state does not know: another " +
+			"configuration's, or one that was forgotten (`removed` with `destroy = false`). Without it that is an error of the plan. " +
+			"Default `false`.",
+	}
+}
+
+// foreseen is what a host says of a planned change.
+type foreseen struct {
+	conflicts, refusals, warnings []*host.Error
+	err                           error
+}
+
+// report adds what stands against a change to the plan. What an apply is certain to refuse is an error if the resource
+// changes, and a warning if it stays as it is. A host that does not answer is no error: the same apply may make it. It
+// returns false if nothing is known of the next boot.
 //
-// In an apply the CLI plans once more, and holds us to a boot_source that was known. Where the host is gone by then our own file is named, which is all that can have
-// been promised, and the step that follows says why the host cannot be reached. Terraform lets us know that it applies; for OpenTofu the warning has to do.
-func planSource(p host.Plan, err error, applying bool, unknown types.String, diags *diag.Diagnostics) types.String {
-	if err != nil && !applying {
-		warn(diags, "next boot not foreseen", "The host could not be asked at plan, so what its files make of this change is only seen at apply. "+err.Error()+
-			" Where an apply says that the provider produced an inconsistent final plan, this is why: apply again when the host can be reached.")
-		return unknown
+// In an apply the CLI plans once more, and holds us to what was known. If the host is gone by then, the plan says what
+// our own file does, which is all that can have been planned, and the step that follows says why the host cannot be
+// reached. Terraform tells us that it applies; for OpenTofu the warning has to do.
+func (f foreseen) report(changes, applying bool, name types.String, diags *diag.Diagnostics) (known bool) {
+	for _, e := range f.conflicts {
+		addError(diags, e)
 	}
-	for _, w := range p.Warnings {
-		addWarning(diags, w)
+	if f.err != nil && !applying {
+		warn(diags, "next boot of "+name.ValueString()+" not foreseen", "The host could not be asked at plan, so what its files "+
+			"make of this change is only seen at apply. "+f.err.Error()+" If an apply says that the provider produced an "+
+			"inconsistent final plan, this is why: apply again when the host can be reached.")
+		return false
 	}
-	if p.Source == nil {
-		return unknown
+	for _, e := range f.refusals {
+		if changes {
+			addError(diags, e)
+		} else {
+			addWarning(diags, e)
+		}
 	}
-	return types.StringValue(*p.Source)
+	for _, e := range f.warnings {
+		addWarning(diags, e)
+	}
+	return true
 }
 
 // applying reports whether the plan is certainly one within an apply: of the walks of a Terraform without experiments, that alone allows deferral.
@@ -129,12 +155,13 @@ func asPlanned(planned, is types.String, diags *diag.Diagnostics) types.String {
 
 // unread reports at refresh that a host could not be read. With unreachable = "warn" that is a warning where the host was not reached, and the state is kept; an
 // import has none to keep.
-func (t *target) unread(diags *diag.Diagnostics, err error, imported bool) {
+func (t *target) unread(name types.String, diags *diag.Diagnostics, err error, imported bool) {
 	if imported || !t.tolerated(err) {
 		addError(diags, err)
 		return
 	}
-	warn(diags, "host not reached, its state is kept", err.Error()+" What the state says of the host may be out of date. A change of it fails until it can be reached.")
+	warn(diags, "host "+name.ValueString()+" not reached, its state is kept", err.Error()+
+		" What the state says of the host may be out of date. A change of it fails until it can be reached.")
 }
 
 // warnUnread says at refresh that the state was not compared with the host.

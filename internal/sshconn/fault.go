@@ -137,6 +137,9 @@ type FileError struct {
 	Reason string
 }
 
+// Unchanged reports whether the file is as it was before.
+func (e *FileError) Unchanged() bool { return e.Op != "sync" }
+
 // Summary is the same for all errors of an Op.
 func (e *FileError) Summary() string {
 	switch e.Op {

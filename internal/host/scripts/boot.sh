@@ -1,8 +1,12 @@
-# Prints what else decides at boot: the kernel command line, the init system and what it makes of its services, whether /proc/sys is read-only, what the first
+# Prints which modules $1 has it search for, what tells this machine from others, and what else decides at boot: the kernel command line, the init system and what it makes of its services, whether /proc/sys is read-only, what the first
 # process may do, whether root is the machine's, and of each kernel's module tree the lines about the modules that $names and the command line name, and about those
 # that the extended regular expression $1 matches. Takes $1 away.
+rec searched
+printf '%s' "$1"
 rec proc
-grep -aH '' /proc/sys/kernel/osrelease /proc/cmdline /proc/modules /proc/1/status /proc/self/uid_map 2>/dev/null
+grep -aH '' /proc/sys/kernel/osrelease /proc/sys/kernel/random/boot_id /proc/cmdline /proc/modules /proc/1/status /proc/self/uid_map 2>/dev/null
+rec namespaces
+ls -ld /proc/self/ns/mnt /proc/self/ns/net 2>/dev/null
 rec init
 if [ -d /run/systemd/system ]; then printf systemd; elif [ -d /run/openrc ]; then printf openrc; fi
 if [ -d /run/systemd/system ]; then

@@ -1,0 +1,161 @@
+package host
+
+// Keys that a write to another key changes: they keep their values where the kernel lets both hold.
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
+)
+
+// followerPatterns are patterns of the paths whose keys change with keys of these settings.
+func followerPatterns(settings ...[]Setting) []string {
+	var all []string
+	for _, v := range slices.Concat(settings...) {
+		all = append(all, sysctl.FollowerPatterns(v.Key)...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// leaderPaths are the files of the keys that these settings follow.
+func leaderPaths(settings []Setting) []string {
+	var all []string
+	for _, v := range settings {
+		for _, l := range sysctl.Leaders(v.Key) {
+			all = append(all, l.Path())
+		}
+	}
+	return all
+}
+
+// followers returns the readable keys of snap that follow one of these settings and are none of them, in the order in
+// which to write them.
+func followers(snap *boot.Snapshot, settings []Setting) []Setting {
+	var leaders []sysctl.Key
+	own := map[sysctl.Key]bool{}
+	for _, v := range settings {
+		own[v.Key] = true
+		if sysctl.Leads(v.Key) {
+			leaders = append(leaders, v.Key)
+		}
+	}
+	if len(leaders) == 0 {
+		return nil
+	}
+	var found []Setting
+	for path, r := range snap.Values {
+		below, ok := strings.CutPrefix(path, "/proc/sys/")
+		if !ok || r.Absent || r.Unread != "" {
+			continue
+		}
+		k, err := sysctl.ParseKey(below)
+		if err != nil || own[k] || k.Path() != path {
+			continue
+		}
+		if slices.ContainsFunc(leaders, func(l sysctl.Key) bool { return follows(l, k) }) {
+			found = append(found, Setting{k, r.Text})
+		}
+	}
+	return Sysctls{Settings: found}.inOrder()
+}
+
+// follows reports whether a write to leader changes k. A key that inherits a default is left out: it gets its value back
+// with the default, and one that was written itself inherits nothing.
+func follows(leader, k sysctl.Key) bool {
+	effect, ok := sysctl.Follows(leader, k)
+	return ok && effect != sysctl.Inherits
+}
+
+// followerMark begins the comment of a drop-in that keeps the value from before of a key that follows one of its keys.
+const followerMark = "Value before Terraform of "
+
+// oddFollowers returns the values from before of the followers of newly declared settings that would not come back when
+// the settings are restored, because the kernel does not derive them from the values from before. originals are those of
+// the settings.
+func oddFollowers(snap *boot.Snapshot, fresh []Setting, originals map[sysctl.Key]string) map[sysctl.Key]string {
+	remembered := map[sysctl.Key]string{}
+	for _, f := range snap.Sysctl {
+		maps.Copy(remembered, originalsIn(f))
+	}
+	odd := map[sysctl.Key]string{}
+	for _, f := range followers(snap, fresh) {
+		if original, ok := remembered[f.Key]; ok {
+			f.Value = original
+		}
+		for _, v := range fresh {
+			effect, ok := sysctl.Follows(v.Key, f.Key)
+			if !ok || effect == sysctl.Inherits {
+				continue
+			}
+			if value, ok := derived(effect, originals[v.Key]); !ok || !sysctl.Equal(f.Key, f.Value, value) {
+				odd[f.Key] = f.Value
+			}
+		}
+	}
+	return odd
+}
+
+// derived returns the value that the kernel gives a follower when its leader is set to this value; ok is false if it
+// does not follow from that alone.
+func derived(effect sysctl.Effect, leader string) (value string, ok bool) {
+	switch zero := strings.TrimSpace(leader) == "0"; {
+	case effect == sysctl.Copies:
+		return leader, true
+	case effect == sysctl.Opposes && zero:
+		return "1", true
+	case effect == sysctl.Opposes, effect == sysctl.Zeroes && !zero:
+		return "0", true
+	}
+	return "", false
+}
+
+// beforeLeader returns the value from before Terraform of a key that has the value which a key of one of our drop-ins
+// gave it: what that drop-in remembers, else what the kernel derives from the leader's own value from before.
+func beforeLeader(snap *boot.Snapshot, k sysctl.Key) (original string, ok bool) {
+	for _, f := range snap.Sysctl {
+		for leader, leaderBefore := range originalsIn(f) {
+			effect, led := sysctl.Follows(leader, k)
+			if !led || effect == sysctl.Inherits {
+				continue
+			}
+			now, known := derived(effect, snap.Values[leader.Path()].Text)
+			if known && !sysctl.Equal(k, snap.Values[k.Path()].Text, now) {
+				continue // somebody has set it since
+			}
+			if original, ok = followersIn(f)[k]; ok {
+				return original, true
+			}
+			if original, ok = derived(effect, leaderBefore); ok {
+				return original, true
+			}
+		}
+	}
+	return "", false
+}
+
+// followersIn returns the values from before of followers that a drop-in remembers.
+func followersIn(f confdir.File) map[sysctl.Key]string {
+	found := map[sysctl.Key]string{}
+	for line := range confdir.Lines(f.Text) {
+		text, ok := strings.CutPrefix(line, "# "+followerMark)
+		name, value, cut := strings.Cut(text, ": ")
+		if k, err := sysctl.ParseKey(name); ok && cut && err == nil {
+			found[k] = value
+		}
+	}
+	return found
+}
+
+// followersText is the part of a drop-in that remembers them.
+func followersText(all map[sysctl.Key]string) string {
+	var b strings.Builder
+	for _, k := range slices.SortedFunc(maps.Keys(all), sysctl.Compare) {
+		b.WriteString("# " + followerMark + k.String() + ": " + all[k] + "\n")
+	}
+	return b.String()
+}

@@ -1,0 +1,10 @@
+# Puts in place of each argument with a "*" the files that it stands for.
+for f; do
+	shift
+	case $f in
+	*'*'*)
+		for each in $f; do [ ! -e "$each" ] || set -- "$@" "$each"; done
+		;;
+	*) set -- "$@" "$f" ;;
+	esac
+done
