@@ -43,11 +43,14 @@ func leaders(k sysctl.Key) []sysctl.Key {
 }
 
 // inUnitOf converts a value of the key from to the unit of the key to, which has the same name but for _ms. It returns
-// false for other units, which depend on the kernel.
+// false for other units, which depend on how the kernel was built: bytes of packets, and the ticks of IPv6's retrans_time.
 func inUnitOf(to, from sysctl.Key, value string) (string, bool) {
 	n, err := strconv.ParseInt(strings.TrimSpace(value), 0, 64)
 	milliseconds := int64(1000)
 	if strings.Contains(from.Path(), "/retrans_time") {
+		if strings.HasPrefix(from.Path(), "/proc/sys/net/ipv6/") {
+			return "", false
+		}
 		milliseconds = 10
 	}
 	switch {

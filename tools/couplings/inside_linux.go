@@ -28,14 +28,18 @@ var kept = []string{
 	"stats_clear", "cad_pid", "nr_open", "file-max", "_next_id", "poweroff", "dev/i915/", "hung_task", "user_events",
 }
 
+// stableAddress is an address in the kernel's own spelling: the same one written again would be no change, and yet
+// reset others.
+const stableAddress = "2001:0db8:0000:0000:0000:0000:0000:0001"
+
 // words are the candidates for keys that hold no numbers.
 var words = map[string][]string{
 	"net/ipv4/tcp_congestion_control":          {"bbr", "reno"},
 	"net/ipv4/tcp_allowed_congestion_control":  {"cubic", "reno cubic"},
 	"net/core/default_qdisc":                   {"pfifo_fast", "fq"},
-	"net/ipv6/conf/all/stable_secret":          {"2001:db8::1"},
-	"net/ipv6/conf/default/stable_secret":      {"2001:db8::1"},
-	"net/ipv6/conf/" + bare + "/stable_secret": {"2001:db8::1"},
+	"net/ipv6/conf/all/stable_secret":          {stableAddress},
+	"net/ipv6/conf/default/stable_secret":      {stableAddress},
+	"net/ipv6/conf/" + bare + "/stable_secret": {stableAddress},
 	"kernel/watchdog_cpumask":                  {"0"},
 }
 
