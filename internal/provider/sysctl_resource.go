@@ -93,7 +93,8 @@ func (r *sysctlResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 			},
 			"file_name": schema.StringAttribute{
 				Optional: true, Computed: true, Validators: fileNameValidators(),
-				MarkdownDescription: "Name of the drop-in in `/etc/sysctl.d`. Files are read in the order of their names and the last one wins. Default `90-terraform-KEY.conf`.",
+				MarkdownDescription: "Name of the drop-in in `/etc/sysctl.d`. Files are read in the order of their names and the last one wins. Default " +
+					"`90-terraform-KEY.conf`, or `85-terraform-KEY.conf` for a key whose change changes others, so that these have the last word.",
 			},
 			"on_destroy": schema.StringAttribute{
 				Optional: true, Computed: true, Default: stringdefault.StaticString("restore"),

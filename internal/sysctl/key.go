@@ -106,8 +106,16 @@ func (k Key) String() string { return exchange(k.path) }
 // Path is the file that holds the running value, such as /proc/sys/net/ipv4/conf/eth0.100/forwarding.
 func (k Key) Path() string { return "/proc/sys/" + k.path }
 
-// DropInName is the file name that is the key's own in sysctl.d: 90-terraform-KEY.conf. Slashes are percent-encoded, so that no two keys share a name.
-func (k Key) DropInName() string { return "90-terraform-" + escapeName(k.String()) + ".conf" }
+// DropInName is the file name that is the key's own in sysctl.d: 90-terraform-KEY.conf, or 85-terraform-KEY.conf for a key
+// that others follow, so that their files are read after it and have the last word. Slashes are percent-encoded, so that
+// no two keys share a name.
+func (k Key) DropInName() string {
+	order := "90"
+	if rank(k) < rankAll {
+		order = "85"
+	}
+	return order + "-terraform-" + escapeName(k.String()) + ".conf"
+}
 
 var escapeName = strings.NewReplacer("%", "%25", "/", "%2F").Replace
 

@@ -9,8 +9,8 @@ import (
 // TestParseKey guards that each spelling names the file that systemd and procps write, and that a key reads back from its own spelling.
 func TestParseKey(t *testing.T) {
 	tests := []struct{ name, in, canonical, path, dropIn string }{
-		{"dots", "net.ipv4.ip_forward", "net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward", "90-terraform-net.ipv4.ip_forward.conf"},
-		{"slashes", "net/ipv4/ip_forward", "net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward", "90-terraform-net.ipv4.ip_forward.conf"},
+		{"dots", "net.ipv4.ip_forward", "net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward", "85-terraform-net.ipv4.ip_forward.conf"},
+		{"slashes", "net/ipv4/ip_forward", "net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward", "85-terraform-net.ipv4.ip_forward.conf"},
 		{
 			"dots first: a slash stands for a dot", "net.ipv4.conf.eth0/100.forwarding", "net.ipv4.conf.eth0/100.forwarding",
 			"/proc/sys/net/ipv4/conf/eth0.100/forwarding", "90-terraform-net.ipv4.conf.eth0%2F100.forwarding.conf",
