@@ -51,8 +51,14 @@ type Error struct {
 	Err error
 }
 
-// Summary returns the heading of this kind of failure.
-func (e *Error) Summary() string { return string(e.Kind) }
+// Summary is the fixed heading of this kind of failure. A CLI shows one of many warnings with one heading, so that of a
+// loss names the host.
+func (e *Error) Summary() string {
+	if e.Kind == KeyLost || e.Kind == ModuleLost {
+		return string(e.Kind) + " of " + e.Host
+	}
+	return string(e.Kind)
+}
 
 func (e *Error) Error() string { return "On " + e.Host + ", " + e.Detail }
 

@@ -161,16 +161,23 @@ func (h *Host) loadsModules(snap *boot.Snapshot) bool {
 	return false
 }
 
-// withPlanned returns the snapshot with the files that other resources of this run plan for the machine.
+// withPlanned returns the snapshot with the files that other resources of this run plan for the machine, as far as they
+// have a say in the keys of s: those of keys that change others, and those that load the modules of keys.
 func (h *Host) withPlanned(snap *boot.Snapshot, s Sysctls) *boot.Snapshot {
 	r := h.fleet.run
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	machine := h.machine(snap)
-	files := map[string]confdir.File{}
-	for _, by := range r.claims[machine] {
+	files, owners, coupled := map[string]confdir.File{}, map[string]bool{}, false
+	for _, v := range s.Settings {
+		coupled = coupled || sysctl.Cluster(v.Key) != ""
+		if owner, ok := kmod.Owner(v.Key); ok {
+			owners[kmod.Canonical(owner)] = true
+		}
+	}
+	for k, by := range r.claims[machine] {
 		for _, c := range by {
-			if c.file.Path != "" && c.file.Path != s.Path() {
+			if coupled && sysctl.Cluster(k) != "" && c.file.Path != "" && c.file.Path != s.Path() {
 				files[c.file.Path] = c.file
 			}
 		}
@@ -181,7 +188,7 @@ func (h *Host) withPlanned(snap *boot.Snapshot, s Sysctls) *boot.Snapshot {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.loads[machine])) {
-		if m := (Module{Name: name}); !snap.Has(name) {
+		if m := (Module{Name: name}); owners[name] && !snap.Has(name) {
 			if _, there := snap.File(m.LoadPath()); !there {
 				snap = snap.WithFile(m.pretended())
 			}
@@ -224,7 +231,7 @@ func (h *Host) conflicts(machine string, s Sysctls) []*Error {
 		}
 		mine.value = v.Value
 		by[me] = mine
-		if sysctl.Coupled(v.Key) {
+		if sysctl.Cluster(v.Key) != "" {
 			faults = append(faults, h.coupledConflicts(planned, v)...)
 		}
 	}

@@ -67,7 +67,7 @@ func TestRoundTripsOnTheWire(t *testing.T) {
 	}
 	t.Run("fifty changes", func(t *testing.T) {
 		keys := namespaced(t, 50)
-		if out, status := m.Sh("rm -f /etc/sysctl.d/90-terraform-*"); status != 0 {
+		if out, status := m.Sh("rm -f /etc/sysctl.d/*-terraform-*"); status != 0 {
 			t.Fatal(out)
 		}
 		var values []string

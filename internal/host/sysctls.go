@@ -70,8 +70,8 @@ func (s *Sysctls) path() string {
 	return s.Path()
 }
 
-// coupledLock is the lock of all keys that change one another.
-const coupledLock = "coupled keys"
+// coupledLock begins the name of the lock of all keys that change one another.
+const coupledLock = "coupled with "
 
 // locks returns the names of the locks that a change from prior to s takes: its drop-ins and its keys.
 func (s Sysctls) locks(prior *Sysctls) []string {
@@ -81,8 +81,8 @@ func (s Sysctls) locks(prior *Sysctls) []string {
 	}
 	for _, v := range slices.Concat(s.Settings, prior.without(s)) {
 		names = append(names, v.Key.Path())
-		if sysctl.Coupled(v.Key) {
-			names = append(names, coupledLock)
+		if cluster := sysctl.Cluster(v.Key); cluster != "" {
+			names = append(names, coupledLock+cluster)
 		}
 	}
 	return names
@@ -400,7 +400,12 @@ func (h *Host) writeRunningValues(ctx context.Context, c *change, snap *boot.Sna
 	for i, r := range results {
 		switch v := settings[i]; {
 		case kept[v.Key]:
-			if e := h.checkKept(v, own, r); e != nil {
+			switch e := h.checkKept(v, own, r); {
+			case e == nil:
+			case len(wanted) == 0:
+				e.Kind = NotRestored
+				notRestored = append(notRestored, e)
+			default:
 				faults = append(faults, e)
 			}
 		case isRestored[v.Key]:
@@ -520,6 +525,9 @@ func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]
 			value = a.Value
 		} else if a, ok := setByTwin(snap, v.Key); ok {
 			value = a.Value
+		}
+		if _, later := boot.Interface(v.Key); later && value == "" {
+			continue // its interface did not exist, so there is no value from before
 		}
 		if !had.Absent && had.Unread == "" && !sysctl.Equal(v.Key, had.Text, value) {
 			all = append(all, Setting{v.Key, value})

@@ -54,10 +54,12 @@ type couplings struct {
 	following map[string]bool
 	// ranks are the places of the patterns that lead others without following them: 0 for those that follow nothing.
 	ranks map[string]int
+	// clusters have for each pattern the first of all those that it changes or is changed by, over however many steps.
+	clusters map[string]string
 }
 
 var table = sync.OnceValue(func() *couplings {
-	t := &couplings{followers: map[string][]follower{}, following: map[string]bool{}, ranks: map[string]int{}}
+	t := &couplings{followers: map[string][]follower{}, following: map[string]bool{}, ranks: map[string]int{}, clusters: map[string]string{}}
 	for line := range strings.Lines(couplingTable + unmeasured) {
 		fields := strings.Split(strings.TrimRight(line, "\n"), "\t")
 		if len(fields) < 3 || strings.HasPrefix(line, "#") {
@@ -66,6 +68,9 @@ var table = sync.OnceValue(func() *couplings {
 		written, other := fields[0], fields[1]
 		t.followers[written] = append(t.followers[written], follower{other, Effect(fields[2])})
 		t.following[other] = true
+		if Effect(fields[2]) != Inherits {
+			t.join(written, other)
+		}
 	}
 	for written := range t.followers {
 		if len(t.ledBy(written)) > 0 {
@@ -84,6 +89,23 @@ func (t *couplings) ledBy(written string) (led []string) {
 		}
 	}
 	return led
+}
+
+// join puts two patterns, and all that were joined with them, into one cluster.
+func (t *couplings) join(a, b string) {
+	first := func(p string) string {
+		if c, ok := t.clusters[p]; ok {
+			return c
+		}
+		return p
+	}
+	from, to := first(a), first(b)
+	t.clusters[a], t.clusters[b] = to, to
+	for p, c := range t.clusters {
+		if c == from {
+			t.clusters[p] = to
+		}
+	}
 }
 
 // rank gives a pattern a place after all that lead it. There is no circle (a test guards that).
@@ -130,6 +152,13 @@ func Leads(k Key) bool {
 func Coupled(k Key) bool {
 	p, _ := k.pattern()
 	return table().following[p] || len(table().followers[p]) > 0
+}
+
+// Cluster names the keys that k changes or is changed by, over however many steps: changes of keys of one cluster must not
+// overlap. It is empty for a key that stands alone. A key that only inherits a default is none of the default's cluster.
+func Cluster(k Key) string {
+	p, _ := k.pattern()
+	return table().clusters[p]
 }
 
 // FollowerPatterns returns shell patterns of the files of all keys that follow k, such as

@@ -110,3 +110,28 @@ func TestCompare(t *testing.T) {
 		}
 	}
 }
+
+// Guards that keys which change each other, over however many steps, are of one cluster, and that others are of none.
+func TestCluster(t *testing.T) {
+	cluster := func(name string) string {
+		k, err := ParseKey(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Cluster(k)
+	}
+	forwarding := cluster("net.ipv4.ip_forward")
+	for _, name := range []string{"net.ipv4.conf.all.forwarding", "net.ipv4.conf.eth0.forwarding", "net.ipv4.conf.all.accept_redirects"} {
+		if got := cluster(name); got != forwarding || got == "" {
+			t.Errorf("%s is of the cluster %q, and ip_forward of %q", name, got, forwarding)
+		}
+	}
+	for _, name := range []string{"vm.swappiness", "net.ipv4.conf.eth0.rp_filter", "net.ipv4.conf.eth0.accept_redirects"} {
+		if got := cluster(name); got != "" {
+			t.Errorf("%s is of the cluster %q", name, got)
+		}
+	}
+	if cluster("vm.dirty_bytes") == forwarding || cluster("vm.dirty_bytes") != cluster("vm.dirty_ratio") {
+		t.Error("vm.dirty_bytes is not of the cluster of vm.dirty_ratio alone")
+	}
+}
