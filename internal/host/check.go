@@ -36,8 +36,8 @@ func (h *Host) checkSettable(snap *boot.Snapshot, s Sysctls, prior *Sysctls, hel
 			faults = append(faults, fault)
 		}
 		if !s.Persist && waits(snap, v.Key) {
-			faults = append(faults, h.errorf(KeyMissing, "%s does not exist: there is no such interface now, and without persist nothing "+
-				"would set the key when it appears.", v.Key))
+			faults = append(faults, h.errorf(KeyMissing, "%s does not exist: there is no such interface now, and without "+
+				"persist nothing would set the key when it appears.", v.Key))
 		}
 	}
 	if len(faults) > 0 {
@@ -72,7 +72,8 @@ func (h *Host) checkDropIn(snap *boot.Snapshot, s Sysctls, prior *Sysctls) error
 		return err
 	}
 	if o, _ := ownerOf(file); s.moved(prior) && o.Instance == "" && !s.adoptable(file) {
-		return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform import %s.<name> '%s/%s'. Else remove the file, or "+
+		return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform "+
+			"import %s.<name> '%s/%s'. Else remove the file, or "+
 			"choose another file_name.", s.Path(), s.Resource, h.name, s.importedAs())
 	}
 	return nil
@@ -109,8 +110,8 @@ func (h *Host) checkKey(k sysctl.Key, modules []string, snap *boot.Snapshot) *Er
 	had := snap.Values[k.Path()]
 	switch {
 	case sysctl.WriteOnly(k):
-		return h.errorf(KeyUnreadable, "%s is a trigger: writing it does something once, and it cannot be read, so there is nothing to keep or to compare. "+
-			"Use a provisioner or a one-off command for it.", k)
+		return h.errorf(KeyUnreadable, "%s is a trigger: writing it does something once, and it cannot be read, so there is "+
+			"nothing to keep or to compare. Use a provisioner or a one-off command for it.", k)
 	case waits(snap, k):
 	case had.Absent:
 		return h.errorf(KeyMissing, "%s does not exist. %s", k, h.whyMissing(k, modules, snap))
@@ -161,8 +162,9 @@ func (h *Host) whyMissing(k sysctl.Key, modules []string, snap *boot.Snapshot) s
 func (h *Host) checkWritten(v Setting, had string, r writeResult) *Error {
 	switch {
 	case r.absent:
-		return h.errorf(KeyMissing, "%s was there a moment ago, and was gone when it was to be written: something took away the "+
-			"module or the interface that brings it. Nothing of it is left to restore. Find out what removes it, and plan again.", v.Key)
+		return h.errorf(KeyMissing, "%s was there a moment ago, and was gone when it was to be written: something took away "+
+			"the module or the interface that brings it. Nothing of it is left to restore. Find out what removes it, and plan "+
+			"again.", v.Key)
 	case errno.ReadOnly(r.refused):
 		return h.errorf(KeyReadOnly,
 			"%s cannot be written: %s. It stays %s. Connect as root or set sudo = true; if it is so for root too, the key is "+
@@ -196,11 +198,12 @@ func (h *Host) checkKept(v Setting, settings []Setting, r writeResult) *Error {
 	if r.refused != "" {
 		why += ", and the kernel refused its value: " + r.refused
 	}
-	return h.errorf(KeysFight, "%s, which a file or another resource sets, changes with %s, and could not be kept at %s: %s. "+
-		"Leave one of the two to the kernel.", v.Key, strings.Join(leaders, " and "), quoted(v.Value), why)
+	return h.errorf(KeysFight, "%s, which a file or another resource sets, changes with %s, and could not be kept at %s: "+
+		"%s. Leave one of the two to the kernel.", v.Key, strings.Join(leaders, " and "), quoted(v.Value), why)
 }
 
-// checkRestored says what is wrong with a value that was put back to what holds without the resource; nil when nothing is.
+// checkRestored says what is wrong with a value that was put back to what holds without the resource; nil when nothing
+// is.
 func (h *Host) checkRestored(v Setting, r writeResult) *Error {
 	switch {
 	case r.refused != "":

@@ -29,12 +29,6 @@ const (
 // markLine returns the first line of a file of ours: a comment with the mark of its resource.
 func markLine(mark string) string { return "# " + mark }
 
-// marked reports whether the resource with this mark wrote f, according to its first line.
-func marked(f confdir.File, mark string) bool {
-	first, _, _ := strings.Cut(f.Text, "\n")
-	return first == markLine(mark)
-}
-
 // at returns the path:line of a line in a file.
 func at(path string, line int) string { return fmt.Sprintf("%s:%d", path, line) }
 
@@ -157,7 +151,8 @@ func (s *Sysctls) keys() []string {
 func (s Sysctls) adoptable(f confdir.File) bool {
 	o, _ := ownerOf(f)
 	originals := originalsIn(f)
-	return o.Resource == s.Resource && o.Name == s.Name && s.assignsAll(f) && !slices.ContainsFunc(s.Settings, func(v Setting) bool { _, ok := originals[v.Key]; return !ok })
+	return o.Resource == s.Resource && o.Name == s.Name && s.assignsAll(f) && !slices.ContainsFunc(s.Settings,
+		func(v Setting) bool { _, ok := originals[v.Key]; return !ok })
 }
 
 // LoadPath returns the path of the modules-load.d file.

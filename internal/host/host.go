@@ -1,5 +1,18 @@
-// Package host reads and changes one Linux host for Terraform: it takes snapshots, applies changes and removes them. It
-// owns the order of the steps, the undoing of a failed change, and the texts of the errors.
+// Package host is one Linux host as Terraform sees it: it takes a snapshot, plans and applies a change, and takes it
+// back. It owns the order of steps, the rollback and the words of errors.
+//
+// These invariants hold for every change, whichever resources it goes through:
+//
+//  1. After an apply without an error every declared key has its value, running and at the next boot, in whatever order
+//     creates, updates and destroys ran. A key has one owner at a time.
+//  2. The value from before Terraform follows a key to its next resource, and is what the last destroy restores.
+//  3. A destroy takes nothing away that another instance holds by now: the first line of a drop-in names the instance
+//     that wrote it. What an instance unknown to the run wrote is not taken over unless the configuration adopts it.
+//  4. A change leaves every key that it does not declare as it was, if the kernel lets both hold. Keys that follow a
+//     written one, and that a file sets, are written again; rollback and destroy restore followers too.
+//  5. A failure leaves the host as it was, or names each thing that it may have left.
+//  6. Unloading takes away the named module only, and not while a drop-in of ours sets a key of it.
+//  7. Nothing is decided from a stale look: a change is checked on a snapshot taken under the locks of its keys.
 package host
 
 import (
@@ -159,22 +172,27 @@ type Host struct {
 	decoding   sync.Mutex // guards lastAnswer
 	lastAnswer answer
 
-	// snapshotLock is held by whoever takes or extends the snapshot, so that those who come meanwhile find it taken; a channel, since waiting for it can be cancelled.
-	snapshotLock   chan struct{}
-	mu             sync.Mutex
-	locks          map[string]chan struct{} // held from the look at a file or key to the proof that it holds what was written
-	unpersisted    map[sysctl.Key]string    // the instances that hold keys without a file in this run
-	snapshot       *boot.Snapshot           // nil when none is taken or a write threw it away
-	lastSeen       *boot.Snapshot           // what was last seen, for plans; nil when nothing was
-	lastPrediction lastPrediction           // the last prediction, for all that ask of the same snapshot
-	writes         int                      // how many writes began; a snapshot that was under way meanwhile is not kept
-	modules        []string                 // what module trees are searched for beside the modules that own keys
-	single         bool                     // files change while they are read, so each is read by itself
-	everything     bool                     // readers have keys that no file names, so snapshots for them hold all
-	wanted         []string                 // paths that readers wait for while another one reads
-	queued         int                      // readers that wait for the one who reads
-	unreachable    error                    // why the host could not be read; it is not tried again for every resource, before Wait found it
-	waited         bool                     // Wait gave up once: the resources that follow try, and do not wait as long again
+	// snapshotLock is held by whoever takes or extends the snapshot, so that those who come meanwhile find it taken; a
+	// channel, since waiting for it can be cancelled.
+	snapshotLock chan struct{}
+	mu           sync.Mutex
+
+	// locks are held from the look at a file or key to the proof that it holds what was written.
+	locks          map[string]chan struct{}
+	unpersisted    map[sysctl.Key]string // the instances that hold keys without a file in this run
+	snapshot       *boot.Snapshot        // nil when none is taken or a write threw it away
+	lastSeen       *boot.Snapshot        // what was last seen, for plans; nil when nothing was
+	lastPrediction lastPrediction        // the last prediction, for all that ask of the same snapshot
+	writes         int                   // how many writes began; a snapshot that was under way meanwhile is not kept
+	modules        []string              // what module trees are searched for beside the modules that own keys
+	single         bool                  // files change while they are read, so each is read by itself
+	everything     bool                  // readers have keys that no file names, so snapshots for them hold all
+	wanted         []string              // paths that readers wait for while another one reads
+	queued         int                   // readers that wait for the one who reads
+	// unreachable is why the host could not be read: it is not tried again for every resource, before Wait finds it.
+	unreachable error
+	// waited says that Wait gave up once: the resources that follow try, and do not wait as long again.
+	waited bool
 }
 
 // lock keeps other changes of these files and keys waiting until release is called: two resources may name one file,

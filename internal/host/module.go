@@ -59,8 +59,8 @@ type ModuleState struct {
 	// certain.
 	Holds  bool
 	Reason boot.Reason
-	// Parameters are the running values of the parameters that were asked for. One that cannot be read, or that cannot change before the module is loaded
-	// again, is given as our modprobe.d file has it.
+	// Parameters are the running values of the parameters that were asked for. One that cannot be read, or that cannot
+	// change before the module is loaded again, is given as our modprobe.d file has it.
 	Parameters map[string]string
 	// BootParameters are those of our modprobe.d file. It is nil if that has none.
 	BootParameters map[string]string
@@ -251,12 +251,11 @@ func (h *Host) checkModuleFiles(snap *boot.Snapshot, m Module, prior *Module) er
 		if !exists {
 			continue
 		}
-		if o, _ := ownerOf(f); m.Persist && (prior == nil || !prior.Persist) && o.Instance == "" && !marked(f, m.mark()) {
-			legacy := m
-			if legacy.Instance = ""; !marked(f, legacy.mark()) {
-				return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform import "+
-					"host_kernel_module.<name> '%s/%s'. Else remove the file.", path, h.name, m.Name)
-			}
+		o, _ := ownerOf(f)
+		written := o.Instance != "" || o == owner{Resource: "host_kernel_module", Name: kmod.Canonical(m.Name)}
+		if m.Persist && (prior == nil || !prior.Persist) && !written {
+			return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: "+
+				"terraform import host_kernel_module.<name> '%s/%s'. Else remove the file.", path, h.name, m.Name)
 		}
 		if err := h.checkModuleLines(m, f); err != nil {
 			return err
@@ -288,11 +287,12 @@ func (h *Host) checkModuleLines(m Module, f confdir.File) error {
 	if other == "" {
 		return nil
 	}
-	return h.errorf(DropInForeign, "%s, a line that this resource did not write and a change would drop. Move the line to a "+
-		"file of its own.", other)
+	return h.errorf(DropInForeign, "%s, a line that this resource did not write and a change would drop. Move the line "+
+		"to a file of its own.", other)
 }
 
-// checkParameters wants each parameter to show in /sys/module or in modinfo: each hides some that exist, and modprobe takes an unknown one without a word.
+// checkParameters wants each parameter to show in /sys/module or in modinfo: each hides some that exist, and modprobe
+// takes an unknown one without a word.
 func (h *Host) checkParameters(ctx context.Context, snap *boot.Snapshot, m Module, real string) error {
 	hidden := slices.DeleteFunc(slices.Sorted(maps.Keys(m.Parameters)), func(p string) bool {
 		return !snap.Values[parameterPath(
@@ -607,7 +607,8 @@ func (h *Host) unload(ctx context.Context, modules ...string) error {
 	}
 	if _, failed := r.Get("failed"); failed {
 		words, _ := r.Get("rmmod")
-		return h.errorf(ModuleNotUnloaded, "the kernel module %s could not be unloaded: %s. Stop what uses it, or set on_destroy = \"keep\".",
+		return h.errorf(ModuleNotUnloaded, "the kernel module %s could not be unloaded: %s. Stop what uses it, or set "+
+			"on_destroy = \"keep\".",
 			strings.Join(modules, ", "), strings.TrimSpace(words))
 	}
 	return nil

@@ -75,7 +75,8 @@ func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Sysc
 			p.Refusals = append(p.Refusals, fault)
 		}
 		if !s.Persist && snap.ReadOnly(v.Key) && !sysctl.Equal(v.Key, had.Text, v.Value) {
-			p.Refusals = append(p.Refusals, h.errorf(KeyReadOnly, "%s cannot be written: /proc/sys is mounted read-only there. %s", v.Key, boot.ReadOnly.Remedy()))
+			p.Refusals = append(p.Refusals, h.errorf(KeyReadOnly, "%s cannot be written: /proc/sys is mounted read-only there. "+
+				"%s", v.Key, boot.ReadOnly.Remedy()))
 		}
 		if harm := sysctl.Dangerous(v.Key, v.Value); harm != "" {
 			p.Warnings = append(p.Warnings, h.errorf(Dangerous,
@@ -83,7 +84,8 @@ func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Sysc
 				v.Key, v.Value, harm))
 		}
 		if sysctl.OneWay(v.Key, v.Value) && !sysctl.Equal(v.Key, had.Text, v.Value) {
-			p.Warnings = append(p.Warnings, h.errorf(OneWay, "%s goes one way: once it is %s, the kernel takes nothing back before the next boot, so destroy cannot restore it.",
+			p.Warnings = append(p.Warnings, h.errorf(OneWay, "%s goes one way: once it is %s, the kernel takes nothing back "+
+				"before the next boot, so destroy cannot restore it.",
 				v.Key, quoted(v.Value)))
 		}
 	}
@@ -145,7 +147,8 @@ func (h *Host) bootCollateral(snap *boot.Snapshot, next *boot.Prediction, s Sysc
 		if len(by) == 0 || own[k] || !was.Known || !is.Known || sysctl.Equal(k, was.Value, is.Value) || sysctl.Secret(k) {
 			continue
 		}
-		fault := h.errorf(KeysFight, "%s sets %s to %s, and the next boot would make it %s, because %s, which %s sets, changes it too. ",
+		fault := h.errorf(KeysFight, "%s sets %s to %s, and the next boot would make it %s, because %s, which %s sets, "+
+			"changes it too. ",
 			was.Source, k, quoted(was.Value), quoted(is.Value), strings.Join(by, " and "), s.Path())
 		if mutual {
 			fault.Detail += "Only one of the two can hold: remove that line, or leave the key to it."

@@ -198,8 +198,9 @@ func (h *Host) snapshotScript(paths []string, all bool) shell.Script {
 	slices.Sort(paths)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := shell.Script{Name: "snapshot", Text: filesScript + bootScript + expandScript + valuesScript, Repeatable: true, Merge: mergeSnapshots,
-		Args: []string{treePattern(slices.Concat(kmod.Owners(), h.modules))}}
+	s := shell.Script{Name: "snapshot", Text: filesScript + bootScript + expandScript + valuesScript, Repeatable: true,
+		Merge: mergeSnapshots,
+		Args:  []string{treePattern(slices.Concat(kmod.Owners(), h.modules))}}
 	s.Args = append(s.Args, slices.Compact(paths)...)
 	if all {
 		s.Text += allScript
