@@ -19,7 +19,8 @@ func main() {
 	debug := flag.Bool("debug", false, "serve for a debugger: print how to attach the CLI, and stay")
 	flag.Parse()
 	p := hostprovider.New(version)
-	err := providerserver.Serve(context.Background(), func() provider.Provider { return p }, providerserver.ServeOpts{Address: hostprovider.Address, Debug: *debug})
+	err := providerserver.Serve(context.Background(), func() provider.Provider { return p },
+		providerserver.ServeOpts{Address: hostprovider.Address, Debug: *debug})
 	p.Close()
 	if err != nil {
 		log.Fatal(err)

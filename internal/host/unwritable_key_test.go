@@ -8,7 +8,8 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/host"
 )
 
-// Guards that a key which refuses every write, and already has its value, is left alone beside a key that others follow:
+// Guards that a key which refuses every write, and already has its value, is left alone beside a key that others
+// follow:
 // only those that follow it are written again.
 func TestKeyThatHasItsValueIsNotWrittenBehindALeader(t *testing.T) {
 	b := newBench(t)
@@ -44,7 +45,8 @@ func TestModuleFileOfSomebodyElseStays(t *testing.T) {
 					t.Errorf("the %s ends with %v", step, err)
 				}
 			}
-			if after := b.holds(); after[m.LoadPath()] != before[m.LoadPath()] || after[m.OptionsPath()] != before[m.OptionsPath()] {
+			if after := b.holds(); after[m.LoadPath()] != before[m.LoadPath()] ||
+				after[m.OptionsPath()] != before[m.OptionsPath()] {
 				t.Errorf("it holds %v, and held %v", after, before)
 			}
 		})

@@ -123,7 +123,7 @@ func formatOnce(b *strings.Builder, format string, args []string) (used int, sto
 // integer reads a number as strtoimax does: base 0 without the 0b, 0o and underscores of Go.
 func integer(arg string) (n int64, ok bool) {
 	magnitude, _, negative, ok := parseLong([]byte(strings.TrimPrefix(arg, "+")), "")
-	if n = int64(magnitude); negative { //nolint:gosec // no script prints a number that large
+	if n = int64(magnitude); negative {
 		n = -n
 	}
 	return n, ok

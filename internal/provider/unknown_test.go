@@ -61,7 +61,11 @@ func configure(t *testing.T, values map[string]any) *target {
 	if resp.Diagnostics.HasError() {
 		t.Fatal(resp.Diagnostics)
 	}
-	return &target{resp.ResourceData.(configured)}
+	c, ok := resp.ResourceData.(configured)
+	if !ok {
+		t.Fatalf("the resources get %T", resp.ResourceData)
+	}
+	return &target{c}
 }
 
 // known reports whether all is known that it takes to reach a host.
@@ -77,13 +81,23 @@ func known(t *testing.T, to *target, host string) bool {
 
 const notYet = tftypes.UnknownValue
 
+// attributes are those of an object's type.
+func attributes(t *testing.T, object tftypes.Type) map[string]tftypes.Type {
+	t.Helper()
+	o, ok := object.(tftypes.Object)
+	if !ok {
+		t.Fatalf("%s is no object", object)
+	}
+	return o.AttributeTypes
+}
+
 // Guards that no host is dialled while any setting of the provider block is unknown, and no host while any setting of
 // its own entry is: each attribute that the schema has now or will have counts. The exception is the provider's host,
 // because it is a setting of the resources that name none.
 func TestEveryUnknownSettingCounts(t *testing.T) {
 	var schema provider.SchemaResponse
 	New("test").Schema(t.Context(), provider.SchemaRequest{}, &schema)
-	of := schema.Schema.Type().TerraformType(t.Context()).(tftypes.Object).AttributeTypes
+	of := attributes(t, schema.Schema.Type().TerraformType(t.Context()))
 	none := map[string]any{"ssh_config_files": []any{}}
 	with := func(name string, value any) map[string]any {
 		values := maps.Clone(none)
@@ -115,7 +129,11 @@ func TestEveryUnknownSettingCounts(t *testing.T) {
 			}
 		}
 	}
-	for name, attribute := range of["hosts"].(tftypes.Map).ElementType.(tftypes.Object).AttributeTypes {
+	hosts, ok := of["hosts"].(tftypes.Map)
+	if !ok {
+		t.Fatalf("hosts is %s", of["hosts"])
+	}
+	for name, attribute := range attributes(t, hosts.ElementType) {
 		for way, value := range unknowns(name, attribute) {
 			to := configure(t, with("hosts", map[string]any{"web1": map[string]any{name: value}, "web2": map[string]any{}}))
 			if known(t, to, "web1") || !known(t, to, "web2") {
