@@ -104,7 +104,7 @@ func TestAccUnreachableHostsAreWarnedOf(t *testing.T) {
 	w.write("main.tf", config("warn", "1", otherKey, "10"))
 	setting(t, alive, "vm/swappiness", "33")
 	out := w.run("plan")
-	for _, want := range []string{"host not reached, its state is kept", "connection refused", "host_sysctl.alive will be updated", "1 to change"} {
+	for _, want := range []string{"host dead not reached, its state is kept", "host changed not reached, its state is kept", "connection refused", "host_sysctl.alive will be updated", "1 to change"} {
 		if !words(want).MatchString(out) {
 			t.Errorf("the plan does not say %q:\n%s", want, out)
 		}
@@ -130,7 +130,7 @@ func TestAccUnreachableHostsAreWarnedOf(t *testing.T) {
 	w.write("main.tf", config("", "1", "", "20"))
 	cli := w.cli
 	w.cli = cli.With("HOST_UNREACHABLE=warn")
-	if out := w.run("plan"); !words("host not reached, its state is kept").MatchString(out) {
+	if out := w.run("plan"); !words("host dead not reached, its state is kept").MatchString(out) {
 		t.Errorf("the plan says nothing of the host:\n%s", out)
 	}
 	w.cli = cli
@@ -212,15 +212,19 @@ resource "host_kernel_module" %[1]q {
 	sh(dark, fmt.Sprintf("ip route add blackhole %s/32", us))
 	setting(t, alive, "net/core/somaxconn", "33")
 
-	says(w.run("plan"), "host not reached, its state is kept", "and 5 more similar warnings", "host_sysctl.alive will be updated", "1 to change")
+	out := w.run("plan")
+	says(out, "host killed not reached, its state is kept", "host dark not reached, its state is kept", "host_sysctl.alive will be updated", "1 to change")
+	if n := len(words("and 2 more similar warnings").FindAllString(out, -1)); n != 2 {
+		t.Errorf("the plan groups the warnings of %d hosts, not of 2:\n%s", n, out)
+	}
 	w.run("apply", "-auto-approve")
 	has(alive, "30")
 	w.write("main.tf", config("40"))
-	out, status := w.try("apply", "-auto-approve")
-	if status == 0 || strings.Count(out, "Error: host cannot be reached over SSH") != 6 || strings.Contains(out, "produced inconsistent") {
-		t.Errorf("apply ended with %d:\n%s", status, out)
+	applied, status := w.try("apply", "-auto-approve")
+	if status == 0 || strings.Count(applied, "Error: host cannot be reached over SSH") != 6 || strings.Contains(applied, "produced inconsistent") {
+		t.Errorf("apply ended with %d:\n%s", status, applied)
 	}
-	says(out, "connection refused", "there was no answer within 10s")
+	says(applied, "connection refused", "there was no answer within 10s")
 	has(alive, "40")
 	has(killed, "30")
 	has(dark, "30")

@@ -91,7 +91,7 @@ func TestAccHostThatComesUpInTheApply(t *testing.T) {
 			relay.Close()
 			c := strings.Replace(required+config(m, tt.block), "port = "+portOf(m), "port = "+port, 1)
 			w := newWorkspace(t, strings.Replace(c, `"2m"`, `"1s"`, 1)) // connect_timeout: three dials that are cut are one in vain
-			if out := w.run("plan", "-out=a.plan"); !words("Warning: next boot not foreseen").MatchString(out) {
+			if out := w.run("plan", "-out=a.plan"); !words("Warning: next boot of web1 not foreseen").MatchString(out) {
 				t.Errorf("no warning:\n%s", out)
 			}
 			if relay, err = net.Listen("tcp", relay.Addr().String()); err != nil {

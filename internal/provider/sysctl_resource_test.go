@@ -194,16 +194,27 @@ func TestAccOnEachNotPersistedLeavesFilesAlone(t *testing.T) {
 	})
 }
 
-// Guards that a line for another key in our drop-in is not lost: apply and destroy say so instead.
+// Guards that a line for another key in our drop-in is not lost: a plan that changes nothing warns of it and says that
+// the value no longer holds, and a plan that changes the value, and destroy, are errors.
 func TestAccDropInThatSetsAnotherKeyIsKept(t *testing.T) {
 	t.Parallel()
 	m := simulated(t)
 	const file = "/etc/sysctl.d/90-terraform-net.ipv4.tcp_fin_timeout.conf"
-	c := config(m, sysctlResource("net.ipv4.tcp_fin_timeout", "41"))
+	c, changed := config(m, sysctlResource("net.ipv4.tcp_fin_timeout", "41")), config(m, sysctlResource("net.ipv4.tcp_fin_timeout", "42"))
+	const line = "net.ipv4.tcp_syncookies = 1\n"
+	kept := func(*terraformState) error {
+		if text, _ := m.ReadFile(file); text != line {
+			return fmt.Errorf("the drop-in is %q", text)
+		}
+		return nil
+	}
 	also := words("also sets net.ipv4.tcp_syncookies, and a host_sysctl keeps one key in a file of its own.")
 	run(t,
 		resource.TestStep{Config: c},
-		resource.TestStep{PreConfig: func() { m.WriteFile(file, "net.ipv4.tcp_syncookies = 1\n") }, Config: c, ExpectError: also},
+		resource.TestStep{PreConfig: func() { m.WriteFile(file, line) }, Config: c, ConfigPlanChecks: emptyAfter(),
+			Check: resource.ComposeTestCheckFunc(kept, resource.TestCheckNoResourceAttr("host_sysctl.a", "boot_value"),
+				resource.TestCheckResourceAttr("host_sysctl.a", "holds_at_boot", "false"))},
+		resource.TestStep{Config: changed, ExpectError: also},
 		resource.TestStep{Config: c, Destroy: true, ExpectError: also},
 		resource.TestStep{PreConfig: func() { m.RemoveFile(file) }, Config: c, ConfigPlanChecks: emptyAfter()},
 	)
