@@ -149,7 +149,11 @@ func (h *Host) sysctlStates(snap *boot.Snapshot, s Sysctls) map[sysctl.Key]Sysct
 			st.Running = same(r.Text)
 		}
 		if s.Persist {
-			o := next.Key(v.Key, v.Value)
+			wanted := v.Value
+			if a := own[v.Key]; wanted == "" && a != nil {
+				wanted = a.Value // of an import, or a key that was gone when it was last read, nothing else is known
+			}
+			o := next.Key(v.Key, wanted)
 			st.Boot, st.BootSource = bootLayer(o, own[v.Key])
 			st.Holds, st.Reason, st.Waits = o.Holds, o.Reason, waits(snap, v.Key)
 		}
