@@ -273,13 +273,16 @@ func (r *kernelModuleResource) ModifyPlan(ctx context.Context, req resource.Modi
 		resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 		return
 	}
+	changes, asked := m.changes(prior), false
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
-		changes := m.changes(prior)
 		plan, err := h.PlanModule(ctx, m.wanted(ctx, instance), prior.recorded(ctx, instance))
 		f := foreseen{nil, plan.Refusals, plan.Warnings, err}
-		if f.report(changes, applying(req), m.Host, &resp.Diagnostics) {
+		if asked = f.report(changes, applying(req), m.Host, &resp.Diagnostics); asked {
 			m.plan(plan, changes, prior)
 		}
+	}
+	if !asked && !changes {
+		m.keepBoot(prior)
 	}
 	if !prior.BootSource.IsNull() && m.Host.Equal(prior.Host) && m.Name.Equal(prior.Name) {
 		m.BootSource = prior.BootSource
@@ -306,7 +309,7 @@ func (m *kernelModuleModel) changes(prior kernelModuleModel) bool {
 // plan plans what the next boot makes of the change. A loss that an apply cannot mend is no difference.
 func (m *kernelModuleModel) plan(plan host.ModulePlan, changes bool, prior kernelModuleModel) {
 	if len(plan.Refusals) > 0 && !changes {
-		m.BootSource, m.HoldsAtBoot, m.BootReason, m.BootParameters = prior.BootSource, prior.HoldsAtBoot, prior.BootReason, prior.BootParameters
+		m.keepBoot(prior)
 		return
 	}
 	if m.HoldsAtBoot, m.BootReason = types.BoolValue(plan.Holds), orNull(string(plan.Reason)); plan.Source != nil {
@@ -351,6 +354,11 @@ func (m *kernelModuleModel) take(ctx context.Context, h *host.Host, st host.Modu
 	if st.BootParameters != nil {
 		m.BootParameters = mapValue(st.BootParameters, diags)
 	}
+}
+
+// keepBoot plans that the next boot makes of the resource what it was last seen to.
+func (m *kernelModuleModel) keepBoot(prior kernelModuleModel) {
+	m.BootSource, m.HoldsAtBoot, m.BootReason, m.BootParameters = prior.BootSource, prior.HoldsAtBoot, prior.BootReason, prior.BootParameters
 }
 
 // planLayers plans what the host will hold, a line a layer.

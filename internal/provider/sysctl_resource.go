@@ -286,13 +286,16 @@ func (r *sysctlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 		resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 		return
 	}
+	changes, asked := m.changes(prior), false
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
-		changes := m.changes(prior)
 		plan, err := h.PlanSysctl(ctx, m.wanted(instance), prior.recorded(instance))
 		f := foreseen{plan.Conflicts, plan.Refusals, plan.Warnings, err}
-		if f.report(changes, applying(req), m.Host, &resp.Diagnostics) {
+		if asked = f.report(changes, applying(req), m.Host, &resp.Diagnostics); asked {
 			m.plan(plan, changes, prior)
 		}
+	}
+	if !asked && !changes {
+		m.keepBoot(prior)
 	}
 	if !prior.BootSource.IsNull() && m.sameBootValue(prior) && m.FileName.Equal(prior.FileName) && m.Host.Equal(prior.Host) {
 		m.BootSource = prior.BootSource
@@ -406,7 +409,7 @@ func (m *sysctlModel) changes(prior sysctlModel) bool {
 // plan plans what the next boot makes of the change. A loss that an apply cannot mend is no difference.
 func (m *sysctlModel) plan(plan host.SysctlsPlan, changes bool, prior sysctlModel) {
 	if len(plan.Refusals) > 0 && !changes {
-		m.BootValue, m.BootSource, m.HoldsAtBoot, m.BootReason = prior.BootValue, prior.BootSource, prior.HoldsAtBoot, prior.BootReason
+		m.keepBoot(prior)
 		return
 	}
 	k := plan.Keys[m.key()]
@@ -416,6 +419,11 @@ func (m *sysctlModel) plan(plan host.SysctlsPlan, changes bool, prior sysctlMode
 	if k.Own {
 		m.BootSource = types.StringValue(m.wanted("").Source())
 	}
+}
+
+// keepBoot plans that the next boot makes of the resource what it was last seen to.
+func (m *sysctlModel) keepBoot(prior sysctlModel) {
+	m.BootValue, m.BootSource, m.HoldsAtBoot, m.BootReason = prior.BootValue, prior.BootSource, prior.HoldsAtBoot, prior.BootReason
 }
 
 // planLayers plans what the host will hold, a line a layer.

@@ -452,7 +452,7 @@ func (m *sysctlsModel) changes(prior sysctlsModel) bool {
 
 // planBoot plans what the next boot makes of the keys. A loss that an apply cannot mend is no difference.
 func (m *sysctlsModel) planBoot(p host.SysctlsPlan, changes bool, prior sysctlsModel, diags *diag.Diagnostics) {
-	if len(p.Refusals) > 0 && !changes {
+	if (p.Keys == nil || len(p.Refusals) > 0) && !changes {
 		m.BootValues, m.BootSources, m.HoldsAtBoot, m.BootReasons = prior.BootValues, prior.BootSources, prior.HoldsAtBoot, prior.BootReasons
 		return
 	}

@@ -106,8 +106,8 @@ type foreseen struct {
 }
 
 // report adds what stands against a change to the plan. What an apply is certain to refuse is an error if the resource
-// changes, and a warning if it stays as it is. A host that does not answer is no error: the same apply may make it. It
-// returns false if nothing is known of the next boot.
+// changes, and a warning if it stays as it is. A host that does not answer is no error: the same apply may make it, and
+// of a resource that stays as it is there is nothing to foresee. It returns false if nothing is known of the next boot.
 //
 // In an apply the CLI plans once more, and holds us to what was known. If the host is gone by then, the plan says what
 // our own file does, which is all that can have been planned, and the step that follows says why the host cannot be
@@ -115,6 +115,9 @@ type foreseen struct {
 func (f foreseen) report(changes, applying bool, name types.String, diags *diag.Diagnostics) (known bool) {
 	for _, e := range f.conflicts {
 		addError(diags, e)
+	}
+	if f.err != nil && !applying && !changes {
+		return false
 	}
 	if f.err != nil && !applying {
 		warn(diags, "next boot of "+name.ValueString()+" not foreseen", "The host could not be asked at plan, so what its files "+
