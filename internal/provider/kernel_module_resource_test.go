@@ -68,8 +68,6 @@ func TestAccModuleDriftByLayer(t *testing.T) {
 			"host_sysctl.be_liberal", "value", "", "1", "boot_value"},
 		{"modules-load file deleted", func(_ *testing.T, m *hosttest.Host) { m.RemoveFile(file) },
 			"host_kernel_module.conntrack", "boot_source", "", file + ":2", "loaded"},
-		{"modules-load file names another module", func(_ *testing.T, m *hosttest.Host) { m.WriteFile(file, "overlay\n") },
-			"host_kernel_module.conntrack", "boot_source", "", file + ":2", "loaded"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -94,6 +92,40 @@ func TestAccModuleDriftByLayer(t *testing.T) {
 					return nil
 				},
 			})
+		})
+	}
+}
+
+// Guards that a line which somebody added to a file of a module is not lost: a plan that changes nothing warns of it and
+// says whether the module is loaded at boot all the same, and destroy is an error.
+func TestAccModuleFileWithOtherLinesIsKept(t *testing.T) {
+	t.Parallel()
+	const load, options = "/etc/modules-load.d/terraform-nf_conntrack.conf", "/etc/modprobe.d/terraform-nf_conntrack.conf"
+	for _, test := range []struct{ file, text, says, holds string }{
+		{load, "overlay\n", load + ":1 loads overlay", "false"},
+		{load, "nf_conntrack\noverlay\n", load + ":2 loads overlay", "true"},
+		{options, "blacklist floppy\n", options + ":1 says \"blacklist floppy\"", "true"},
+	} {
+		t.Run(test.says, func(t *testing.T) {
+			t.Parallel()
+			m := simulated(t)
+			c, kept := config(m, conntrack), words(test.says+", a line that this resource did not write and a change would drop.")
+			with := config(m, strings.Replace(conntrack, "}", "  parameters = { hashsize = \"4096\" }\n}", 1))
+			run(t,
+				resource.TestStep{Config: c},
+				resource.TestStep{PreConfig: func() { m.WriteFile(test.file, test.text) }, Config: c, ConfigPlanChecks: emptyAfter(),
+					Check: resource.ComposeTestCheckFunc(resource.TestCheckResourceAttr("host_kernel_module.conntrack", "holds_at_boot", test.holds),
+						func(*terraformState) error {
+							if text, _ := m.ReadFile(test.file); text != test.text {
+								return fmt.Errorf("%s is %q", test.file, text)
+							}
+							return nil
+						})},
+				resource.TestStep{Config: with, ExpectError: kept},
+				resource.TestStep{Config: c, Destroy: true, ExpectError: kept},
+				resource.TestStep{PreConfig: func() { m.RemoveFile(test.file) }, Config: c, ConfigPlanChecks: emptyAfter(),
+					Check: resource.TestCheckResourceAttr("host_kernel_module.conntrack", "holds_at_boot", "true")},
+			)
 		})
 	}
 }

@@ -114,6 +114,9 @@ func TestAccOnEachSysctlsApplyDriftDestroy(t *testing.T) {
 // Guards that the plan says of which key which layer drifted, and that apply mends it.
 func TestAccOnEachSysctlsDriftByLayer(t *testing.T) {
 	const fin, somax = "net.ipv4.tcp_fin_timeout", "net.core.somaxconn"
+	again := func(key, reason string) []string { // a key that holds again, and did not for this reason
+		return []string{"holds_at_boot[" + key + "]: false -> true", "boot_reasons[" + key + "]: " + reason + " -> "}
+	}
 	cases := []struct {
 		name  string
 		drift func(t *testing.T, m machine)
@@ -123,14 +126,14 @@ func TestAccOnEachSysctlsDriftByLayer(t *testing.T) {
 		{"line edited", func(_ *testing.T, m machine) {
 			text, _ := m.ReadFile(groupFile)
 			m.WriteFile(groupFile, strings.Replace(text, fin+" = 41", fin+" = 30", 1))
-		}, []string{"boot_values[" + fin + "]: 30 -> 41"}},
+		}, append(again(fin, "shadowed"), "boot_values["+fin+"]: 30 -> 41")},
 		{"line deleted", func(_ *testing.T, m machine) {
 			text, _ := m.ReadFile(groupFile)
 			m.WriteFile(groupFile, strings.Replace(text, fin+" = 41", "", 1))
-		}, []string{"boot_values[" + fin + "]:  -> 41", "boot_sources[" + fin + "]:  -> " + groupFile}},
-		{"drop-in deleted", func(_ *testing.T, m machine) { m.RemoveFile(groupFile) }, []string{
-			"boot_values[" + fin + "]:  -> 41", "boot_sources[" + fin + "]:  -> " + groupFile, "boot_values[" + somax + "]:  -> 2048", "boot_sources[" + somax + "]:  -> " + groupFile,
-		}},
+		}, append(again(fin, "unset"), "boot_values["+fin+"]:  -> 41", "boot_sources["+fin+"]:  -> "+groupFile)},
+		{"drop-in deleted", func(_ *testing.T, m machine) { m.RemoveFile(groupFile) }, append(append(again(fin, "unset"), again(somax, "unset")...),
+			"boot_values["+fin+"]:  -> 41", "boot_sources["+fin+"]:  -> "+groupFile, "boot_values["+somax+"]:  -> 2048", "boot_sources["+somax+"]:  -> "+groupFile,
+		)},
 	}
 	onEach(t, func(t *testing.T, m machine) {
 		for _, test := range cases {
