@@ -24,8 +24,8 @@ func TestAccLossWithoutAChangeIsInThePlan(t *testing.T) {
 	m.WriteFile("/etc/modprobe.d/site.conf", "blacklist overlay\n")
 
 	out, status := w.try("plan", "-no-color", "-detailed-exitcode", "-out=a.plan")
-	if status != 0 || !strings.Contains(out, "Warning: sysctl would be lost at the next boot") ||
-		!strings.Contains(out, "Warning: kernel module would not be loaded at the next boot") {
+	if status != 0 || !strings.Contains(out, "Warning: sysctl would be lost at the next boot of web1") ||
+		!strings.Contains(out, "Warning: kernel module would not be loaded at the next boot of web1") {
 		t.Errorf("the plan ended with %d:\n%s", status, out)
 	}
 	var plan tfjson.Plan
