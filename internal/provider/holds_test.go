@@ -53,8 +53,17 @@ func TestAccLossWithoutAChangeIsInThePlan(t *testing.T) {
 		t.Errorf("the plan says nothing of %q", want)
 	}
 
-	condition := "\n  lifecycle {\n    postcondition {\n      condition = self.holds_at_boot\n      error_message = \"lost: ${coalesce(self.boot_reason, \"\")}.\"\n    }\n  }\n}\n"
-	w.write("main.tf", required+config(m, strings.TrimSuffix(sysctlResource("vm.swappiness", "10"), "}\n")+condition+sysctls+module))
+	const condition = `
+  lifecycle {
+    postcondition {
+      condition     = self.holds_at_boot
+      error_message = "lost: ${coalesce(self.boot_reason, "unknown")}."
+    }
+  }
+}
+`
+	conditioned := strings.TrimSuffix(sysctlResource("vm.swappiness", "10"), "}\n") + condition
+	w.write("main.tf", required+config(m, conditioned+sysctls+module))
 	if out, status := w.try("plan", "-no-color"); status == 0 || !strings.Contains(out, "lost: shadowed.") {
 		t.Errorf("the plan ended with %d:\n%s", status, out)
 	}
