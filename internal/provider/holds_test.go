@@ -53,6 +53,17 @@ func TestAccLossWithoutAChangeIsInThePlan(t *testing.T) {
 		t.Errorf("the plan says nothing of %q", want)
 	}
 
+	// Any change would be applied to the host, and refused.
+	changed := func(block, onDestroy string) string {
+		return strings.TrimSuffix(block, "}\n") + "  on_destroy = \"" + onDestroy + "\"\n}\n"
+	}
+	w.write("main.tf", required+config(m, changed(sysctlResource("vm.swappiness", "10"), "keep")+changed(sysctls, "keep")+changed(module, "unload")))
+	out, status = w.try("plan", "-no-color")
+	if status == 0 || strings.Count(out, "Error: sysctl would be lost at the next boot of web1") != 2 ||
+		strings.Count(out, "Error: kernel module would not be loaded at the next boot of web1") != 1 {
+		t.Errorf("the plan of other changes ended with %d:\n%s", status, out)
+	}
+
 	const condition = `
   lifecycle {
     postcondition {

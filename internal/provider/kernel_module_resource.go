@@ -299,11 +299,12 @@ func (m *kernelModuleModel) recorded(ctx context.Context, instance string) *host
 	return &was
 }
 
-// changes reports whether the configuration changes what is recorded of the host. That a file is written again is no
-// change of that kind.
+// changes reports whether the configuration changes anything, so that an apply changes the host, or is refused. That a
+// file is written again is no change of that kind.
 func (m *kernelModuleModel) changes(prior kernelModuleModel) bool {
 	return !m.Host.Equal(prior.Host) || !kmod.Same(m.Name.ValueString(), prior.Name.ValueString()) ||
-		!m.Persist.Equal(prior.Persist) || !m.Parameters.Equal(prior.Parameters) || !m.Loaded.Equal(prior.Loaded)
+		!m.Persist.Equal(prior.Persist) || !m.Parameters.Equal(prior.Parameters) || !m.Loaded.Equal(prior.Loaded) ||
+		!m.OnDestroy.Equal(prior.OnDestroy) || !m.Adopt.Equal(prior.Adopt)
 }
 
 // plan plans what the next boot makes of the change. A loss that an apply cannot mend is no difference.

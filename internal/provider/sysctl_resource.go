@@ -399,11 +399,12 @@ func (m *sysctlModel) recorded(instance string) *host.Sysctl {
 	return &was
 }
 
-// changes reports whether the configuration changes what is recorded of the host. That a file is written again is no
-// change of that kind.
+// changes reports whether the configuration changes anything, so that an apply changes the host, or is refused. That a
+// file is written again is no change of that kind.
 func (m *sysctlModel) changes(prior sysctlModel) bool {
 	return !m.Host.Equal(prior.Host) || !sameKey(m.Key.ValueString(), prior.Key.ValueString()) || !m.Value.Equal(prior.Value) ||
-		!m.Persist.Equal(prior.Persist) || !m.FileName.Equal(prior.FileName) || !m.Module.Equal(prior.Module)
+		!m.Persist.Equal(prior.Persist) || !m.FileName.Equal(prior.FileName) || !m.Module.Equal(prior.Module) ||
+		!m.OnDestroy.Equal(prior.OnDestroy) || !m.Adopt.Equal(prior.Adopt)
 }
 
 // plan plans what the next boot makes of the change. A loss that an apply cannot mend is no difference.

@@ -443,11 +443,12 @@ func (m *sysctlsModel) takeAsPlanned(states map[sysctl.Key]host.SysctlState, dia
 	}
 }
 
-// changes reports whether the configuration changes what is recorded of the host. That a file is written again is no
-// change of that kind.
+// changes reports whether the configuration changes anything, so that an apply changes the host, or is refused. That a
+// file is written again is no change of that kind.
 func (m *sysctlsModel) changes(prior sysctlsModel) bool {
 	return !m.Host.Equal(prior.Host) || !m.Name.Equal(prior.Name) || !sameSettings(m.Settings, prior.Settings) ||
-		!m.Persist.Equal(prior.Persist) || !m.FileName.Equal(prior.FileName) || !m.Modules.Equal(prior.Modules)
+		!m.Persist.Equal(prior.Persist) || !m.FileName.Equal(prior.FileName) || !m.Modules.Equal(prior.Modules) ||
+		!m.OnDestroy.Equal(prior.OnDestroy) || !m.Adopt.Equal(prior.Adopt)
 }
 
 // planBoot plans what the next boot makes of the keys. A loss that an apply cannot mend is no difference.
