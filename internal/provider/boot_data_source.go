@@ -168,7 +168,8 @@ func (d *bootDataSource) Read(ctx context.Context, req datasource.ReadRequest, r
 	if h == nil {
 		if !resp.Diagnostics.HasError() {
 			fail(&resp.Diagnostics, "host settings are not known", "The provider's settings for the host "+m.Host.ValueString()+", or for a "+
-				"jump host on the way to it, depend on something that is not known yet, so it cannot be asked. Give the data source a depends_on that names what they depend on: Terraform then reads it in the apply.")
+				"jump host on the way to it, depend on something that is not known yet, so it cannot be asked. "+
+				"Give the data source a depends_on that names what they depend on: Terraform then reads it in the apply.")
 		}
 		return
 	}

@@ -97,8 +97,8 @@ func (r *kernelModuleResource) Schema(_ context.Context, _ resource.SchemaReques
 			},
 			"holds_at_boot": schema.BoolAttribute{
 				Computed: true,
-				MarkdownDescription: "Whether the module is there at the next boot before systemd-sysctl runs, given every file on the host; known at plan if the host can be asked. " +
-					"Null with `persist = false`.",
+				MarkdownDescription: "Whether the module is there at the next boot before systemd-sysctl runs, given every file on the " +
+					"host; known at plan if the host can be asked. Null with `persist = false`.",
 			},
 			"boot_reason": schema.StringAttribute{
 				Computed: true,
