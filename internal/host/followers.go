@@ -74,22 +74,26 @@ func follows(leader, k sysctl.Key) bool {
 // followerMark begins the comment of a drop-in that keeps the value from before of a key that follows one of its keys.
 const followerMark = "Value before Terraform of "
 
-// oddFollowers returns the values from before of the followers of newly declared settings that would not come back when
-// the settings are restored, because the kernel does not derive them from the values from before. originals are those of
-// the settings.
-func oddFollowers(snap *boot.Snapshot, fresh []Setting, originals map[sysctl.Key]string) map[sysctl.Key]string {
+// oddFollowers returns the values from before of the followers of settings that would not come back when the settings are
+// restored, because the kernel does not derive them from the values from before. originals are those of the settings. Of
+// settings that are not fresh, declared for the first time, it returns only followers that a drop-in of ours sets too:
+// when that goes, the value from before must not go with it.
+func oddFollowers(snap *boot.Snapshot, settings, fresh []Setting, originals map[sysctl.Key]string) map[sysctl.Key]string {
 	remembered := map[sysctl.Key]string{}
 	for _, f := range snap.Sysctl {
 		maps.Copy(remembered, originalsIn(f))
 	}
 	odd := map[sysctl.Key]string{}
-	for _, f := range followers(snap, fresh) {
-		if original, ok := remembered[f.Key]; ok {
+	for _, f := range followers(snap, settings) {
+		original, ofOurs := remembered[f.Key]
+		if ofOurs {
 			f.Value = original
+		} else if original, ok := beforeLeader(snap, f.Key); ok {
+			f.Value = original // another leader of ours has changed it
 		}
-		for _, v := range fresh {
+		for _, v := range settings {
 			effect, ok := sysctl.Follows(v.Key, f.Key)
-			if !ok || effect == sysctl.Inherits {
+			if !ok || effect == sysctl.Inherits || !ofOurs && !slices.Contains(fresh, v) {
 				continue
 			}
 			if value, ok := derived(effect, originals[v.Key]); !ok || !sysctl.Equal(f.Key, f.Value, value) {

@@ -3,7 +3,9 @@ package host
 // host_sysctls on a host: keys that share a drop-in and are read, set and removed together.
 
 import (
+	"cmp"
 	"context"
+	"path"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -95,6 +97,11 @@ func (s Sysctls) paths() []string {
 		all = append(all, v.Key.Path())
 	}
 	return all
+}
+
+// has reports whether k is a key of s.
+func (s Sysctls) has(k sysctl.Key) bool {
+	return slices.ContainsFunc(s.Settings, func(v Setting) bool { return v.Key == k })
 }
 
 // without returns the settings whose keys other does not have. s may be nil.
@@ -285,7 +292,7 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls,
 	known := originals
 	originals = was.originals(snap, held, slices.Concat(s.Settings, gone.Settings), originals)
 	before := s.remembered(snap, held, prior)
-	for k, v := range oddFollowers(snap, s.newlyHeld(snap, held, known), originals) {
+	for k, v := range oddFollowers(snap, s.Settings, s.newlyHeld(snap, held, known), originals) {
 		if _, ok := before[k]; !ok {
 			before[k] = v
 		}
@@ -301,7 +308,9 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls,
 	var restored []Setting
 	if s.Restore {
 		gone.Settings = h.withoutHeld(gone, snap, prior)
-		restored = gone.restored(snap, originals, before, s.Path(), was.Path())
+		rest := snap.WithoutFile(s.Path()).WithoutFile(was.Path()).WithFile(s.pretended())
+		restored = gone.restored(rest, originals, before)
+		restored = slices.DeleteFunc(restored, func(v Setting) bool { return s.has(v.Key) })
 	}
 	notRestored, err := h.writeRunningValues(ctx, c, snap, s.Settings, restored)
 	if err != nil {
@@ -485,11 +494,11 @@ func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl
 		free := s
 		free.Settings = h.withoutHeld(s, snap, nil)
 		originals = s.originals(snap, nil, s.Settings, originals)
-		without := s.Path()
-		if !own {
-			without = ""
+		rest := snap
+		if own {
+			rest = snap.WithoutFile(s.Path())
 		}
-		restored = free.restored(snap, originals, s.remembered(snap, nil, nil), without)
+		restored = free.restored(rest, originals, s.remembered(snap, nil, nil))
 	}
 	notRestored, err := h.writeRunningValues(ctx, c, snap, nil, restored)
 	if err != nil {
@@ -516,46 +525,57 @@ func (h *Host) forgetUnpersisted(s Sysctls) {
 	}
 }
 
-// restored returns the values that hold without the resource, whose files are left out: what the others set, else what
-// was there before. Keys that follow one of them get the value from before too, unless a file sets them.
-func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]string, files ...string) []Setting {
-	for _, f := range files {
-		snap = snap.WithoutFile(f)
-	}
+// restored returns the values that hold without the resource, in a snapshot without its files: what the others set, else
+// what was there before. Keys that follow one of them get the value from before too, unless a file sets them.
+func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]string) []Setting {
 	var all []Setting
+	add := func(k sysctl.Key, value string) {
+		had := snap.Values[k.Path()]
+		if _, perInterface := boot.Interface(k); perInterface && value == "" {
+			return // its interface did not exist, so there is no value from before
+		}
+		if !had.Absent && had.Unread == "" && !sysctl.Equal(k, had.Text, value) {
+			all = append(all, Setting{k, value})
+		}
+	}
 	for _, v := range s.Settings {
-		had, value := snap.Values[v.Key.Path()], originals[v.Key]
-		if a, ok := sysctl.Effective(snap.Sysctl, v.Key); ok {
-			value = a.Value
-		} else if a, ok := setByTwin(snap, v.Key); ok {
-			value = a.Value
-		}
-		if _, later := boot.Interface(v.Key); later && value == "" {
-			continue // its interface did not exist, so there is no value from before
-		}
-		if !had.Absent && had.Unread == "" && !sysctl.Equal(v.Key, had.Text, value) {
-			all = append(all, Setting{v.Key, value})
+		a, set := sysctl.Effective(snap.Sysctl, v.Key)
+		switch other, by, ok := setByOther(snap, v.Key); {
+		case ok && (!set || later(by, a)):
+			add(other, by.Value) // the kernel derives the key from it
+		case set:
+			add(v.Key, a.Value)
+		default:
+			add(v.Key, originals[v.Key])
 		}
 	}
 	for _, f := range followers(snap, all) {
 		value, known := before[f.Key]
-		if _, set := sysctl.Effective(snap.Sysctl, f.Key); known && !set {
+		_, set := sysctl.Effective(snap.Sysctl, f.Key)
+		if _, _, derived := setByOther(snap, f.Key); known && !set && !derived {
 			all = append(all, Setting{f.Key, value})
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(v Setting) bool { return zeroedBy(v, all) })
 }
 
-// setByTwin returns the line that sets k through the key that is the same switch under another name.
-func setByTwin(snap *boot.Snapshot, k sysctl.Key) (sysctl.Assignment, bool) {
+// setByOther returns the line that sets k through other: the key that is the same switch under another name, or the same
+// limit in another unit.
+func setByOther(snap *boot.Snapshot, k sysctl.Key) (other sysctl.Key, by sysctl.Assignment, ok bool) {
 	for _, f := range followers(snap, []Setting{{Key: k}}) {
-		if effect, _ := sysctl.Follows(k, f.Key); effect == sysctl.Copies && follows(f.Key, k) {
-			if a, ok := sysctl.Effective(snap.Sysctl, f.Key); ok {
-				return a, true
-			}
+		a, set := sysctl.Effective(snap.Sysctl, f.Key)
+		effect, led := sysctl.Follows(f.Key, k)
+		off := effect == sysctl.Zeroes && sysctl.Equal(f.Key, a.Value, "0")
+		if set && led && effect != sysctl.Inherits && !off && (!ok || later(a, by)) {
+			other, by, ok = f.Key, a, true
 		}
 	}
-	return sysctl.Assignment{}, false
+	return other, by, ok
+}
+
+// later reports whether a is read after b at boot.
+func later(a, b sysctl.Assignment) bool {
+	return cmp.Or(cmp.Compare(path.Base(a.File), path.Base(b.File)), cmp.Compare(a.Line, b.Line)) > 0
 }
 
 // zeroedBy reports whether v is a limit of 0 which the kernel takes only from writing the limit in its other unit, as

@@ -1,0 +1,163 @@
+package host_test
+
+// What resources on one host leave of each other's keys, case by case. Each was found by the model or by a review.
+
+import (
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/host"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
+)
+
+// object is a resource instance as Terraform has it in its state.
+type object struct {
+	address   string
+	s         host.Sysctls
+	originals map[sysctl.Key]string
+	tainted   bool
+}
+
+// keyNamed returns the key with this name.
+func keyNamed(name string) sysctl.Key {
+	k, err := sysctl.ParseKey(name)
+	if err != nil {
+		panic(err)
+	}
+	return k
+}
+
+// together is resources by name on one host, which the steps of a case create, update and destroy.
+type together struct {
+	bench
+	objects map[string]*object
+}
+
+// step makes the named resource set these, each "KEY = VALUE"; nothing destroys it. The file name is the resource's.
+func (g *together) step(t *testing.T, name string, settings ...string) {
+	t.Helper()
+	old := g.objects[name]
+	if len(settings) == 0 {
+		must(t, g.host.UnsetSysctls(t.Context(), old.s, old.originals))
+		delete(g.objects, name)
+		return
+	}
+	s := keepAll(t, settings...)
+	s.Name, s.FileName, s.Instance = name, name+".conf", name
+	var prior *host.Sysctls
+	var known map[sysctl.Key]string
+	if old != nil {
+		prior, known = &old.s, old.originals
+	}
+	states, err := g.host.SetSysctls(t.Context(), s, prior, known)
+	must(t, err)
+	g.objects[name] = &object{name, s, originals(states), false}
+}
+
+// values returns the values of the keys that the lines "KEY = VALUE" name.
+func (g *together) values(lines []string) map[string]string {
+	all := map[string]string{}
+	for _, line := range lines {
+		key, _, _ := strings.Cut(line, " = ")
+		text, _ := g.ReadFile(keyNamed(key).Path())
+		all[key] = strings.TrimSpace(text)
+	}
+	return all
+}
+
+// Guards that keys which change each other have what is declared after each step, and what they had at the start when
+// nothing is declared any more.
+func TestCoupledKeysTogether(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		// site is the host's own file, whose values run, after those that are written by hand.
+		hand, site []string
+		// steps are "NAME: KEY = VALUE, KEY = VALUE", or "NAME:", which destroys.
+		steps []string
+		// then are values after the last step.
+		then []string
+	}{
+		{
+			"a limit that a file of the host sets comes back when that in the other unit goes",
+			nil, []string{"vm.dirty_bytes = 100000000"},
+			[]string{"85-a: vm.dirty_ratio = 10", "85-a:"},
+			[]string{"vm.dirty_bytes = 100000000", "vm.dirty_ratio = 0"},
+		},
+		{
+			"a limit that another resource sets by now is kept when that in the other unit goes",
+			nil, nil,
+			[]string{"85-b: vm.dirty_ratio = 30", "85-c: vm.dirty_bytes = 8388608", "85-b:"},
+			[]string{"vm.dirty_bytes = 8388608", "vm.dirty_ratio = 0"},
+		},
+		{
+			"a resource changes its limit to the other unit",
+			nil, nil,
+			[]string{"85-a: vm.dirty_ratio = 30", "85-a: vm.dirty_bytes = 8388608", "85-b: vm.swappiness = 10"},
+			[]string{"vm.dirty_bytes = 8388608", "vm.dirty_ratio = 0"},
+		},
+		{
+			"what two names of one switch change comes back with the second of them",
+			nil, nil,
+			[]string{"85-a: net.ipv4.ip_forward = 1", "85-b: net.ipv4.conf.all.forwarding = 1", "85-a:", "85-b:"},
+			[]string{"net.ipv4.conf.default.forwarding = 0", "net.ipv4.conf.lo.forwarding = 0", "net.ipv4.ip_forward = 0"},
+		},
+		{
+			"a resource declares what its key changed in place of that key",
+			[]string{"net.ipv4.conf.all.forwarding = 1", "net.ipv4.conf.lo.forwarding = 0"}, nil,
+			[]string{"85-a: net.ipv4.conf.all.forwarding = 0", "85-a: net.ipv4.conf.lo.forwarding = 1"},
+			[]string{"net.ipv4.conf.lo.forwarding = 1", "net.ipv4.conf.all.forwarding = 1"},
+		},
+		{
+			"a key that was declared beside what changes it comes back though it is declared no more",
+			[]string{"net.ipv4.conf.all.accept_redirects = 0"}, nil,
+			[]string{
+				"85-a: net.ipv4.ip_forward = 1, net.ipv4.conf.all.accept_redirects = 0", "85-a: net.ipv4.ip_forward = 1", "85-a:",
+			},
+			[]string{"net.ipv4.conf.all.accept_redirects = 0", "net.ipv4.ip_forward = 0"},
+		},
+		{
+			"the same when what changes it has moved to another resource",
+			[]string{"net.ipv4.conf.all.accept_redirects = 0"}, nil,
+			[]string{
+				"85-a: net.ipv4.ip_forward = 1, net.ipv4.conf.all.accept_redirects = 0", "85-b: net.ipv4.ip_forward = 1", "85-a:",
+				"85-b:",
+			},
+			[]string{"net.ipv4.conf.all.accept_redirects = 0", "net.ipv4.ip_forward = 0"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := &together{newBench(t), map[string]*object{}}
+			if len(tt.site) > 0 {
+				g.WriteFile("/etc/sysctl.d/10-site.conf", strings.Join(tt.site, "\n")+"\n")
+			}
+			for _, line := range append(tt.hand, tt.site...) {
+				key, v, _ := strings.Cut(line, " = ")
+				g.WriteFile(keyNamed(key).Path(), v)
+			}
+			start := g.values(tt.then)
+			for _, step := range tt.steps {
+				name, settings, _ := strings.Cut(step, ":")
+				if settings = strings.TrimSpace(settings); settings == "" {
+					g.step(t, name)
+				} else {
+					g.step(t, name, strings.Split(settings, ", ")...)
+				}
+			}
+			want := map[string]string{}
+			for _, line := range tt.then {
+				key, v, _ := strings.Cut(line, " = ")
+				want[key] = v
+			}
+			if now := g.values(tt.then); !maps.Equal(now, want) {
+				t.Errorf("after the last step the host runs %v, not %v", now, want)
+			}
+			for name := range maps.Clone(g.objects) {
+				g.step(t, name)
+			}
+			if now := g.values(tt.then); !maps.Equal(now, start) {
+				t.Errorf("after the last destroy the host runs %v, and ran %v", now, start)
+			}
+		})
+	}
+}
