@@ -334,14 +334,15 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls,
 	return states, several(notRestored)
 }
 
-// newlyHeld returns the settings whose values from before nobody remembers yet.
+// newlyHeld returns the settings whose values from before no drop-in remembers yet. One that the state knows, after an
+// update that failed, counts if the host has that value again.
 func (s Sysctls) newlyHeld(snap *boot.Snapshot, held map[sysctl.Key][]holding, known map[sysctl.Key]string) []Setting {
 	file, _ := snap.File(s.Path())
 	remembered := originalsIn(file)
 	return slices.DeleteFunc(slices.Clone(s.Settings), func(v Setting) bool {
-		_, inState := known[v.Key]
+		original, inState := known[v.Key]
 		_, inFile := remembered[v.Key]
-		return inState || inFile || len(held[v.Key]) > 0
+		return inState && !sysctl.Equal(v.Key, snap.Values[v.Key.Path()].Text, original) || inFile || len(held[v.Key]) > 0
 	})
 }
 
@@ -528,13 +529,13 @@ func (h *Host) forgetUnpersisted(s Sysctls) {
 // restored returns the values that hold without the resource, in a snapshot without its files: what the others set, else
 // what was there before. Keys that follow one of them get the value from before too, unless a file sets them.
 func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]string) []Setting {
-	var all []Setting
+	var all []Setting // also those that have the value already: the write of another may change them
 	add := func(k sysctl.Key, value string) {
 		had := snap.Values[k.Path()]
 		if _, perInterface := boot.Interface(k); perInterface && value == "" {
 			return // its interface did not exist, so there is no value from before
 		}
-		if !had.Absent && had.Unread == "" && !sysctl.Equal(k, had.Text, value) {
+		if !had.Absent && had.Unread == "" {
 			all = append(all, Setting{k, value})
 		}
 	}
@@ -542,7 +543,9 @@ func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]
 		a, set := sysctl.Effective(snap.Sysctl, v.Key)
 		switch other, by, ok := setByOther(snap, v.Key); {
 		case ok && (!set || later(by, a)):
-			add(other, by.Value) // the kernel derives the key from it
+			if !sysctl.Equal(other, snap.Values[other.Path()].Text, by.Value) {
+				add(other, by.Value) // the kernel derives the key from it
+			}
 		case set:
 			add(v.Key, a.Value)
 		default:

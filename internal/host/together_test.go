@@ -125,6 +125,18 @@ func TestCoupledKeysTogether(t *testing.T) {
 			},
 			[]string{"net.ipv4.conf.all.accept_redirects = 0", "net.ipv4.ip_forward = 0"},
 		},
+		{
+			"what a key changed comes back though the key itself has its value from before already",
+			[]string{"net.ipv4.ip_forward = 0", "net.ipv4.conf.lo.forwarding = 1"}, nil,
+			[]string{"85-a: net.ipv4.ip_forward = 1", "85-a: net.ipv4.ip_forward = 0", "85-a:"},
+			[]string{"net.ipv4.conf.lo.forwarding = 1"},
+		},
+		{
+			"a key that has its value from before already keeps it when what changes it is restored",
+			[]string{"net.ipv4.ip_forward = 0", "net.ipv4.conf.lo.forwarding = 1"}, nil,
+			[]string{"85-a: net.ipv4.ip_forward = 1, net.ipv4.conf.lo.forwarding = 1", "85-a:"},
+			[]string{"net.ipv4.conf.lo.forwarding = 1"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := &together{newBench(t), map[string]*object{}}
@@ -159,5 +171,20 @@ func TestCoupledKeysTogether(t *testing.T) {
 				t.Errorf("after the last destroy the host runs %v, and ran %v", now, start)
 			}
 		})
+	}
+}
+
+// Guards that a drop-in remembers what its key changes although the state knows the key's value from before already, as
+// it does after an update that failed.
+func TestFollowerIsRememberedAfterAFailedUpdate(t *testing.T) {
+	g := &together{newBench(t), map[string]*object{}}
+	lines := []string{"vm.dirty_bytes = 0", "vm.dirty_ratio = 20"}
+	start := g.values(lines)
+	g.step(t, "85-a", "vm.swappiness = 10")
+	g.objects["85-a"].originals[keyNamed("vm.dirty_bytes")] = "0"
+	g.step(t, "85-a", "vm.swappiness = 10", "vm.dirty_bytes = 8388608")
+	g.step(t, "85-a")
+	if now := g.values(lines); !maps.Equal(now, start) {
+		t.Errorf("after the destroy the host runs %v, and ran %v", now, start)
 	}
 }
