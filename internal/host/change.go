@@ -283,7 +283,13 @@ func (c *change) remove(ctx context.Context, snap *boot.Snapshot, paths ...strin
 	}
 	c.host.invalidate()
 	defer c.host.invalidate()
-	return c.host.conn.Remove(ctx, there...)
+	if err := c.host.conn.Remove(ctx, there...); err != nil {
+		return err
+	}
+	c.host.mu.Lock()
+	defer c.host.mu.Unlock()
+	c.host.lastSeen = nil // a plan that follows must not see the files any more
+	return nil
 }
 
 // restoreFile returns an undo that writes what the file held before. If there was no file, it removes the file.

@@ -46,7 +46,7 @@ func (h *Host) checkSettable(snap *boot.Snapshot, s Sysctls, prior *Sysctls, hel
 	if !s.Persist {
 		return nil
 	}
-	if err := h.checkDropIn(snap, s, prior); err != nil {
+	if err := h.checkDropIn(snap, s, prior, false); err != nil {
 		return err
 	}
 	next := h.predict(s.pretendIn(snap, prior, held))
@@ -58,25 +58,44 @@ func (h *Host) checkSettable(snap *boot.Snapshot, s Sysctls, prior *Sysctls, hel
 	return several(faults)
 }
 
-// checkDropIn says why the file at s's path can be no drop-in of s.
-func (h *Host) checkDropIn(snap *boot.Snapshot, s Sysctls, prior *Sysctls) error {
+// checkDropIn says why the file at s's path can be no drop-in of s. replaced says that another resource of the run has
+// that path, which a destroy may free.
+func (h *Host) checkDropIn(snap *boot.Snapshot, s Sysctls, prior *Sysctls, replaced bool) error {
+	for _, all := range s.holdings(snap, prior) {
+		for _, other := range all {
+			if err := h.checkNoLink(other.file); err != nil {
+				return err
+			}
+		}
+	}
 	file, exists := snap.File(s.Path())
 	if !exists {
 		return nil
 	}
-	if file.Target != "" {
-		return h.errorf(DropInForeign, "%s is a link to %s, and a change would put a file in its place. Remove the link, "+
-			"or choose another file_name.", s.Path(), file.Target)
+	if o, _ := ownerOf(file); o.Instance != "" && o.Instance != s.Instance {
+		return h.checkNoLink(file) // the other instance's destroy restores what this one does not declare
+	}
+	if err := h.checkNoLink(file); err != nil {
+		return err
 	}
 	if err := h.checkOwnership(s, prior, file); err != nil {
 		return err
 	}
-	if o, _ := ownerOf(file); s.moved(prior) && o.Instance == "" && !s.adoptable(file) {
+	if o, _ := ownerOf(file); s.moved(prior) && o.Instance == "" && !s.adoptable(file) && !replaced {
 		return h.errorf(DropInForeign, "%s exists and this resource did not write it. To manage it, import it: terraform "+
 			"import %s.<name> '%s/%s'. Else remove the file, or "+
 			"choose another file_name.", s.Path(), s.Resource, h.name, s.importedAs())
 	}
 	return nil
+}
+
+// checkNoLink says that a drop-in is a link, which a change would replace.
+func (h *Host) checkNoLink(f confdir.File) error {
+	if f.Target == "" {
+		return nil
+	}
+	return h.errorf(DropInForeign, "%s is a link to %s, and a change would put a file in its place. Remove the link, or "+
+		"choose another file_name.", f.Path, f.Target)
 }
 
 // importedAs is what follows HOST/ in the import id of s.

@@ -22,17 +22,25 @@ type run struct {
 	mu sync.Mutex
 	// known are the instances that were read or planned. One without an instance is known by its host and path.
 	known map[string]bool
-	// steps counts the calls of the CLI, waiting those that wait for an instance to become known, and met says that
-	// one of them was found.
-	steps, waiting int
-	met            bool
+	// active are the calls of the CLI that are under way, most is how many there were at a time, and waiting are those
+	// that wait for an instance to become known. steps counts what happened.
+	active, most, waiting, steps int
 	// reads counts the resources that were refreshed: there are none in an apply, and none if the state is empty.
 	reads int
+	// read are the paths of files that those resources have, each with its host.
+	read map[string]bool
 	// applying says that what is planned is being applied.
 	applying bool
 	// claims are the planned keys of each machine, each by the resource that plans it, and loads the planned modules.
 	claims map[string]map[sysctl.Key]map[string]claim
 	loads  map[string]map[string]bool
+	// unpersisted are the instances that hold keys without a file, and modules those that hold modules, by machine.
+	unpersisted map[string]map[sysctl.Key]string
+	modules     map[string]map[string]string
+	// locks are held, by machine, from the look at a file or key to the proof that it holds what was written. changes
+	// counts those that were taken.
+	locks   map[string]chan struct{}
+	changes int
 }
 
 // claim is the value that a resource plans for a key.
@@ -43,7 +51,10 @@ type claim struct {
 }
 
 func newRun() *run {
-	return &run{known: map[string]bool{}, claims: map[string]map[sysctl.Key]map[string]claim{}, loads: map[string]map[string]bool{}}
+	return &run{
+		known: map[string]bool{}, read: map[string]bool{}, claims: map[string]map[sysctl.Key]map[string]claim{}, loads: map[string]map[string]bool{},
+		unpersisted: map[string]map[sysctl.Key]string{}, modules: map[string]map[string]string{}, locks: map[string]chan struct{}{},
+	}
 }
 
 // Know notes that an instance belongs to this run, which a destroy plan has no other way to say.
@@ -53,6 +64,7 @@ func (h *Host) Know(instance, path string) {
 	defer r.mu.Unlock()
 	r.steps++
 	r.known[h.knownAs(instance, path)] = true
+	r.known[h.knownAs("", path)] = true
 }
 
 // knowRead is Know for a resource that is refreshed.
@@ -62,6 +74,7 @@ func (h *Host) knowRead(instance, path string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reads++
+	r.read[h.knownAs("", path)] = true
 }
 
 // Applying notes that the run applies: whether an instance belongs to it was asked when it was planned, and most of
@@ -72,6 +85,20 @@ func (f *Fleet) Applying() {
 	f.run.applying = true
 }
 
+// knows reports whether a resource of this run has had this path on the host.
+func (h *Host) knows(path string) bool {
+	r := h.fleet.run
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.read[h.knownAs("", path)]
+}
+
+func (f *Fleet) applying() bool {
+	f.run.mu.Lock()
+	defer f.run.mu.Unlock()
+	return f.run.applying
+}
+
 func (h *Host) knownAs(instance, path string) string {
 	if instance != "" {
 		return instance
@@ -79,17 +106,28 @@ func (h *Host) knownAs(instance, path string) string {
 	return h.name + ":" + path
 }
 
-const (
-	// quiet is how long no call may come from the CLI before an instance that nobody has shown counts as unknown.
-	quiet = 2 * time.Second
-	// manyWaiting is the number of resources that a CLI works on at a time, if it is not told another: so many that wait
-	// may keep it from showing what they wait for.
-	manyWaiting = 10
-)
+// quiet is how long nothing may happen in a run before an instance that the CLI has not shown counts as unknown.
+const quiet = 2 * time.Second
+
+// enter notes that a call of the CLI is under way, until leave is called.
+func (h *Host) enter() (leave func()) {
+	r := h.fleet.run
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.active++
+	r.most = max(r.most, r.active)
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.active--
+		r.steps++
+	}
+}
 
 // unknown returns those of the instances that do not belong to this run. A CLI shows its resources in no fixed order,
-// so it waits for those that are still to come. certain is false if nothing was refreshed: a CLI that applies shows only
-// what it changes, and not every CLI says that it applies.
+// so it waits for those that are still to come. certain is false if that cannot be known: a CLI that applies shows only
+// what it changes, and not every CLI says that it applies; and if every call that the CLI makes at a time waits here, it
+// can show nothing more.
 func (h *Host) unknown(ctx context.Context, names []string) (unknown []string, certain bool) {
 	r := h.fleet.run
 	r.mu.Lock()
@@ -105,7 +143,8 @@ func (h *Host) unknown(ctx context.Context, names []string) (unknown []string, c
 	}
 	r.waiting++
 	defer func() { r.waiting-- }()
-	for steps, since := r.steps, time.Now(); ctx.Err() == nil; {
+	steps, since := r.steps, time.Now()
+	for ctx.Err() == nil {
 		r.mu.Unlock()
 		select {
 		case <-time.After(quiet / 40):
@@ -113,20 +152,16 @@ func (h *Host) unknown(ctx context.Context, names []string) (unknown []string, c
 		}
 		r.mu.Lock()
 		left := missing()
-		if r.met = r.met || len(left) < len(names); len(left) == 0 {
+		switch {
+		case len(left) == 0:
 			return nil, true
-		}
-		if r.steps != steps {
+		case r.steps != steps || r.active > r.waiting:
 			steps, since = r.steps, time.Now()
-		}
-		if time.Since(since) >= quiet {
-			if r.waiting >= manyWaiting && r.met {
-				return nil, true
-			}
-			return left, true
+		case time.Since(since) >= quiet:
+			return left, r.waiting < r.most
 		}
 	}
-	return missing(), true
+	return missing(), false
 }
 
 // machine names the machine that a snapshot was taken of, whatever name it was reached by.
@@ -227,7 +262,7 @@ func (h *Host) conflicts(machine string, s Sysctls) []*Error {
 			}
 			faults = append(faults, h.errorf(KeyTwice, "%s is set to %s by %s, and to %s by %s. Each apply would undo what the "+
 				"other did, and destroying one takes the value away from both. Leave the key to one of them.",
-				v.Key, quoted(by[other].value), h.called(other), quoted(v.Value), h.called(me)))
+				v.Key, shownOf(v.Key, by[other].value), h.called(other), shownOf(v.Key, v.Value), h.called(me)))
 		}
 		mine.value = v.Value
 		by[me] = mine
@@ -236,6 +271,14 @@ func (h *Host) conflicts(machine string, s Sysctls) []*Error {
 		}
 	}
 	return faults
+}
+
+// shownOf returns a value in quotes, unless it is a secret.
+func shownOf(k sysctl.Key, value string) string {
+	if sysctl.Secret(k) {
+		return "a secret"
+	}
+	return quoted(value)
 }
 
 // called returns the name of a claim without the host that the error names anyway.
@@ -262,6 +305,9 @@ func (h *Host) coupledConflicts(planned map[sysctl.Key]map[string]claim, v Setti
 		case effect == sysctl.Zeroes && !sysctl.Equal(v.Key, v.Value, "0") && !sysctl.Equal(other.Key, other.Value, "0"):
 			faults = append(faults, h.errorf(KeysFight, "%s and %s are the same limit in two units: setting one makes the other 0, "+
 				"so no apply can keep both. Keep one of the two.", v.Key, other.Key))
+		case effect == sysctl.Rescales:
+			faults = append(faults, h.errorf(KeysFight, "%s and %s are one value in two units: setting one changes the other. "+
+				"Keep one of the two.", v.Key, other.Key))
 		case effect == sysctl.Copies && !sysctl.Equal(other.Key, v.Value, other.Value):
 			faults = append(faults, h.errorf(KeysFight, "%s is planned to be %s and %s %s, but changing one changes the other too, "+
 				"so it depends on the order what is left. Give both one value, or keep one of the two.",

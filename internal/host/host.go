@@ -22,7 +22,6 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
-	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
 // Conn is the connection that a Host needs. Its methods may be called from many goroutines. After an error the step may
@@ -157,8 +156,7 @@ func (f *Fleet) Host(name string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{fleet: f, name: name, conn: c, snapshotLock: make(chan struct{}, 1), locks: map[string]chan struct{}{},
-		unpersisted: map[sysctl.Key]string{}}
+	h := &Host{fleet: f, name: name, conn: c, snapshotLock: make(chan struct{}, 1)}
 	f.hosts[name] = h
 	return h, nil
 }
@@ -177,43 +175,44 @@ type Host struct {
 	snapshotLock chan struct{}
 	mu           sync.Mutex
 
-	// locks are held from the look at a file or key to the proof that it holds what was written.
-	locks          map[string]chan struct{}
-	unpersisted    map[sysctl.Key]string // the instances that hold keys without a file in this run
-	snapshot       *boot.Snapshot        // nil when none is taken or a write threw it away
-	lastSeen       *boot.Snapshot        // what was last seen, for plans; nil when nothing was
-	lastPrediction lastPrediction        // the last prediction, for all that ask of the same snapshot
-	writes         int                   // how many writes began; a snapshot that was under way meanwhile is not kept
-	modules        []string              // what module trees are searched for beside the modules that own keys
-	single         bool                  // files change while they are read, so each is read by itself
-	everything     bool                  // readers have keys that no file names, so snapshots for them hold all
-	wanted         []string              // paths that readers wait for while another one reads
-	queued         int                   // readers that wait for the one who reads
+	machineName    string         // what a snapshot called the machine; locks go by it
+	snapshot       *boot.Snapshot // nil when none is taken or a write threw it away
+	lastSeen       *boot.Snapshot // what was last seen, for plans; nil when nothing was
+	lastPrediction lastPrediction // the last prediction, for all that ask of the same snapshot
+	writes         int            // how many writes began; a snapshot that was under way meanwhile is not kept
+	modules        []string       // what module trees are searched for beside the modules that own keys
+	single         bool           // files change while they are read, so each is read by itself
+	everything     bool           // readers have keys that no file names, so snapshots for them hold all
+	wanted         []string       // paths that readers wait for while another one reads
+	queued         int            // readers that wait for the one who reads
 	// unreachable is why the host could not be read: it is not tried again for every resource, before Wait finds it.
 	unreachable error
 	// waited says that Wait gave up once: the resources that follow try, and do not wait as long again.
 	waited bool
 }
 
-// lock keeps other changes of these files and keys waiting until release is called: two resources may name one file,
-// or take one key from each other. Locks are taken in the order of their names, so that no two changes wait for each
-// other.
-func (h *Host) lock(ctx context.Context, names ...string) (release func(), err error) {
+// lock keeps other changes of these files and keys of the machine waiting until release is called: two resources may
+// name one file, take one key from each other, or reach one machine by two names. Locks are taken in the order of their
+// names, so that no two changes wait for each other.
+func (r *run) lock(ctx context.Context, machine string, names ...string) (release func(), err error) {
 	var held []chan struct{}
 	release = func() {
 		for _, l := range held {
 			<-l
 		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.changes++
 	}
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
-		h.mu.Lock()
-		l, ok := h.locks[name]
+		r.mu.Lock()
+		l, ok := r.locks[machine+" "+name]
 		if !ok {
 			l = make(chan struct{}, 1)
-			h.locks[name] = l
+			r.locks[machine+" "+name] = l
 		}
-		h.mu.Unlock()
+		r.mu.Unlock()
 		select {
 		case l <- struct{}{}:
 			held = append(held, l)
@@ -222,7 +221,55 @@ func (h *Host) lock(ctx context.Context, names ...string) (release func(), err e
 			return nil, ctx.Err()
 		}
 	}
+	r.mu.Lock()
+	r.changes++
+	r.mu.Unlock()
 	return release, nil
+}
+
+// freshLocked takes a snapshot that holds these paths, under the locks with these names and those that more finds to be
+// needed in it.
+func (h *Host) freshLocked(ctx context.Context, paths, names []string,
+	more func(*boot.Snapshot) []string) (snap *boot.Snapshot, release func(), err error) {
+	r := h.fleet.run
+	h.mu.Lock()
+	machine := h.machineName
+	h.mu.Unlock()
+	for {
+		release = func() {}
+		if machine != "" {
+			if release, err = r.lock(ctx, machine, slices.Clone(names)...); err != nil {
+				return nil, nil, err
+			}
+		}
+		r.mu.Lock()
+		changes := r.changes
+		r.mu.Unlock()
+		if snap, err = h.fresh(ctx, slices.Clone(paths)...); err != nil {
+			release()
+			return nil, nil, err
+		}
+		if machine == "" {
+			// The first look tells which machine it is. It counts if no other change began or ended meanwhile.
+			machine = h.machine(snap)
+			if release, err = r.lock(ctx, machine, slices.Clone(names)...); err != nil {
+				return nil, nil, err
+			}
+			r.mu.Lock()
+			alone := r.changes == changes+1
+			r.mu.Unlock()
+			if !alone {
+				release()
+				continue
+			}
+		}
+		missing := slices.DeleteFunc(more(snap), func(name string) bool { return slices.Contains(names, name) })
+		if len(missing) == 0 {
+			return snap, release, nil
+		}
+		release()
+		names = append(names, missing...)
+	}
 }
 
 // Wait connects to the host, and waits for one that is still booting.

@@ -75,6 +75,7 @@ func parameterPath(module, parameter string) string {
 
 // ReadModule reads the layers of m.
 func (h *Host) ReadModule(ctx context.Context, m Module) (ModuleState, error) {
+	defer h.enter()()
 	h.knowRead(m.Instance, m.LoadPath())
 	h.searchFor(m.Name)
 	if len(m.Parameters) > 0 {
@@ -182,16 +183,12 @@ func (st *ModuleState) readParameters(snap *boot.Snapshot, m Module, real string
 // what Terraform recorded last; it is nil if m is created. After an error the host is as it was, or the error says what
 // may remain (MayHaveChanged).
 func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st ModuleState, err error) {
-	release, err := h.lock(ctx, modulesLock)
+	h.searchFor(m.Name)
+	snap, release, err := h.freshLocked(ctx, m.paths(m.Name), []string{modulesLock}, noMore)
 	if err != nil {
 		return ModuleState{}, err
 	}
 	defer release()
-	h.searchFor(m.Name)
-	snap, err := h.fresh(ctx, m.paths(m.Name)...)
-	if err != nil {
-		return ModuleState{}, err
-	}
 	real, err := h.resolve(ctx, snap, m.Name)
 	if err != nil {
 		return ModuleState{}, err
@@ -240,7 +237,32 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	if err != nil {
 		return ModuleState{}, err
 	}
+	h.holdModules(h.machine(snap), m, real)
 	return h.checkModuleApplied(snap, m, real)
+}
+
+// holdModules notes which instance holds modules of a machine, which no file tells without persist.
+func (h *Host) holdModules(machine string, m Module, real []string) {
+	r := h.fleet.run
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.modules[machine] == nil {
+		r.modules[machine] = map[string]string{}
+	}
+	for _, name := range real {
+		r.modules[machine][name] = m.Instance
+	}
+}
+
+// moduleHolder returns the instance that has set the module in this run; m's own if none did.
+func (h *Host) moduleHolder(machine string, m Module, real string) string {
+	r := h.fleet.run
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if instance, ok := r.modules[machine][real]; ok {
+		return instance
+	}
+	return m.Instance
 }
 
 // checkModuleFiles says why the files of m can be no files of m: another wrote them, somebody added lines that a change
@@ -514,25 +536,20 @@ func (h *Host) Warnings(m Module, st ModuleState) []*Error {
 // UnsetModule takes m back: its files, and with unload the module itself, which fails if the module is in use or a
 // drop-in of ours sets a key of it. Files that another instance wrote since are left alone, and so is their module.
 func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err error) {
-	release, err := h.lock(ctx, modulesLock)
+	snap, release, err := h.freshLocked(ctx, nil, []string{modulesLock}, noMore)
 	if err != nil {
 		return err
 	}
 	defer release()
-	snap, err := h.fresh(ctx)
-	if err != nil {
-		return err
-	}
 	c := h.begin()
 	defer func() { err = c.end(ctx, err) }()
 	var own []string
 	for _, path := range []string{m.LoadPath(), m.OptionsPath()} {
 		f, exists := snap.File(path)
-		if !exists || !m.Persist {
-			continue
-		}
-		if !belongsTo(f, m.Instance) {
+		if exists && !belongsTo(f, m.Instance) {
 			unload = false
+		}
+		if !exists || !m.Persist || !belongsTo(f, m.Instance) {
 			continue
 		}
 		if err := h.checkModuleLines(m, f); err != nil {
@@ -551,7 +568,7 @@ func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err erro
 		return err
 	}
 	for _, n := range real {
-		if !snap.Loaded[n] {
+		if !snap.Loaded[n] || h.moduleHolder(h.machine(snap), m, n) != m.Instance {
 			continue
 		}
 		if err := h.checkUnneeded(snap, n); err != nil {

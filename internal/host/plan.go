@@ -21,6 +21,8 @@ type KeyPlan struct {
 	Reason boot.Reason
 	// Own says that our own drop-in decides. Otherwise only the apply can tell what does, because other files have a say.
 	Own bool
+	// Open says that resources which are planned later may have a say in Holds and Reason.
+	Open bool
 }
 
 // SysctlsPlan is what a plan may say of the next boot after a change of keys.
@@ -48,6 +50,7 @@ func (h *Host) PlanSysctl(ctx context.Context, s Sysctl, prior *Sysctl) (Sysctls
 // host_kernel_module resources that its Modules stand for. prior is what Terraform last recorded, nil when s is to be
 // created.
 func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (SysctlsPlan, error) {
+	defer h.enter()()
 	h.Know(s.Instance, s.Path())
 	if prior != nil {
 		h.Know(s.Instance, prior.Path())
@@ -97,7 +100,7 @@ func (h *Host) predictInto(ctx context.Context, p *SysctlsPlan, snap *boot.Snaps
 	held := s.holdings(snap, prior)
 	h.checkOwners(ctx, p, snap, s, held)
 	var e *Error
-	if errors.As(h.checkDropIn(snap, s, prior), &e) {
+	if errors.As(h.checkDropIn(snap, s, prior, prior == nil && h.knows(s.Path())), &e) {
 		p.Refusals = append(p.Refusals, e)
 	}
 	now := h.predict(snap)
@@ -112,8 +115,11 @@ func (h *Host) predictInto(ctx context.Context, p *SysctlsPlan, snap *boot.Snaps
 		if lost := h.keyLost(v, s.Path(), o); lost != nil {
 			p.Refusals = append(p.Refusals, lost)
 		}
-		own := len(o.Shadows) == 0 && (within(o.Source, s.Path()) || !o.Known)
-		p.Keys[v.Key] = KeyPlan{Holds: o.Holds, Reason: o.Reason, Own: own}
+		coupled := sysctl.Cluster(v.Key) != ""
+		own := len(o.Shadows) == 0 && (within(o.Source, s.Path()) || !o.Known) && !coupled
+		p.Keys[v.Key] = KeyPlan{
+			Holds: o.Holds, Reason: o.Reason, Own: own || o.Holds && h.fleet.applying(), Open: coupled && snap.Init != "systemd",
+		}
 		for _, n := range o.Notes {
 			p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", v.Key, n.Detail, n.Reason.Remedy()))
 		}
@@ -184,6 +190,7 @@ func (p ModulePlan) All() []*Error { return slices.Concat(p.Refusals, p.Warnings
 // PlanModule pretends that m is applied. prior is what Terraform last recorded, nil when m is to be created. If it
 // comes with an error, the plan says what our own file does.
 func (h *Host) PlanModule(ctx context.Context, m Module, prior *Module) (ModulePlan, error) {
+	defer h.enter()()
 	h.Know(m.Instance, m.LoadPath())
 	h.searchFor(m.Name)
 	source := m.Source()
@@ -211,7 +218,7 @@ func (h *Host) PlanModule(ctx context.Context, m Module, prior *Module) (ModuleP
 	for _, n := range o.Notes {
 		p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", m.Name, n.Detail, n.Reason.Remedy()))
 	}
-	if o.Source == source {
+	if o.Source == source || p.Holds && h.fleet.applying() {
 		p.Source = &source
 	}
 	return p, nil

@@ -25,6 +25,9 @@ func namespaced(t *testing.T, n int) (keys []sysctl.Key) {
 			if len(keys) < n {
 				k, err := sysctl.ParseKey("net/ipv4/conf/" + at + "/" + leaf)
 				must(t, err)
+				if n <= 50 && sysctl.Cluster(k) != "" {
+					continue // changes of these wait for each other
+				}
 				keys = append(keys, k)
 			}
 		}

@@ -101,6 +101,9 @@ func (h *Host) readForPlan(ctx context.Context, paths ...string) (*boot.Snapshot
 
 // remember keeps s for readForPlan, together with the values that only older snapshots hold. The caller must hold mu.
 func (h *Host) remember(s *boot.Snapshot) {
+	if h.machineName == "" && s.Kernel != "" {
+		h.machineName = h.machine(s)
+	}
 	more := func(old *boot.Snapshot) bool {
 		for p := range old.Values {
 			if _, ok := s.Values[p]; !ok {

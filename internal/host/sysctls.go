@@ -5,6 +5,7 @@ package host
 import (
 	"cmp"
 	"context"
+	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -75,6 +76,9 @@ func (s *Sysctls) path() string {
 // coupledLock begins the name of the lock of all keys that change one another.
 const coupledLock = "coupled with "
 
+// noMore says that a change needs no locks beside those of its own files and keys.
+func noMore(*boot.Snapshot) []string { return nil }
+
 // locks returns the names of the locks that a change from prior to s takes: its drop-ins and its keys.
 func (s Sysctls) locks(prior *Sysctls) []string {
 	names := []string{s.Path()}
@@ -124,6 +128,7 @@ func (s Sysctls) moved(prior *Sysctls) bool {
 // ReadSysctls reads the layers of each key of s. If the kernel treats a value as equal to the one in s, it returns the
 // spelling in s.
 func (h *Host) ReadSysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]SysctlState, error) {
+	defer h.enter()()
 	h.knowRead(s.Instance, s.Path())
 	if !s.Persist {
 		h.readEverything()
@@ -270,17 +275,20 @@ func (s Sysctls) remembered(snap *boot.Snapshot, held map[sysctl.Key][]holding, 
 func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls,
 	originals map[sysctl.Key]string) (states map[sysctl.Key]SysctlState, err error) {
 	gone := Sysctls{Settings: prior.without(s), Instance: s.Instance}
-	release, err := h.lock(ctx, s.locks(prior)...)
+	paths := slices.Concat(s.pathsAndSiblings(), gone.paths(), followerPatterns(s.Settings, gone.Settings),
+		leaderPaths(s.Settings))
+	snap, release, err := h.freshLocked(ctx, paths, s.locks(prior), func(snap *boot.Snapshot) (files []string) {
+		for _, all := range s.holdings(snap, prior) {
+			for _, other := range all {
+				files = append(files, other.file.Path)
+			}
+		}
+		return files
+	})
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	paths := slices.Concat(s.pathsAndSiblings(), gone.paths(), followerPatterns(s.Settings, gone.Settings),
-		leaderPaths(s.Settings))
-	snap, err := h.fresh(ctx, paths...)
-	if err != nil {
-		return nil, err
-	}
 	held := s.holdings(snap, prior)
 	if err := h.checkSettable(snap, s, prior, held); err != nil {
 		return nil, err
@@ -329,7 +337,7 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls,
 		st.Original = states[k].Original
 		states[k] = st
 	}
-	h.noteUnpersisted(s)
+	h.noteUnpersisted(h.machine(snap), s)
 	c.undos = nil
 	return states, several(notRestored)
 }
@@ -440,19 +448,24 @@ func (h *Host) declared(snap *boot.Snapshot, k sysctl.Key) bool {
 	if _, ok := sysctl.Effective(snap.Sysctl, k); ok {
 		return true
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	_, ok := h.unpersisted[k]
+	r := h.fleet.run
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.unpersisted[h.machine(snap)][k]
 	return ok
 }
 
-// noteUnpersisted remembers which instance holds keys without a file, since nothing on the host says so.
-func (h *Host) noteUnpersisted(s Sysctls) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+// noteUnpersisted remembers which instance holds keys of a machine without a file, since nothing on the host tells.
+func (h *Host) noteUnpersisted(machine string, s Sysctls) {
+	r := h.fleet.run
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.unpersisted[machine] == nil {
+		r.unpersisted[machine] = map[sysctl.Key]string{}
+	}
 	for _, v := range s.Settings {
-		if delete(h.unpersisted, v.Key); !s.Persist {
-			h.unpersisted[v.Key] = s.Instance
+		if delete(r.unpersisted[machine], v.Key); !s.Persist {
+			r.unpersisted[machine][v.Key] = s.Instance
 		}
 	}
 }
@@ -460,10 +473,11 @@ func (h *Host) noteUnpersisted(s Sysctls) {
 // withoutHeld returns the settings of s whose keys no other instance holds by now.
 func (h *Host) withoutHeld(s Sysctls, snap *boot.Snapshot, prior *Sysctls) []Setting {
 	held := s.holdings(snap, prior)
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	r := h.fleet.run
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(s.Settings), func(v Setting) bool {
-		by, ok := h.unpersisted[v.Key]
+		by, ok := r.unpersisted[h.machine(snap)][v.Key]
 		return len(held[v.Key]) > 0 || ok && by != s.Instance
 	})
 }
@@ -472,19 +486,16 @@ func (h *Host) withoutHeld(s Sysctls, snap *boot.Snapshot, prior *Sysctls) []Set
 // the drop-in goes. Without Restore the values stay. Keys that another instance holds by now are left alone, and so is
 // a drop-in that another instance wrote. An error of the kind NotRestored says that s is gone all the same.
 func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl.Key]string) (err error) {
-	release, err := h.lock(ctx, s.locks(nil)...)
+	paths := slices.Concat(s.paths(), followerPatterns(s.Settings))
+	snap, release, err := h.freshLocked(ctx, paths, s.locks(nil), noMore)
 	if err != nil {
 		return err
 	}
 	defer release()
-	snap, err := h.fresh(ctx, slices.Concat(s.paths(), followerPatterns(s.Settings))...)
-	if err != nil {
-		return err
-	}
 	file, _ := snap.File(s.Path())
 	own := s.Persist && belongsTo(file, s.Instance)
 	if own {
-		if err := h.checkOwnership(s, nil, file); err != nil {
+		if err := errors.Join(h.checkNoLink(file), h.checkOwnership(s, nil, file)); err != nil {
 			return err
 		}
 	}
@@ -510,18 +521,19 @@ func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl
 			return err
 		}
 	}
-	h.forgetUnpersisted(s)
+	h.forgetUnpersisted(h.machine(snap), s)
 	c.undos = nil
 	return several(notRestored)
 }
 
 // forgetUnpersisted takes back what noteUnpersisted noted for s.
-func (h *Host) forgetUnpersisted(s Sysctls) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (h *Host) forgetUnpersisted(machine string, s Sysctls) {
+	r := h.fleet.run
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, v := range s.Settings {
-		if h.unpersisted[v.Key] == s.Instance {
-			delete(h.unpersisted, v.Key)
+		if r.unpersisted[machine][v.Key] == s.Instance {
+			delete(r.unpersisted[machine], v.Key)
 		}
 	}
 }

@@ -203,6 +203,9 @@ func (r *kernelModuleResource) Update(ctx context.Context, req resource.UpdateRe
 	st, err := h.SetModule(ctx, want, &was)
 	if err != nil {
 		addError(&resp.Diagnostics, err)
+		if host.MayHaveChanged(err) {
+			keepInstance(ctx, resp.Private, want.Instance, &resp.Diagnostics)
+		}
 		return
 	}
 	m.takeAsPlanned(ctx, h, st, &resp.Diagnostics)
@@ -269,7 +272,7 @@ func (r *kernelModuleResource) ModifyPlan(ctx context.Context, req resource.Modi
 		resp.Diagnostics.Append(req.State.Get(ctx, &prior)...)
 	}
 	m.planLayers()
-	if m.Name.IsUnknown() || !m.Persist.ValueBool() {
+	if m.Name.IsUnknown() || m.Persist.IsUnknown() {
 		resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)
 		return
 	}
@@ -277,14 +280,14 @@ func (r *kernelModuleResource) ModifyPlan(ctx context.Context, req resource.Modi
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
 		plan, err := h.PlanModule(ctx, m.wanted(ctx, instance), prior.recorded(ctx, instance))
 		f := foreseen{nil, plan.Refusals, plan.Warnings, err}
-		if asked = f.report(changes, applying(req), m.Host, &resp.Diagnostics); asked {
+		if asked = f.report(changes, applying(req), m.Host, &resp.Diagnostics); asked && m.Persist.ValueBool() {
 			m.plan(plan, changes, prior)
 		}
 	}
 	if !asked && !changes {
 		m.keepBoot(prior)
 	}
-	if !prior.BootSource.IsNull() && m.Host.Equal(prior.Host) && m.Name.Equal(prior.Name) {
+	if m.Persist.ValueBool() && !prior.BootSource.IsNull() && m.Host.Equal(prior.Host) && m.Name.Equal(prior.Name) {
 		m.BootSource = prior.BootSource
 	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, m)...)

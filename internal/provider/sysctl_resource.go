@@ -206,6 +206,9 @@ func (r *sysctlResource) Update(ctx context.Context, req resource.UpdateRequest,
 	st, err := h.SetSysctl(ctx, want, prior.recorded(want.Instance), prior.OriginalValue.ValueStringPointer())
 	if err != nil {
 		addError(&resp.Diagnostics, err)
+		if host.MayHaveChanged(err) {
+			keepInstance(ctx, resp.Private, want.Instance, &resp.Diagnostics)
+		}
 		return
 	}
 	m.takeAsPlanned(st, &resp.Diagnostics)
@@ -414,7 +417,10 @@ func (m *sysctlModel) plan(plan host.SysctlsPlan, changes bool, prior sysctlMode
 		return
 	}
 	k := plan.Keys[m.key()]
-	if m.Persist.ValueBool() {
+	switch {
+	case k.Open && changes:
+		m.HoldsAtBoot, m.BootReason = types.BoolUnknown(), types.StringUnknown()
+	case m.Persist.ValueBool():
 		m.HoldsAtBoot, m.BootReason = types.BoolValue(k.Holds), orNull(string(k.Reason))
 	}
 	if k.Own {

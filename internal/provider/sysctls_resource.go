@@ -217,6 +217,7 @@ func (r *sysctlsResource) Update(ctx context.Context, req resource.UpdateRequest
 	case err != nil:
 		addError(&resp.Diagnostics, err)
 		if host.MayHaveChanged(err) {
+			keepInstance(ctx, resp.Private, want.Instance, &resp.Diagnostics)
 			prior.remember(states, spellings(m.Settings), &resp.Diagnostics)
 			resp.Diagnostics.Append(resp.State.Set(ctx, prior)...)
 		}
@@ -463,6 +464,9 @@ func (m *sysctlsModel) planBoot(p host.SysctlsPlan, changes bool, prior sysctlsM
 	}
 	holds, reasons := map[string]attr.Value{}, map[string]attr.Value{}
 	for k, name := range spellings(m.Settings) {
+		if p.Keys[k].Open && changes {
+			return
+		}
 		if holds[name] = types.BoolValue(p.Keys[k].Holds); p.Keys[k].Reason != "" {
 			reasons[name] = types.StringValue(string(p.Keys[k].Reason))
 		}
