@@ -543,11 +543,10 @@ func (h *Host) forgetUnpersisted(machine string, s Sysctls) {
 func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]string) []Setting {
 	var all []Setting // also those that have the value already: the write of another may change them
 	add := func(k sysctl.Key, value string) {
-		had := snap.Values[k.Path()]
-		if _, perInterface := boot.Interface(k); perInterface && value == "" {
-			return // its interface did not exist, so there is no value from before
-		}
-		if !had.Absent && had.Unread == "" {
+		_, perInterface := boot.Interface(k)
+		appeared := perInterface && value == "" // its interface did not exist, so there is no value from before
+		twice := slices.ContainsFunc(all, func(v Setting) bool { return v.Key == k })
+		if had := snap.Values[k.Path()]; !appeared && !twice && !had.Absent && had.Unread == "" {
 			all = append(all, Setting{k, value})
 		}
 	}

@@ -137,6 +137,12 @@ func TestCoupledKeysTogether(t *testing.T) {
 			[]string{"85-a: net.ipv4.ip_forward = 1, net.ipv4.conf.lo.forwarding = 1", "85-a:"},
 			[]string{"net.ipv4.conf.lo.forwarding = 1"},
 		},
+		{
+			"two names of one switch, one of which a file of the host sets, go together",
+			nil, []string{"net.ipv4.conf.all.forwarding = 1"},
+			[]string{"85-a: net.ipv4.conf.all.forwarding = 0, net.ipv4.ip_forward = 0", "85-a:"},
+			[]string{"net.ipv4.conf.all.forwarding = 1", "net.ipv4.ip_forward = 1"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := &together{newBench(t), map[string]*object{}}
