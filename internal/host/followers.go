@@ -74,11 +74,12 @@ func follows(leader, k sysctl.Key) bool {
 // followerMark begins the comment of a drop-in that keeps the value from before of a key that follows one of its keys.
 const followerMark = "Value before Terraform of "
 
-// oddFollowers returns the values from before of the followers of settings that would not come back when the settings are
-// restored, because the kernel does not derive them from the values from before. originals are those of the settings. Of
-// settings that are not fresh, declared for the first time, it returns only followers that a drop-in of ours sets too:
-// when that goes, the value from before must not go with it.
-func oddFollowers(snap *boot.Snapshot, settings, fresh []Setting, originals map[sysctl.Key]string) map[sysctl.Key]string {
+// oddFollowers returns the values from before of the followers of settings that would not come back when the settings
+// are restored, because the kernel does not derive them from the values from before. originals are those of the
+// settings. Of settings that are not fresh, declared for the first time, it returns only followers that a drop-in of
+// ours sets too: when that goes, the value from before must not go with it.
+func oddFollowers(snap *boot.Snapshot, settings, fresh []Setting,
+	originals map[sysctl.Key]string) map[sysctl.Key]string {
 	remembered := map[sysctl.Key]string{}
 	for _, f := range snap.Sysctl {
 		maps.Copy(remembered, originalsIn(f))

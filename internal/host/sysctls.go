@@ -538,8 +538,8 @@ func (h *Host) forgetUnpersisted(machine string, s Sysctls) {
 	}
 }
 
-// restored returns the values that hold without the resource, in a snapshot without its files: what the others set, else
-// what was there before. Keys that follow one of them get the value from before too, unless a file sets them.
+// restored returns the values that hold without the resource, in a snapshot without its files: what the others set,
+// else what was there before. Keys that follow one of them get the value from before too, unless a file sets them.
 func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]string) []Setting {
 	var all []Setting // also those that have the value already: the write of another may change them
 	add := func(k sysctl.Key, value string) {
@@ -573,8 +573,8 @@ func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]
 	return slices.DeleteFunc(slices.Clone(all), func(v Setting) bool { return zeroedBy(v, all) })
 }
 
-// setByOther returns the line that sets k through other: the key that is the same switch under another name, or the same
-// limit in another unit.
+// setByOther returns the line that sets k through other: the key that is the same switch under another name, or the
+// same limit in another unit.
 func setByOther(snap *boot.Snapshot, k sysctl.Key) (other sysctl.Key, by sysctl.Assignment, ok bool) {
 	for _, f := range followers(snap, []Setting{{Key: k}}) {
 		a, set := sysctl.Effective(snap.Sysctl, f.Key)

@@ -3,11 +3,15 @@ package host_test
 // What resources on one host leave of each other's keys, case by case. Each was found by the model or by a review.
 
 import (
+	"context"
 	"maps"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
+	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -192,5 +196,71 @@ func TestFollowerIsRememberedAfterAFailedUpdate(t *testing.T) {
 	g.step(t, "85-a")
 	if now := g.values(lines); !maps.Equal(now, start) {
 		t.Errorf("after the destroy the host runs %v, and ran %v", now, start)
+	}
+}
+
+// Guards that a snapshot which was under way while a value was written is not what later readers get.
+func TestSnapshotUnderWayDuringAWriteIsNotKept(t *testing.T) {
+	inFlight, goOn := make(chan struct{}), make(chan struct{})
+	var late atomic.Bool
+	b := over(t, func(c host.Conn) host.Conn {
+		return runner{c, func(ctx context.Context, s shell.Script) (shell.Result, error) {
+			r, err := c.Run(ctx, s)
+			if s.Name == "snapshot" && late.CompareAndSwap(false, true) {
+				close(inFlight)
+				<-goOn
+			}
+			return r, err
+		}}
+	})
+	s := keep(t, "vm.swappiness", "10")
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		if _, err := b.host.ReadSysctl(t.Context(), s); err != nil {
+			t.Error(err)
+		}
+	})
+	<-inFlight
+	_, err := b.host.SetSysctl(t.Context(), s, nil, nil)
+	must(t, err)
+	close(goOn)
+	reader.Wait()
+	st, err := b.host.ReadSysctl(t.Context(), s)
+	must(t, err)
+	if text(st.Running) != "10" {
+		t.Errorf("after the write it reads %s: an older snapshot was kept", text(st.Running))
+	}
+}
+
+// Guards that a module which nobody had asked for when the host was read is searched for when it is planned, and not
+// called unknown.
+func TestModuleIsSearchedForThoughTheHostWasRead(t *testing.T) {
+	b := newBench(t)
+	s := keep(t, "vm.swappiness", "60")
+	_, err := b.host.ReadSysctl(t.Context(), s)
+	must(t, err)
+	_, err = b.host.PlanSysctl(t.Context(), s, nil)
+	must(t, err)
+	p, err := b.host.PlanModule(t.Context(), host.Module{Name: "overlay", Persist: true}, nil)
+	must(t, err)
+	if all := p.All(); len(all) > 0 {
+		t.Errorf("the plan of a module that the host has says %v", all)
+	}
+}
+
+// Guards that lines which somebody added to a module's file stay: neither an update nor a destroy goes over them.
+func TestForeignLinesInAModulesFilesStay(t *testing.T) {
+	b := newBench(t)
+	m := host.Module{Name: "nf_conntrack", Persist: true}
+	_, err := b.host.SetModule(t.Context(), m, nil)
+	must(t, err)
+	text, _ := b.ReadFile(m.LoadPath())
+	b.WriteFile(m.LoadPath(), text+"overlay\n")
+	with := m
+	with.Parameters = map[string]string{"hashsize": "8192"}
+	_, updated := b.host.SetModule(t.Context(), with, &m)
+	destroyed := b.host.UnsetModule(t.Context(), m, false)
+	if now, _ := b.ReadFile(m.LoadPath()); now != text+"overlay\n" || updated == nil || destroyed == nil {
+		t.Errorf("the file holds %q; the update ends with %v, and the destroy with %v", now, updated, destroyed)
 	}
 }
