@@ -223,7 +223,8 @@ func (h *Host) readBack(ctx context.Context, all []write) (results []writeResult
 			results = append(results, writeResult{value: reading.Text, absent: reading.Absent})
 			continue
 		}
-		if !ok || reading.Absent || reading.Unread != "" || !slices.Equal(strings.Fields(reading.Text), strings.Fields(w.value)) {
+		if !ok || reading.Absent || reading.Unread != "" || !slices.Equal(strings.Fields(reading.Text),
+			strings.Fields(w.value)) {
 			return nil, false
 		}
 		results = append(results, writeResult{value: reading.Text})

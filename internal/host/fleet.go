@@ -52,8 +52,10 @@ type claim struct {
 
 func newRun() *run {
 	return &run{
-		known: map[string]bool{}, read: map[string]bool{}, claims: map[string]map[sysctl.Key]map[string]claim{}, loads: map[string]map[string]bool{},
-		unpersisted: map[string]map[sysctl.Key]string{}, modules: map[string]map[string]string{}, locks: map[string]chan struct{}{},
+		known: map[string]bool{}, read: map[string]bool{}, claims: map[string]map[sysctl.Key]map[string]claim{},
+		loads:       map[string]map[string]bool{},
+		unpersisted: map[string]map[sysctl.Key]string{}, modules: map[string]map[string]string{},
+		locks: map[string]chan struct{}{},
 	}
 }
 
@@ -126,8 +128,8 @@ func (h *Host) enter() (leave func()) {
 
 // unknown returns those of the instances that do not belong to this run. A CLI shows its resources in no fixed order,
 // so it waits for those that are still to come. certain is false if that cannot be known: a CLI that applies shows only
-// what it changes, and not every CLI says that it applies; and if every call that the CLI makes at a time waits here, it
-// can show nothing more.
+// what it changes, and not every CLI says that it applies; and if every call that the CLI makes at a time waits here,
+// it can show nothing more.
 func (h *Host) unknown(ctx context.Context, names []string) (unknown []string, certain bool) {
 	r := h.fleet.run
 	r.mu.Lock()
@@ -303,14 +305,14 @@ func (h *Host) coupledConflicts(planned map[sysctl.Key]map[string]claim, v Setti
 	for _, other := range (Sysctls{Settings: coupled}).inOrder() {
 		switch effect, _ := sysctl.Follows(v.Key, other.Key); {
 		case effect == sysctl.Zeroes && !sysctl.Equal(v.Key, v.Value, "0") && !sysctl.Equal(other.Key, other.Value, "0"):
-			faults = append(faults, h.errorf(KeysFight, "%s and %s are the same limit in two units: setting one makes the other 0, "+
-				"so no apply can keep both. Keep one of the two.", v.Key, other.Key))
+			faults = append(faults, h.errorf(KeysFight, "%s and %s are the same limit in two units: setting one makes the "+
+				"other 0, so no apply can keep both. Keep one of the two.", v.Key, other.Key))
 		case effect == sysctl.Rescales:
 			faults = append(faults, h.errorf(KeysFight, "%s and %s are one value in two units: setting one changes the other. "+
 				"Keep one of the two.", v.Key, other.Key))
 		case effect == sysctl.Copies && !sysctl.Equal(other.Key, v.Value, other.Value):
-			faults = append(faults, h.errorf(KeysFight, "%s is planned to be %s and %s %s, but changing one changes the other too, "+
-				"so it depends on the order what is left. Give both one value, or keep one of the two.",
+			faults = append(faults, h.errorf(KeysFight, "%s is planned to be %s and %s %s, but changing one changes the other "+
+				"too, so it depends on the order what is left. Give both one value, or keep one of the two.",
 				v.Key, quoted(v.Value), other.Key, quoted(other.Value)))
 		}
 	}

@@ -64,8 +64,8 @@ func followers(snap *boot.Snapshot, settings []Setting) []Setting {
 	return Sysctls{Settings: found}.inOrder()
 }
 
-// follows reports whether a write to leader changes k. A key that inherits a default is left out: it gets its value back
-// with the default, and one that was written itself inherits nothing.
+// follows reports whether a write to leader changes k. A key that inherits a default is left out: it gets its value
+// back with the default, and one that was written itself inherits nothing.
 func follows(leader, k sysctl.Key) bool {
 	effect, ok := sysctl.Follows(leader, k)
 	return ok && effect != sysctl.Inherits

@@ -63,11 +63,7 @@ func belongsTo(f confdir.File, instance string) bool {
 type holding struct {
 	owner
 	file confdir.File
-	line int
 }
-
-// at returns the position of the key's line.
-func (h holding) source() string { return at(h.file.Path, h.line) }
 
 // holdings returns the keys of s that drop-ins of other instances hold. prior is what Terraform last recorded of s.
 func (s Sysctls) holdings(snap *boot.Snapshot, prior *Sysctls) map[sysctl.Key][]holding {
@@ -89,7 +85,7 @@ func (s Sysctls) holdings(snap *boot.Snapshot, prior *Sysctls) map[sysctl.Key][]
 		all, _ := sysctl.ParseFile(f.Path, f.Text)
 		for _, a := range all {
 			if k, err := sysctl.ParseKey(a.Pattern); err == nil && wanted[k] {
-				found[k] = append(found[k], holding{o, f, a.Line})
+				found[k] = append(found[k], holding{o, f})
 			}
 		}
 	}
@@ -189,8 +185,8 @@ func (h *Host) unknownOwners(ctx context.Context, files map[string]confdir.File)
 // takenOver is the warning for a drop-in of an instance that may belong to this run, or not.
 func (h *Host) takenOver(f confdir.File) *Error {
 	o, _ := ownerOf(f)
-	return h.errorf(DropInUnknown, "%s was written by %s, and what both set is taken over, with the values from before. If that "+
-		"resource belongs to another configuration, leave the keys to one of the two.", f.Path, o)
+	return h.errorf(DropInUnknown, "%s was written by %s, and what both set is taken over, with the values from before. "+
+		"If that resource belongs to another configuration, leave the keys to one of the two.", f.Path, o)
 }
 
 // unknownOwner is the error for a drop-in of an instance that this run does not know.
@@ -200,8 +196,8 @@ func (h *Host) unknownOwner(f confdir.File) *Error {
 	if o.Resource == "host_sysctls" {
 		id = strings.TrimPrefix(f.Path, sysctlDir)
 	}
-	return h.errorf(DropInUnknown, "%s was written by %s of another configuration, or by one that this state has forgotten. "+
-		"To take over what it sets, with the values from before, import it: terraform import %s.<name> '%s/%s'; or set "+
+	return h.errorf(DropInUnknown, "%s was written by %s of another configuration, or by one that this state has "+
+		"forgotten. To take over what it sets, with the values from before, import it: terraform import %s.<name> '%s/%s'; or set "+
 		"adopt = true, which does so on every host at once. Else remove it where it was declared.",
 		f.Path, o, o.Resource, h.name, id)
 }
