@@ -197,7 +197,8 @@ func (h *Host) unknownOwner(f confdir.File) *Error {
 		id = strings.TrimPrefix(f.Path, sysctlDir)
 	}
 	return h.errorf(DropInUnknown, "%s was written by %s of another configuration, or by one that this state has "+
-		"forgotten. To take over what it sets, with the values from before, import it: terraform import %s.<name> '%s/%s'; or set "+
+		"forgotten. To take over what it sets, with the values from before, import it: terraform import %s.<name> '%s/%s'; "+
+		"or set "+
 		"adopt = true, which does so on every host at once. Else remove it where it was declared.",
 		f.Path, o, o.Resource, h.name, id)
 }
