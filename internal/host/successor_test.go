@@ -37,7 +37,8 @@ func byTwoNames(t *testing.T, before func(name string, s shell.Script)) (b bench
 	return b, one, other
 }
 
-// Guards that a destroy by one name of a machine and a create by another, which a CLI runs at once, wait for each other.
+// Guards that a destroy by one name of a machine and a create by another, which a CLI runs at once, wait for each
+// other.
 func TestChangesByTwoNamesOfAMachineWaitForEachOther(t *testing.T) {
 	destroying, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -73,7 +74,8 @@ func TestChangesByTwoNamesOfAMachineWaitForEachOther(t *testing.T) {
 	if out, _ := b.Sh("cat /proc/sys/vm/swappiness"); strings.TrimSpace(out) != "20" {
 		t.Errorf("it is %s", out)
 	}
-	if text, _ := b.ReadFile(testDropIn); !strings.Contains(text, "vm.swappiness = 20\n") || !strings.Contains(text, *st.Original) {
+	if text, _ := b.ReadFile(testDropIn); !strings.Contains(text, "vm.swappiness = 20\n") || !strings.Contains(text,
+		*st.Original) {
 		t.Errorf("the drop-in is %q", text)
 	}
 }
