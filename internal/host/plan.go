@@ -118,8 +118,8 @@ func (h *Host) predictInto(ctx context.Context, p *SysctlsPlan, snap *boot.Snaps
 		coupled := sysctl.Cluster(v.Key) != ""
 		own := len(o.Shadows) == 0 && (within(o.Source, s.Path()) || !o.Known) && !coupled
 		p.Keys[v.Key] = KeyPlan{
-			Holds: o.Holds, Reason: o.Reason, Own: own || o.Holds && !coupled && h.fleet.applying(), Open: coupled &&
-				snap.Init != "systemd",
+			Holds: o.Holds, Reason: o.Reason, Own: own || o.Holds && !coupled && h.fleet.applying(),
+			Open: coupled && snap.Init != "systemd",
 		}
 		for _, n := range o.Notes {
 			p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", v.Key, n.Detail, n.Reason.Remedy()))

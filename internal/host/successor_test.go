@@ -74,8 +74,8 @@ func TestChangesByTwoNamesOfAMachineWaitForEachOther(t *testing.T) {
 	if out, _ := b.Sh("cat /proc/sys/vm/swappiness"); strings.TrimSpace(out) != "20" {
 		t.Errorf("it is %s", out)
 	}
-	if text, _ := b.ReadFile(testDropIn); !strings.Contains(text, "vm.swappiness = 20\n") || !strings.Contains(text,
-		*st.Original) {
+	text, _ := b.ReadFile(testDropIn)
+	if !strings.Contains(text, "vm.swappiness = 20\n") || !strings.Contains(text, *st.Original) {
 		t.Errorf("the drop-in is %q", text)
 	}
 }
