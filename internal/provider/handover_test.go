@@ -264,7 +264,12 @@ func TestAccOnEachCoupledKeysHold(t *testing.T) {
 func TestAccOrphanIsNamedAtPlan(t *testing.T) {
 	t.Parallel()
 	m := simulated(t)
-	const other = "resource \"host_sysctl\" \"other\" {\n  key = \"net.ipv4.tcp_fin_timeout\"\n  value = \"41\"\n}\n"
+	const other = `resource "host_sysctl" "other" {
+  for_each = toset(["tcp_fin_timeout", "tcp_keepalive_time", "tcp_keepalive_intvl", "tcp_keepalive_probes"])
+  key      = "net.ipv4.${each.key}"
+  value    = "41"
+}
+`
 	single := "resource \"host_sysctl\" \"s\" {\n  key = \"vm.swappiness\"\n  value = \"10\"\n}\n"
 	w := newWorkspace(t, required+config(m, other+single))
 	before := reading(t, m, "vm/swappiness")
