@@ -802,8 +802,8 @@ const (
 	mostRefused = 3
 )
 
-// modelSequences sets how many sequences rapid tries: MODEL_SEQUENCES of them, with what is parallel in them at the same
-// time, or n. Those are the same every time, one step after the other, so that a red gate is about the change.
+// modelSequences sets how many sequences rapid tries: MODEL_SEQUENCES of them, with what is parallel in them at the
+// same time, or n. Those are the same every time, one step after the other, so that a red gate is about the change.
 func modelSequences(t *testing.T, n int) {
 	t.Helper()
 	if text := os.Getenv(modelVariable); text != "" {
