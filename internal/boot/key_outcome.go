@@ -295,7 +295,8 @@ func (p *Prediction) absent(k sysctl.Key) (r Reason, source, detail string) {
 	return KeyMissing, "", detail
 }
 
-// Interface returns the network interface whose key k is, if udev applies it when the interface appears (99-systemd.rules, which leaves out lo).
+// Interface returns the network interface whose key k is, if udev applies the key when the interface appears
+// (99-systemd.rules, which leaves out lo).
 func Interface(k sysctl.Key) (name string, ok bool) {
 	parts := strings.Split(belowProcSys(k), "/")
 	if len(parts) != 5 || parts[0] != "net" || parts[1] != "ipv4" && parts[1] != "ipv6" || parts[2] != "conf" && parts[2] != "neigh" {

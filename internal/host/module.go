@@ -237,8 +237,10 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	if err != nil {
 		return ModuleState{}, err
 	}
-	h.holdModules(h.machine(snap), m, real)
-	return h.checkModuleApplied(snap, m, real)
+	if st, err = h.checkModuleApplied(snap, m, real); err == nil {
+		h.holdModules(h.machine(snap), m, real)
+	}
+	return st, err
 }
 
 // holdModules notes which instance holds modules of a machine, which no file tells without persist.

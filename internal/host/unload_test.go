@@ -9,8 +9,8 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 )
 
-// Guards that a module which is gone already, as after an unload whose reply was lost, is left alone: modprobe -r would
-// run its remove line once more.
+// Guards that a module which is gone already, as after an unload whose reply was lost, is left alone: rmmod would fail,
+// and modprobe -r would run its remove line once more.
 func TestUnloadOfAModuleThatIsGoneRunsNothing(t *testing.T) {
 	var b bench
 	sh := func(script string) string {
