@@ -153,6 +153,66 @@ func TestChangeTakesThreeBatches(t *testing.T) {
 	}
 }
 
+// Guards that a resource that was planned is created, changed and moved in one exchange.
+func TestPlannedChangeTakesOneExchange(t *testing.T) {
+	few := keepAll(t, "vm.swappiness = 10", "net.core.somaxconn = 77", "net.ipv4.tcp_fin_timeout = 30")
+	other := keepAll(t, "vm.swappiness = 20", "net.core.somaxconn = 77")
+	other.FileName = "50-few.conf"
+	b := newBench(t)
+	var prior *host.Sysctls
+	for _, s := range []host.Sysctls{few, other} {
+		_, err := b.host.PlanSysctls(t.Context(), s, prior)
+		must(t, err)
+		start := b.Exchanges()
+		_, err = b.host.SetSysctls(t.Context(), s, prior, nil)
+		must(t, err)
+		if got := b.Exchanges() - start; got != 1 {
+			t.Errorf("%d exchanges, not 1", got)
+		}
+		prior = &s
+	}
+}
+
+// Guards that a change which was decided on an earlier look is decided anew if the host has changed since: a value that
+// somebody wrote meanwhile is the one from before, and a file of somebody else is not overwritten.
+func TestHostThatChangedSinceThePlan(t *testing.T) {
+	s := keepAll(t, "vm.swappiness = 10", "net.core.somaxconn = 77")
+	swappiness := s.Settings[0].Key
+	for _, test := range []struct {
+		name, change, original string
+		kind                   host.Kind
+	}{
+		{name: "nothing", change: "true", original: "60"},
+		{name: "a value", change: "echo 33 >/proc/sys/vm/swappiness", original: "33"},
+		{name: "a value to the wanted one", change: "echo 10 >/proc/sys/vm/swappiness", original: "10"},
+		{name: "another file", change: "echo 'vm.laptop_mode = 1' >/etc/sysctl.d/40-other.conf", original: "60"},
+		{name: "a file that shadows", change: "echo 'vm.swappiness = 5' >/etc/sysctl.d/99-other.conf", kind: host.KeyLost},
+		{name: "the own file", change: "echo 'vm.laptop_mode = 1' >" + s.Path(), kind: host.DropInForeign},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBench(t)
+			_, err := b.host.PlanSysctls(t.Context(), s, nil)
+			must(t, err)
+			if out, status := b.Sh(test.change); status != 0 {
+				t.Fatal(out)
+			}
+			before := b.holds()
+			states, err := b.host.SetSysctls(t.Context(), s, nil, nil)
+			if test.original == "" {
+				wantKind(t, err, test.kind)
+				b.unchanged(t, before)
+				return
+			}
+			must(t, err)
+			if got := text(states[swappiness].Original); got != test.original {
+				t.Errorf("the value from before is %s, not %s", got, test.original)
+			}
+			must(t, b.host.UnsetSysctls(t.Context(), s, nil))
+			b.unchanged(t, before)
+		})
+	}
+}
+
 // Guards that changes of one host that are under way together share batches.
 func TestFiftyChangesShareBatches(t *testing.T) {
 	keys := manyKeys(t, 50)
@@ -171,6 +231,14 @@ func TestFiftyChangesShareBatches(t *testing.T) {
 		name   string
 		change func(h *host.Host, i int) error
 	}{
+		{"create planned", func(h *host.Host, i int) error {
+			if _, err := h.PlanSysctl(t.Context(), resource(i), nil); err != nil {
+				return err
+			}
+			_, err := h.SetSysctl(t.Context(), resource(i), nil, nil)
+			return err
+		}},
+		{"delete planned", func(h *host.Host, i int) error { return h.UnsetSysctl(t.Context(), resource(i), nil, true) }},
 		{"create", func(h *host.Host, i int) error { _, err := h.SetSysctl(t.Context(), resource(i), nil, nil); return err }},
 		{"delete", func(h *host.Host, i int) error { return h.UnsetSysctl(t.Context(), resource(i), nil, true) }},
 	} {

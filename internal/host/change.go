@@ -17,8 +17,12 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-//go:embed scripts/set.sh
-var setScript string
+var (
+	//go:embed scripts/set.sh
+	setScript string
+	//go:embed scripts/mark.sh
+	markScript string
+)
 
 // undoTime bounds the undoing of a failed change. Undoing goes on if the caller has cancelled, with undoTimeGivenUp,
 // because somebody waits for the end.
@@ -67,8 +71,8 @@ func (c *change) end(ctx context.Context, err error) error {
 // write is a value for a file of /proc/sys or /sys/module. before is what undoing puts back.
 type write struct {
 	path, value, before string
-	// readOnly says that the file is only read, after the writes.
-	readOnly bool
+	// readOnly says that the file is only read, after the writes, and done that it was written before and is only read.
+	readOnly, done bool
 }
 
 // key returns the key of a file under /proc/sys; the zero Key of any other.
@@ -90,6 +94,59 @@ type writeResult struct {
 	refused string
 }
 
+// errLookAgain says that a change was decided on an earlier look at the host, and that the host is not what it was. The
+// host was not touched.
+var errLookAgain = errors.New("the host has changed since it was looked at")
+
+// errOtherMark is an errLookAgain for a host that printed another mark.
+var errOtherMark = fmt.Errorf("%w: its files are others", errLookAgain)
+
+// attempt is a change decided on an earlier look whose reply was lost: it may have happened, in whole or in part. It is
+// an errLookAgain.
+type attempt struct {
+	lost   error
+	snap   *boot.Snapshot
+	writes []write
+	files  shell.Change
+}
+
+func (a *attempt) Error() string { return a.lost.Error() }
+
+// Unwrap makes an attempt match errLookAgain.
+func (a *attempt) Unwrap() []error { return []error{a.lost, errLookAgain} }
+
+// takenBack returns a fresh look as it would be if the attempt had not been made, so that what is decided on it knows
+// what was there before.
+func (a *attempt) takenBack(l look) look {
+	values, fresh := map[string]boot.Reading{}, l.snap
+	l.written = map[string]string{}
+	for _, w := range a.writes {
+		if k := w.key(); !w.readOnly && sysctl.Equal(k, fresh.Values[w.path].Text, w.value) {
+			values[w.path], l.written[w.path] = a.snap.Values[w.path], w.value
+		}
+	}
+	fresh = fresh.WithValues(values)
+	back := func(path string) {
+		if had, was := a.snap.File(path); was {
+			fresh = fresh.WithFile(had)
+		} else {
+			fresh = fresh.WithoutFile(path)
+		}
+	}
+	for _, f := range a.files.Write {
+		if now, ok := fresh.File(f.Path); ok && now.Text == f.Content {
+			back(f.Path)
+		}
+	}
+	for _, path := range a.files.Remove {
+		if _, ok := fresh.File(path); !ok {
+			back(path)
+		}
+	}
+	l.snap = fresh
+	return l
+}
+
 // write makes all writes in one exchange. One that is refused does not stop the others: the caller ends the change
 // with an error, which undoes all. followers are keys that the writes may change, with their values; undoing restores
 // them too.
@@ -97,6 +154,16 @@ func (c *change) write(ctx context.Context, all []write, followers []Setting) ([
 	if len(all) == 0 {
 		return nil, nil
 	}
+	results, _, _, err := c.writeAnd(ctx, "", all, followers, shell.Change{})
+	return results, err
+}
+
+// writeAnd is write. If each file then reads as it was written, it makes the change ch of files in the same exchange,
+// and done says so; looked is what ch.Then printed. If err is not nil although there are results, it is about the
+// files, and the caller judges the results first. If mark is not empty and the host does not print it, or a file does
+// not read as before, nothing is written, and the error is errLookAgain.
+func (c *change) writeAnd(ctx context.Context, mark string, all []write, followers []Setting, ch shell.Change,
+) (results []writeResult, looked shell.Result, done bool, err error) {
 	var led []write
 	for _, f := range followers {
 		path := f.Key.Path()
@@ -104,22 +171,88 @@ func (c *change) write(ctx context.Context, all []write, followers []Setting) ([
 			led = append(led, write{path: path, before: f.Value})
 		}
 	}
-	undone := slices.Concat(all, led)
+	undone := slices.DeleteFunc(slices.Concat(all, led), func(w write) bool { return w.readOnly })
 	c.undos = append(c.undos, func(ctx context.Context) ([]string, error) { return c.host.restoreValues(ctx, undone) })
-	results, err := c.host.writeValues(ctx, all)
-	if err != nil {
-		return nil, err
+	results, looked, done, err = c.host.writeValues(ctx, mark, all, ch)
+	if errors.Is(err, errLookAgain) {
+		undone = nil
+	}
+	if results == nil {
+		return nil, looked, false, err
 	}
 	undone = nil
 	for i, r := range results {
-		if !errno.ReadOnly(r.refused) && !r.absent { // else the file was not even opened, and may change by itself
+		// What was not even opened may change by itself.
+		if !all[i].readOnly && !errno.ReadOnly(r.refused) && !r.absent {
 			undone = append(undone, all[i])
 		}
 	}
 	if len(undone) > 0 {
 		undone = append(undone, led...)
 	}
-	return results, nil
+	return results, looked, done, err
+}
+
+// apply makes the change v that was decided on l, in one exchange where the values read as they were written, and
+// returns the snapshot that v.then takes. If l was an earlier look and the host has changed, the error is errLookAgain.
+func (c *change) apply(ctx context.Context, l look, v valuesAndFiles,
+) (now *boot.Snapshot, notRestored []*Error, err error) {
+	all := slices.Clone(v.writes)
+	for i, w := range all {
+		value, ok := l.written[w.path]
+		all[i].done = ok && value == w.value
+	}
+	if l.mark != "" {
+		all = slices.Concat(all, l.unwritten(all))
+	}
+	if len(all) == 0 {
+		now, err = c.filesThen(ctx, l.snap, v)
+		return now, nil, err
+	}
+	base := len(c.undos)
+	ch := c.changesOf(l.snap, v.written, v.removed)
+	ch.Then, ch.Asked = v.then, l.asked
+	files := slices.Clone(c.undos[base:])
+	c.undos = c.undos[:base]
+	results, looked, done, err := c.writeAnd(ctx, l.mark, all, v.followers, ch)
+	if l.mark != "" && outcomeUnknown(err) && ctx.Err() == nil {
+		c.undos, err = nil, &attempt{err, l.snap, all, ch}
+	}
+	if errors.Is(err, errLookAgain) {
+		return nil, nil, err
+	}
+	if results == nil || done {
+		c.undos = append(c.undos, files...)
+	}
+	if results == nil {
+		return nil, nil, err
+	}
+	notRestored, faults := c.host.judgeResults(v, results)
+	switch {
+	case faults != nil:
+		return nil, notRestored, faults
+	case !done:
+		now, err = c.filesThen(ctx, l.snap, v)
+		return now, notRestored, err
+	}
+	c.afterFiles(ch, err)
+	if err == nil && v.then != nil {
+		now, err = c.host.decoded(ctx, looked, v.then.Args[1:])
+	}
+	return now, notRestored, err
+}
+
+// unwritten are the files that decide and are not written, to be compared with what they held.
+func (l look) unwritten(writes []write) []write {
+	var all []write
+	for _, p := range l.decides {
+		r, ok := l.snap.Values[p]
+		if !ok || r.Absent || slices.ContainsFunc(writes, func(w write) bool { return w.path == p }) {
+			continue
+		}
+		all = append(all, write{path: p, value: r.Text, before: r.Text, readOnly: true})
+	}
+	return all
 }
 
 // restoreValues writes to every file what it held before, those first that others follow.
@@ -137,7 +270,7 @@ func (h *Host) restoreValues(ctx context.Context, all []write) (leftovers []stri
 		back[i].value = w.before
 		back[i].readOnly = zeroedBy(Setting{w.key(), w.before}, before)
 	}
-	results, err := h.writeValues(ctx, back)
+	results, _, _, err := h.writeValues(ctx, "", back, shell.Change{})
 	for i, w := range all {
 		if err != nil || results[i].value != w.before {
 			leftovers = append(leftovers, w.path+" may no longer be "+quoted(w.before))
@@ -149,46 +282,111 @@ func (h *Host) restoreValues(ctx context.Context, all []write) (leftovers []stri
 	return leftovers, err
 }
 
-// writeValues writes each value with one write(2), and then reads all files back, in one exchange.
-func (h *Host) writeValues(ctx context.Context, all []write) ([]writeResult, error) {
+// writeValues writes each value with one write(2), and then reads all files back, in one exchange. If each reads as it
+// was written, ch follows in it; done says that it did, or that its error is err.
+func (h *Host) writeValues(ctx context.Context, mark string, all []write, ch shell.Change,
+) (results []writeResult, looked shell.Result, done bool, err error) {
 	h.invalidate()
 	defer h.invalidate()
-	s := shell.Script{Name: "set", Text: setScript + valuesScript}
+	s, err := setValues(mark, all)
+	if err != nil {
+		return nil, looked, false, err
+	}
+	ch.First = &s
+	first, looked, err := h.conn.Change(ctx, ch)
+	if first.Skipped == shell.Stale {
+		return nil, looked, false, errOtherMark
+	}
+	if _, stale := first.Get("stale"); stale {
+		return nil, looked, false, errLookAgain
+	}
+	replied := len(first.Records) > 0
+	if !replied && mark == "" && outcomeUnknown(err) && ctx.Err() == nil {
+		if results, done := h.readBack(ctx, all); done {
+			return results, looked, false, nil
+		}
+		if s, err = setValues("", all); err == nil {
+			first, err = h.conn.Run(ctx, s)
+		}
+		replied, ch = err == nil, shell.Change{}
+	}
+	if !replied {
+		return nil, looked, false, err
+	}
+	results, garbled := writeResults(first, all)
+	if garbled != nil {
+		return nil, looked, false, garbled
+	}
+	files := len(ch.Write)+len(ch.Remove) > 0
+	if outcomeUnknown(err) && files && mark == "" && ctx.Err() == nil {
+		return results, looked, false, nil // the caller changes the files by themselves, which does no harm twice
+	}
+	return results, looked, files && first.Status == 0, err
+}
+
+// setValues returns the script that makes the writes. It succeeds if each file reads as it was written. If mark is not
+// empty, it writes nothing unless the host prints it and each file reads as before.
+func setValues(mark string, all []write) (shell.Script, error) {
+	s := shell.Script{Name: "set", Text: setScript + valuesScript + "exit 1\n", Exclusive: true}
+	if !slices.ContainsFunc(all, func(w write) bool { return !w.readOnly && !w.done }) {
+		s.Name = "compare"
+	}
+	var paths, before, after []string
+	if mark != "" {
+		s.Mark, s.Expect = markScript, mark
+	}
 	for _, w := range all {
-		s.Args = append(s.Args, w.path)
+		paths, after = append(paths, w.path), append(after, words(w.path, w.value)...)
+		if mark != "" {
+			before = append(before, words(w.path, w.before)...)
+		}
 		switch {
-		case strings.Contains(w.value, "\n"):
-			return nil, fmt.Errorf("%s: a value of several lines cannot be written", w.path)
-		case w.readOnly:
+		case w.readOnly, w.done:
 			s.Stdin += "-\n"
+		case strings.Contains(w.value, "\n"):
+			return s, fmt.Errorf("%s: a value of several lines cannot be written", w.path)
 		default:
 			s.Stdin += "=" + w.value + "\n"
 		}
 	}
-	r, err := h.conn.Run(ctx, s)
-	if outcomeUnknown(err) && ctx.Err() == nil {
-		if results, done := h.readBack(ctx, all); done {
-			return results, nil
-		}
-		r, err = h.conn.Run(ctx, s)
+	s.Args = append([]string{strings.Join(before, " "), strings.Join(after, " ")}, paths...)
+	return s, nil
+}
+
+// words are what set.sh finds in a file that holds the value.
+func words(path, value string) []string {
+	var all []string
+	for line := range strings.SplitSeq(value, "\n") {
+		all = append(all, strings.Fields(path+":"+line)...)
 	}
-	if err != nil {
-		return nil, err
-	}
+	return all
+}
+
+// writeResults decodes what set.sh printed of all writes.
+func writeResults(r shell.Result, all []write) ([]writeResult, error) {
 	readings := values(r)
-	results := make([]writeResult, 0, len(all))
-	var words string
+	results := make([]writeResult, len(all))
+	written := func(n int) int { // the first from n on that was written
+		for n < len(all) && (all[n].readOnly || all[n].done) {
+			n++
+		}
+		return n
+	}
+	n := -1
+	var said string
 	for _, rec := range r.Records {
 		switch rec.Head {
 		case "write":
-			words = rec.Body
-			results = append(results, writeResult{})
+			n = written(n + 1)
+			said = rec.Body
 		case "refused":
-			results[len(results)-1].refused = errno.Reason(words)
+			if n >= 0 && n < len(all) {
+				results[n].refused = errno.Reason(said)
+			}
 		}
 	}
-	if len(results) != len(all) {
-		return nil, fmt.Errorf("the host answered for %d of %d writes: %w", len(results), len(all), shell.ErrGarbled)
+	if n = written(n + 1); n != len(all) {
+		return nil, fmt.Errorf("the host answered for %d of %d writes: %w", n, len(all), shell.ErrGarbled)
 	}
 	for i, w := range all {
 		read := readings[w.path]
@@ -238,59 +436,69 @@ func unchanged(err error) bool {
 	return errors.As(err, &e) && e.Unchanged()
 }
 
-// files writes some files, removes others, and returns a new snapshot of the host with these paths. If nothing is
-// removed, that takes one exchange. Undoing restores the files as snap has them.
-func (c *change) files(
-	ctx context.Context, snap *boot.Snapshot, written []shell.File, removed, paths []string,
-) (*boot.Snapshot, error) {
+// changesOf returns the change that writes and removes files, of those removed only such as exist in snap, and notes
+// how to undo it.
+func (c *change) changesOf(snap *boot.Snapshot, written []shell.File, removed []string) shell.Change {
+	ch := shell.Change{Write: written, Last: true}
 	for _, f := range written {
 		had, wasThere := snap.File(f.Path)
 		c.undos = append(c.undos, c.restoreFile(f.Path, had.Text, wasThere))
 	}
+	for _, path := range removed {
+		if f, ok := snap.File(path); ok {
+			ch.Remove = append(ch.Remove, path)
+			c.undos = append(c.undos, c.restoreFile(path, f.Text, true))
+		}
+	}
+	return ch
+}
+
+// files writes some files, removes others, and returns a new snapshot of the host with these paths, in one exchange.
+// Undoing restores the files as snap has them.
+func (c *change) files(
+	ctx context.Context, snap *boot.Snapshot, written []shell.File, removed, paths []string,
+) (*boot.Snapshot, error) {
+	then := c.host.snapshotScript(paths, false)
+	return c.filesThen(ctx, snap, valuesAndFiles{written: written, removed: removed, then: &then})
+}
+
+// filesThen changes the files of v, and returns the snapshot that v.then takes.
+func (c *change) filesThen(ctx context.Context, snap *boot.Snapshot, v valuesAndFiles) (*boot.Snapshot, error) {
+	ch := c.changesOf(snap, v.written, v.removed)
+	ch.Then = v.then
+	switch {
+	case len(ch.Write)+len(ch.Remove) == 0 && v.then == nil:
+		return nil, nil
+	case len(ch.Write)+len(ch.Remove) == 0:
+		return c.host.fresh(ctx, v.then.Args[1:]...)
+	}
 	c.host.invalidate()
 	defer c.host.invalidate()
-	if len(removed) == 0 && len(written) > 0 {
-		r, err := c.host.conn.WriteFiles(ctx, written, c.host.snapshotScript(paths, false))
-		if len(written) == 1 && unchanged(err) {
-			c.undos = c.undos[:len(c.undos)-1]
-		}
-		if err != nil {
-			return nil, err
-		}
-		return c.host.decoded(ctx, r, paths)
-	}
-	for _, f := range written {
-		if err := c.host.conn.WriteFile(ctx, f.Path, f.Content); err != nil {
-			return nil, err
-		}
-	}
-	if err := c.remove(ctx, snap, removed...); err != nil {
+	_, r, err := c.host.conn.Change(ctx, ch)
+	c.afterFiles(ch, err)
+	if err != nil || v.then == nil {
 		return nil, err
 	}
-	return c.host.fresh(ctx, paths...)
+	return c.host.decoded(ctx, r, v.then.Args[1:])
+}
+
+// afterFiles forgets how to undo the change of a file that err says is as it was, and has no plan see files that were
+// removed.
+func (c *change) afterFiles(ch shell.Change, err error) {
+	if len(ch.Write)+len(ch.Remove) == 1 && unchanged(err) {
+		c.undos = c.undos[:len(c.undos)-1]
+	}
+	if err == nil && len(ch.Remove) > 0 {
+		c.host.mu.Lock()
+		defer c.host.mu.Unlock()
+		c.host.lastSeen = nil
+	}
 }
 
 // remove removes those of the files that exist in snap.
 func (c *change) remove(ctx context.Context, snap *boot.Snapshot, paths ...string) error {
-	var there []string
-	for _, path := range paths {
-		if f, ok := snap.File(path); ok {
-			there = append(there, path)
-			c.undos = append(c.undos, c.restoreFile(path, f.Text, true))
-		}
-	}
-	if len(there) == 0 {
-		return nil
-	}
-	c.host.invalidate()
-	defer c.host.invalidate()
-	if err := c.host.conn.Remove(ctx, there...); err != nil {
-		return err
-	}
-	c.host.mu.Lock()
-	defer c.host.mu.Unlock()
-	c.host.lastSeen = nil // a plan that follows must not see the files any more
-	return nil
+	_, err := c.filesThen(ctx, snap, valuesAndFiles{removed: paths})
+	return err
 }
 
 // restoreFile returns an undo that writes what the file held before. If there was no file, it removes the file.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
@@ -27,11 +28,21 @@ func leaderPaths(settings []Setting) []string {
 	var all []string
 	for _, v := range settings {
 		for _, l := range sysctl.Leaders(v.Key) {
-			all = append(all, l.Path())
+			if follows(l, v.Key) {
+				all = append(all, l.Path())
+			}
 		}
 	}
 	return all
 }
+
+// commonLeaderPaths are files that every snapshot has: a change of a key of an interface is decided on them.
+var commonLeaderPaths = sync.OnceValue(func() (all []string) {
+	for _, k := range sysctl.CommonLeaders() {
+		all = append(all, k.Path())
+	}
+	return all
+})
 
 // followers returns the readable keys of snap that follow one of these settings and are none of them, in the order in
 // which to write them.

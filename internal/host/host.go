@@ -32,13 +32,17 @@ type Conn interface {
 	// WriteFile replaces the file at path in one step, with mode 0644. If it returns nil, the content survives a power
 	// cut.
 	WriteFile(ctx context.Context, path, content string) error
-	// WriteFiles writes each file as WriteFile does, in order, and then runs the script. The error is that of the first
-	// file that failed. The files after it may be written all the same.
-	WriteFiles(ctx context.Context, files []shell.File, then shell.Script) (shell.Result, error)
+	// Change makes a change of values and files in one exchange, as shell.Change says. If First fails or does not run, the
+	// files stay as they are, and the error is nil.
+	Change(ctx context.Context, c shell.Change) (first, then shell.Result, err error)
 	// Remove removes files. It is no error if a file does not exist.
 	Remove(ctx context.Context, paths ...string) error
 	// Wait connects. It waits for a machine that is still booting.
 	Wait(ctx context.Context) error
+	// Hold keeps other processes from changing the host from the next exclusive script on, until release is called.
+	Hold() (release func())
+	// Expect has the next exchange wait a moment until asked is called, since another change is about to be made.
+	Expect() (asked func())
 }
 
 // Fleet returns hosts by name. It has one Host, and so one connection and one snapshot, for each name.
@@ -156,7 +160,7 @@ func (f *Fleet) Host(name string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{fleet: f, name: name, conn: c, snapshotLock: make(chan struct{}, 1)}
+	h := &Host{fleet: f, name: name, conn: c, snapshotLock: make(chan struct{}, 1), turnstile: turnstile{expect: c.Expect}}
 	f.hosts[name] = h
 	return h, nil
 }
@@ -187,6 +191,10 @@ type Host struct {
 	queued         int            // readers that wait for the one who reads
 	// unreachable is why the host could not be read: it is not tried again for every resource, before Wait finds it.
 	unreachable error
+	// noMarks says that marks tell nothing here, so that no change is decided on an earlier look; turnstile is where such
+	// changes form groups.
+	noMarks   bool
+	turnstile turnstile
 	// waited says that Wait gave up once: the resources that follow try, and do not wait as long again.
 	waited bool
 }
@@ -227,49 +235,129 @@ func (r *run) lock(ctx context.Context, machine string, names ...string) (releas
 	return release, nil
 }
 
-// freshLocked takes a snapshot that holds these paths, under the locks with these names and those that more finds to be
-// needed in it.
-func (h *Host) freshLocked(ctx context.Context, paths, names []string,
-	more func(*boot.Snapshot) []string) (snap *boot.Snapshot, release func(), err error) {
+// look is what a change is decided on: a snapshot under the locks of its keys. If mark is not empty, the snapshot is an
+// earlier one, and the change must be made only if the host still prints the mark.
+type look struct {
+	snap *boot.Snapshot
+	mark string
+	// decides are the files of an earlier look under /proc/sys that decide, and so must still hold what they held.
+	decides []string
+	// asked tells the others of the look's group that the host has been asked; nil for a fresh look.
+	asked func()
+	// written are values that an attempt before it has written, by path. The snapshot has what they were before.
+	written map[string]string
+	// release gives the locks back.
+	release func()
+}
+
+// lookFor takes a snapshot that holds these paths, under the locks with these names and those that more finds to be
+// needed in it. It may be an earlier one if all of decides are there in that.
+func (h *Host) lookFor(ctx context.Context, decides, paths, names []string, more func(*boot.Snapshot) []string,
+) (l look, err error) {
 	r := h.fleet.run
 	h.mu.Lock()
 	machine := h.machineName
 	h.mu.Unlock()
 	for {
-		release = func() {}
+		l.release = h.conn.Hold()
+		lock := func() error {
+			unlock, err := r.lock(ctx, machine, slices.Clone(names)...)
+			if err != nil {
+				l.release()
+				return err
+			}
+			let := l.release
+			l.release = func() {
+				let()
+				unlock()
+			}
+			return nil
+		}
 		if machine != "" {
-			if release, err = r.lock(ctx, machine, slices.Clone(names)...); err != nil {
-				return nil, nil, err
+			if err := lock(); err != nil {
+				return look{}, err
 			}
 		}
 		r.mu.Lock()
 		changes := r.changes
 		r.mu.Unlock()
-		if snap, err = h.fresh(ctx, slices.Clone(paths)...); err != nil {
-			release()
-			return nil, nil, err
+		if l.snap, l.mark, l.asked = nil, "", nil; len(decides) > 0 && machine != "" {
+			if l, err = h.earlier(ctx, l, decides); err != nil {
+				l.release()
+				return look{}, err
+			}
+		}
+		if l.snap == nil {
+			if l.snap, err = h.fresh(ctx, slices.Clone(paths)...); err != nil {
+				l.release()
+				return look{}, err
+			}
 		}
 		if machine == "" {
 			// The first look tells which machine it is. It counts if no other change began or ended meanwhile.
-			machine = h.machine(snap)
-			if release, err = r.lock(ctx, machine, slices.Clone(names)...); err != nil {
-				return nil, nil, err
+			machine = h.machine(l.snap)
+			if err := lock(); err != nil {
+				return look{}, err
 			}
 			r.mu.Lock()
 			alone := r.changes == changes+1
 			r.mu.Unlock()
 			if !alone {
-				release()
+				l.release()
 				continue
 			}
 		}
-		missing := slices.DeleteFunc(more(snap), func(name string) bool { return slices.Contains(names, name) })
+		missing := slices.DeleteFunc(more(l.snap), func(name string) bool { return slices.Contains(names, name) })
 		if len(missing) == 0 {
-			return snap, release, nil
+			return l, nil
 		}
-		release()
+		l.release()
 		names = append(names, missing...)
 	}
+}
+
+// earlier returns the last snapshot and its mark, if all of these paths are there in it; a nil snapshot if not. Changes
+// that were decided on it and are on their way make it old, so it waits for them.
+func (h *Host) earlier(ctx context.Context, l look, paths []string) (look, error) {
+	has := func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.lastSeen != nil && !h.noMarks && !slices.ContainsFunc(paths, func(p string) bool {
+			v, ok := h.lastSeen.Values[p]
+			return !ok || v.Absent || v.Unread != ""
+		})
+	}
+	if !has() {
+		return l, nil
+	}
+	asked, leave, err := h.turnstile.enter(ctx)
+	if err != nil {
+		return l, err
+	}
+	h.mu.Lock()
+	s := h.lastSeen
+	h.mu.Unlock()
+	if has() && s != nil {
+		if m, ok := mark(s); ok {
+			l.snap, l.mark, l.decides, l.asked = s, m, paths, asked
+			release := l.release
+			l.release = func() {
+				leave()
+				release()
+			}
+			return l, nil
+		}
+	}
+	leave()
+	return l, nil
+}
+
+// distrustMarks has every later change begin with a fresh look, since this host's marks are never as expected: it has
+// no sha256sum, or one that prints otherwise.
+func (h *Host) distrustMarks() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.noMarks = true
 }
 
 // Wait connects to the host, and waits for one that is still booting.

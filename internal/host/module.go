@@ -184,11 +184,12 @@ func (st *ModuleState) readParameters(snap *boot.Snapshot, m Module, real string
 // may remain (MayHaveChanged).
 func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st ModuleState, err error) {
 	h.searchFor(m.Name)
-	snap, release, err := h.freshLocked(ctx, m.paths(m.Name), []string{modulesLock}, noMore)
+	l, err := h.lookFor(ctx, nil, m.paths(m.Name), []string{modulesLock}, noMore)
 	if err != nil {
 		return ModuleState{}, err
 	}
-	defer release()
+	defer l.release()
+	snap := l.snap
 	real, err := h.resolve(ctx, snap, m.Name)
 	if err != nil {
 		return ModuleState{}, err
@@ -372,7 +373,7 @@ func (h *Host) load(
 	h.invalidate()
 	defer h.invalidate()
 	s := h.snapshotScript(m.paths(real[0]), false)
-	s.Name, s.Text, s.Stdin, s.Merge = "load", loadScript+s.Text, m.Name+"\n", nil
+	s.Name, s.Text, s.Stdin, s.Merge, s.Exclusive = "load", loadScript+s.Text, m.Name+"\n", nil, true
 	for _, p := range slices.Sorted(maps.Keys(m.Parameters)) {
 		s.Stdin += p + "=" + m.Parameters[p] + "\n"
 	}
@@ -538,11 +539,12 @@ func (h *Host) Warnings(m Module, st ModuleState) []*Error {
 // UnsetModule takes m back: its files, and with unload the module itself, which fails if the module is in use or a
 // drop-in of ours sets a key of it. Files that another instance wrote since are left alone, and so is their module.
 func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err error) {
-	snap, release, err := h.freshLocked(ctx, nil, []string{modulesLock}, noMore)
+	l, err := h.lookFor(ctx, nil, nil, []string{modulesLock}, noMore)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer l.release()
+	snap := l.snap
 	c := h.begin()
 	defer func() { err = c.end(ctx, err) }()
 	var own []string
@@ -620,7 +622,8 @@ func (h *Host) confirmLoaded(ctx context.Context, module string) error {
 func (h *Host) unload(ctx context.Context, modules ...string) error {
 	h.invalidate()
 	defer h.invalidate()
-	r, err := h.conn.Run(ctx, shell.Script{Name: "unload", Text: unloadScript, Args: modules, Repeatable: true})
+	r, err := h.conn.Run(ctx, shell.Script{Name: "unload", Text: unloadScript, Args: modules, Repeatable: true,
+		Exclusive: true})
 	if err != nil {
 		return err
 	}

@@ -64,13 +64,20 @@ func (w writer) WriteFile(ctx context.Context, path, content string) error {
 	return w.write(ctx, path, content)
 }
 
-func (w writer) WriteFiles(ctx context.Context, files []shell.File, then shell.Script) (shell.Result, error) {
-	for _, f := range files {
-		if err := w.write(ctx, f.Path, f.Content); err != nil {
-			return shell.Result{}, err
+func (w writer) Change(ctx context.Context, c shell.Change) (first, then shell.Result, err error) {
+	if c.First != nil {
+		if first, err = w.Run(ctx, *c.First); err != nil || first.Status != 0 {
+			return first, then, err
 		}
 	}
-	return w.Run(ctx, then)
+	for _, f := range c.Write {
+		if err := w.write(ctx, f.Path, f.Content); err != nil {
+			return first, then, err
+		}
+	}
+	c.First, c.Write = nil, nil
+	_, then, err = w.Conn.Change(ctx, c)
+	return first, then, err
 }
 
 func wantKind(t *testing.T, err error, kind host.Kind) {
@@ -360,6 +367,23 @@ type runner struct {
 }
 
 func (r runner) Run(ctx context.Context, s shell.Script) (shell.Result, error) { return r.run(ctx, s) }
+
+func (r runner) Change(ctx context.Context, c shell.Change) (first, then shell.Result, err error) {
+	if c.First != nil {
+		if first, err = r.run(ctx, *c.First); err != nil || first.Status != 0 {
+			return first, then, err
+		}
+	}
+	last := c.Then
+	c.First, c.Then = nil, nil
+	if len(c.Write)+len(c.Remove) > 0 {
+		_, _, err = r.Conn.Change(ctx, c)
+	}
+	if err == nil && last != nil {
+		then, err = r.run(ctx, *last)
+	}
+	return first, then, err
+}
 
 // Guards that two resources of one module, however spelled, do not change it at once: the second asks the host nothing
 // while the first is at work.

@@ -3,15 +3,19 @@ package host
 // Taking a snapshot: one script and one exchange, for all resources that read from it.
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	_ "embed"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"weak"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 )
@@ -129,6 +133,48 @@ type lastPrediction struct {
 	prediction weak.Pointer[boot.Prediction]
 }
 
+// mark returns what mark.sh prints of a host that has the files of s; ok is false if that is not known.
+func mark(s *boot.Snapshot) (text string, ok bool) {
+	all := slices.Concat(s.Sysctl, s.ModulesLoad, s.Modprobe)
+	slices.SortFunc(all, func(a, b confdir.File) int { return compareListed(a.Path, b.Path) })
+	for _, f := range []*confdir.File{s.SysctlConf, s.Modules, s.Extra} {
+		if f != nil {
+			all = append(all, *f)
+		}
+	}
+	var names, sums strings.Builder
+	for _, f := range all {
+		if f.Unread != "" || strings.ContainsAny(f.Path, "\\\n\r") {
+			return "", false
+		}
+		switch {
+		case path.Base(f.Path) == "sysctl.extra", f.Path == "/etc/sysctl.conf", f.Path == "/etc/modules":
+		case f.Target != "":
+			names.WriteString("link " + f.Path + "\n")
+		default:
+			names.WriteString("file " + f.Path + "\n")
+		}
+		if f.Regular {
+			fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256([]byte(f.Text)), f.Path)
+		}
+	}
+	return fmt.Sprintf("%x  -", sha256.Sum256([]byte(names.String()+sums.String()))), true
+}
+
+// compareListed compares paths in the order in which files.sh and mark.sh list them.
+func compareListed(a, b string) int {
+	order := func(p string) (rank int) {
+		for i, root := range []string{"/etc/", "/run/", "/usr/local/lib/", "/usr/lib/", "/lib/"} {
+			if rest, ok := strings.CutPrefix(p, root); ok {
+				dir, _, _ := strings.Cut(rest, "/")
+				return 3*i + slices.Index([]string{"sysctl.d", "modules-load.d", "modprobe.d"}, dir)
+			}
+		}
+		return 15
+	}
+	return cmp.Or(cmp.Compare(order(a), order(b)), strings.Compare(a, b))
+}
+
 // answer is what a host printed and the snapshot decoded from it. The pointers are weak.
 type answer struct {
 	of       weak.Pointer[shell.Record]
@@ -181,9 +227,12 @@ func (h *Host) readEverything() {
 	h.everything = true
 }
 
-// fresh takes a new snapshot that holds these paths. Every write is decided on one.
+// fresh takes a new snapshot that holds these paths, when no other process changes the host. Every write is decided on
+// one, or checked against one by its mark.
 func (h *Host) fresh(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
-	return h.takeSnapshot(ctx, h.snapshotScript(paths, false))
+	s := h.snapshotScript(paths, false)
+	s.Exclusive = true
+	return h.takeSnapshot(ctx, s)
 }
 
 // takeSnapshot runs a snapshot script and decodes what it printed.
@@ -198,6 +247,7 @@ func (h *Host) takeSnapshot(ctx context.Context, s shell.Script) (*boot.Snapshot
 // snapshotScript returns a script that prints a snapshot with these paths, or with all keys and module parameters if
 // all is set. Requests for a snapshot in the same batch share one.
 func (h *Host) snapshotScript(paths []string, all bool) shell.Script {
+	paths = slices.Concat(paths, commonLeaderPaths())
 	slices.Sort(paths)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -227,6 +277,7 @@ func mergeSnapshots(a, b shell.Script) shell.Script {
 	if aSingle || bSingle {
 		a.Text = singly + a.Text
 	}
+	a.Exclusive = a.Exclusive || b.Exclusive
 	pattern := a.Args[0]
 	if len(b.Args[0]) > len(pattern) {
 		pattern = b.Args[0]

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
@@ -110,7 +111,7 @@ func TestSetScriptInEveryShell(t *testing.T) {
 		r := inShell(
 			t, argv,
 			shell.Script{
-				Name: "set", Text: setScript + valuesScript, Args: []string{text, dir, odd, empty},
+				Name: "set", Text: setScript + valuesScript, Args: []string{"", "", text, dir, odd, empty},
 				Stdin: "=it's EOF\n=1\n= \\$(x) `y` \xff\t\\\n=\n",
 			})
 		var words []string
@@ -249,5 +250,56 @@ func TestUnitsInOrder(t *testing.T) {
 		if got := outOfOrder([]Unit{modules, test.sysctls}); (got == nil) != test.want {
 			t.Errorf("%s: %v", test.name, got)
 		}
+	}
+}
+
+// Guards that the mark which a change expects of a host is the one that the host prints, in every shell.
+func TestMarkInEveryShell(t *testing.T) {
+	for _, argv := range shells(t) {
+		h := &Host{}
+		snap, torn := decode(inShell(t, argv, h.snapshotScript(nil, false)))
+		want, ok := mark(snap)
+		if torn || !ok {
+			t.Fatalf("%v: the snapshot is torn, or has no mark", argv)
+		}
+		r := inShell(t, argv, shell.Script{Text: markScript})
+		if got := strings.TrimSpace(r.Records[0].Body); got != want {
+			t.Errorf("%v: it prints %q, and %q is expected", argv, got, want)
+		}
+	}
+}
+
+// Guards that every difference between two hosts' files is one between their marks.
+func TestMarksDiffer(t *testing.T) {
+	file := func(path, text string) confdir.File { return confdir.File{Path: path, Text: text, Regular: true} }
+	seen := map[string]int{}
+	for i, files := range [][]confdir.File{
+		{},
+		{file("/etc/sysctl.d/a.conf", "x\n")},
+		{file("/etc/sysctl.d/a.conf", "x")},
+		{file("/etc/sysctl.d/b.conf", "x\n")},
+		{file("/run/sysctl.d/a.conf", "x\n")},
+		{file("/etc/modprobe.d/a.conf", "x\n")},
+		{file("/etc/sysctl.conf", "x\n")},
+		{{Path: "/etc/sysctl.d/a.conf", Text: "x\n", Regular: true, Target: "../a"}},
+		{{Path: "/etc/sysctl.d/a.conf", Target: "/dev/null"}},
+		{{Path: "/etc/sysctl.d/a.conf"}},
+		{file("/etc/sysctl.d/a.conf", ""), file("/etc/sysctl.d/b.conf", "x\n")},
+		{file("/etc/sysctl.d/a.conf", "x\n"), file("/etc/sysctl.d/b.conf", "")},
+	} {
+		snap := &boot.Snapshot{}
+		for _, f := range files {
+			snap.AddFile(f)
+		}
+		m, ok := mark(snap)
+		if other, twice := seen[m]; twice || !ok {
+			t.Errorf("case %d has the mark of case %d", i, other)
+		}
+		seen[m] = i
+	}
+	unread := &boot.Snapshot{}
+	unread.AddFile(confdir.File{Path: "/etc/sysctl.d/a.conf", Unread: "Permission denied"})
+	if _, ok := mark(unread); ok {
+		t.Error("a host with a file that could not be read has a mark")
 	}
 }

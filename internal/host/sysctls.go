@@ -103,6 +103,9 @@ func (s Sysctls) paths() []string {
 	return all
 }
 
+// pathsOf are the files of the keys of settings under /proc/sys.
+func (s Sysctls) pathsOf(settings []Setting) []string { return Sysctls{Settings: settings}.paths() }
+
 // has reports whether k is a key of s.
 func (s Sysctls) has(k sysctl.Key) bool {
 	return slices.ContainsFunc(s.Settings, func(v Setting) bool { return v.Key == k })
@@ -274,31 +277,63 @@ func (s Sysctls) remembered(snap *boot.Snapshot, held map[sysctl.Key][]holding, 
 // says what may be left (MayHaveChanged); an error of the kind NotRestored alone says that s holds all the same.
 func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls,
 	originals map[sysctl.Key]string) (states map[sysctl.Key]SysctlState, err error) {
-	gone := Sysctls{Settings: prior.without(s), Instance: s.Instance}
-	paths := slices.Concat(s.pathsAndSiblings(), gone.paths(), followerPatterns(s.Settings, gone.Settings),
-		leaderPaths(s.Settings))
-	snap, release, err := h.freshLocked(ctx, paths, s.locks(prior), func(snap *boot.Snapshot) (files []string) {
+	paths := slices.Concat(s.pathsAndSiblings(), s.pathsOf(prior.without(s)),
+		followerPatterns(s.Settings, prior.without(s)), leaderPaths(s.Settings))
+	more := func(snap *boot.Snapshot) (files []string) {
 		for _, all := range s.holdings(snap, prior) {
 			for _, other := range all {
 				files = append(files, other.file.Path)
 			}
 		}
 		return files
-	})
+	}
+	var decides []string
+	if len(followerPatterns(s.Settings, prior.without(s))) == 0 {
+		decides = slices.Concat(s.paths(), s.pathsOf(prior.without(s)), leaderPaths(s.Settings))
+	}
+	earlier, err := h.lookFor(ctx, decides, paths, s.locks(prior), more)
 	if err != nil {
 		return nil, err
 	}
-	defer release()
+	states, err = h.setSysctls(ctx, earlier, s, prior, originals)
+	earlier.release()
+	if !errors.Is(err, errLookAgain) {
+		return states, err
+	}
+	var made *attempt
+	fresh, lookErr := h.lookFor(ctx, nil, paths, s.locks(prior), more)
+	switch lost := errors.As(err, &made); {
+	case lookErr != nil && lost:
+		return states, made.lost
+	case lookErr != nil:
+		return nil, lookErr
+	}
+	defer fresh.release()
+	if m, ok := mark(fresh.snap); errors.Is(err, errOtherMark) && ok && m == earlier.mark {
+		h.distrustMarks()
+	}
+	if made != nil {
+		fresh = made.takenBack(fresh)
+	}
+	return h.setSysctls(ctx, fresh, s, prior, originals)
+}
+
+// setSysctls is SetSysctls on one look. The error is errLookAgain if the look must be a fresh one.
+func (h *Host) setSysctls(ctx context.Context, l look, s Sysctls, prior *Sysctls,
+	known map[sysctl.Key]string) (states map[sysctl.Key]SysctlState, err error) {
+	snap, gone := l.snap, Sysctls{Settings: prior.without(s), Instance: s.Instance}
 	held := s.holdings(snap, prior)
 	if err := h.checkSettable(snap, s, prior, held); err != nil {
+		if l.mark != "" {
+			err = errLookAgain
+		}
 		return nil, err
 	}
 	was := s
 	if prior != nil {
 		was = *prior
 	}
-	known := originals
-	originals = was.originals(snap, held, slices.Concat(s.Settings, gone.Settings), originals)
+	originals := was.originals(snap, held, slices.Concat(s.Settings, gone.Settings), known)
 	before := s.remembered(snap, held, prior)
 	for k, v := range oddFollowers(snap, s.Settings, s.newlyHeld(snap, held, known), originals) {
 		if _, ok := before[k]; !ok {
@@ -320,12 +355,11 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls,
 		restored = gone.restored(rest, originals, before)
 		restored = slices.DeleteFunc(restored, func(v Setting) bool { return s.has(v.Key) })
 	}
-	notRestored, err := h.writeRunningValues(ctx, c, snap, s.Settings, restored)
-	if err != nil {
-		return states, err
-	}
-	written, removed := s.changedFiles(snap, prior, held, originals, before)
-	snap, err = c.files(ctx, snap, written, removed, s.pathsAndSiblings())
+	v := h.valuesToWrite(snap, s.Settings, restored)
+	v.written, v.removed = s.changedFiles(snap, prior, held, originals, before)
+	then := h.snapshotScript(s.pathsAndSiblings(), false)
+	v.then = &then
+	snap, notRestored, err := c.apply(ctx, l, v)
 	if err != nil {
 		return states, err
 	}
@@ -378,64 +412,78 @@ func (s Sysctls) changedFiles(snap *boot.Snapshot, prior *Sysctls, held map[sysc
 	return written, removed
 }
 
-// writeRunningValues writes the running values in one exchange, those that are wanted and those that are restored, and
-// checks what the kernel made of them. A key that follows one of them is written again if a file of the host sets it,
-// since the change is not meant to change it.
-func (h *Host) writeRunningValues(ctx context.Context, c *change, snap *boot.Snapshot,
-	wanted, restored []Setting) (notRestored []*Error, err error) {
-	isRestored := map[sysctl.Key]bool{}
-	for _, v := range restored {
-		isRestored[v.Key] = true
+// valuesAndFiles is what a change does: running values first, then files.
+type valuesAndFiles struct {
+	// writes are the running values that are written, and settings what each is written for: a value that is wanted, or
+	// restored, or kept because another write changes it. followers may change with them.
+	writes         []write
+	settings       []Setting
+	followers      []Setting
+	restored, kept map[sysctl.Key]bool
+	// onlyRestores says that no value is wanted.
+	onlyRestores bool
+
+	written []shell.File
+	removed []string
+	// then takes the snapshot afterwards; nil if none is needed.
+	then *shell.Script
+}
+
+// valuesToWrite returns the running values to write, those that are wanted and those that are restored. A key that
+// follows one of them is written again if a file of the host sets it, since the change is not meant to change it.
+func (h *Host) valuesToWrite(snap *boot.Snapshot, wanted, restored []Setting) valuesAndFiles {
+	v := valuesAndFiles{restored: map[sysctl.Key]bool{}, kept: map[sysctl.Key]bool{}, onlyRestores: len(wanted) == 0}
+	for _, r := range restored {
+		v.restored[r.Key] = true
 	}
-	var settings []Setting
-	var writes []write
-	add := func(v Setting) {
-		settings = append(settings, v)
-		writes = append(writes, write{path: v.Key.Path(), value: v.Value, before: snap.Values[v.Key.Path()].Text})
+	add := func(s Setting) {
+		v.settings = append(v.settings, s)
+		v.writes = append(v.writes, write{path: s.Key.Path(), value: s.Value, before: snap.Values[s.Key.Path()].Text})
 	}
 	led := func(k sysctl.Key) bool { // an earlier write may change k
-		return slices.ContainsFunc(settings, func(v Setting) bool { return follows(v.Key, k) })
+		return slices.ContainsFunc(v.settings, func(s Setting) bool { return follows(s.Key, k) })
 	}
-	for _, v := range (Sysctls{Settings: slices.Concat(wanted, restored)}).inOrder() {
-		had := snap.Values[v.Key.Path()]
-		if !had.Absent && (led(v.Key) || !sysctl.Equal(v.Key, had.Text, v.Value)) {
-			add(v)
+	all := slices.Concat(wanted, restored)
+	for _, s := range (Sysctls{Settings: all}).inOrder() {
+		had := snap.Values[s.Key.Path()]
+		if !had.Absent && (led(s.Key) || !sysctl.Equal(s.Key, had.Text, s.Value)) {
+			add(s)
 		}
 	}
-	own := slices.Clone(settings)
-	changed := followers(snap, own)
-	changed = slices.DeleteFunc(changed, func(f Setting) bool {
-		return slices.ContainsFunc(slices.Concat(wanted, restored), func(v Setting) bool { return v.Key == f.Key })
+	own := slices.Clone(v.settings)
+	v.followers = slices.DeleteFunc(followers(snap, own), func(f Setting) bool {
+		return slices.ContainsFunc(all, func(s Setting) bool { return s.Key == f.Key })
 	})
-	kept := map[sysctl.Key]bool{}
-	for _, f := range changed {
-		if h.declared(snap, f.Key) && !slices.ContainsFunc(own, func(v Setting) bool { return follows(f.Key, v.Key) }) {
-			kept[f.Key] = true
+	for _, f := range v.followers {
+		if h.declared(snap, f.Key) && !slices.ContainsFunc(own, func(s Setting) bool { return follows(f.Key, s.Key) }) {
+			v.kept[f.Key] = true
 			add(f)
 		}
 	}
-	results, err := c.write(ctx, writes, changed)
-	if err != nil {
-		return nil, err
-	}
+	return v
+}
+
+// judgeResults says what the kernel made of the writes of v otherwise than was meant. What could not be restored is no
+// fault of what is set.
+func (h *Host) judgeResults(v valuesAndFiles, results []writeResult) (notRestored []*Error, err error) {
 	var faults []*Error
-	for i, r := range results {
-		switch v := settings[i]; {
-		case kept[v.Key]:
-			switch e := h.checkKept(v, own, r); {
+	for i, s := range v.settings {
+		switch r := results[i]; {
+		case v.kept[s.Key]:
+			switch e := h.checkKept(s, v.settings, r); {
 			case e == nil:
-			case len(wanted) == 0:
+			case v.onlyRestores:
 				e.Kind = NotRestored
 				notRestored = append(notRestored, e)
 			default:
 				faults = append(faults, e)
 			}
-		case isRestored[v.Key]:
-			if e := h.checkRestored(v, r); e != nil {
+		case v.restored[s.Key]:
+			if e := h.checkRestored(s, r); e != nil {
 				notRestored = append(notRestored, e)
 			}
 		default:
-			if e := h.checkWritten(v, writes[i].before, r); e != nil {
+			if e := h.checkWritten(s, v.writes[i].before, r); e != nil {
 				faults = append(faults, e)
 			}
 		}
@@ -487,11 +535,12 @@ func (h *Host) withoutHeld(s Sysctls, snap *boot.Snapshot, prior *Sysctls) []Set
 // a drop-in that another instance wrote. An error of the kind NotRestored says that s is gone all the same.
 func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl.Key]string) (err error) {
 	paths := slices.Concat(s.paths(), followerPatterns(s.Settings))
-	snap, release, err := h.freshLocked(ctx, paths, s.locks(nil), noMore)
+	l, err := h.lookFor(ctx, nil, paths, s.locks(nil), noMore)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer l.release()
+	snap := l.snap
 	file, _ := snap.File(s.Path())
 	own := s.Persist && belongsTo(file, s.Instance)
 	if own {
@@ -512,14 +561,13 @@ func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl
 		}
 		restored = free.restored(rest, originals, s.remembered(snap, nil, nil))
 	}
-	notRestored, err := h.writeRunningValues(ctx, c, snap, nil, restored)
+	v := h.valuesToWrite(snap, nil, restored)
+	if own {
+		v.removed = []string{s.Path()}
+	}
+	_, notRestored, err := c.apply(ctx, l, v)
 	if err != nil {
 		return err
-	}
-	if own {
-		if err := c.remove(ctx, snap, s.Path()); err != nil {
-			return err
-		}
 	}
 	h.forgetUnpersisted(h.machine(snap), s)
 	c.undos = nil

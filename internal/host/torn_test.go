@@ -23,9 +23,9 @@ func (g *growing) Run(ctx context.Context, s shell.Script) (shell.Result, error)
 	return g.grow(r), err
 }
 
-func (g *growing) WriteFiles(ctx context.Context, files []shell.File, then shell.Script) (shell.Result, error) {
-	r, err := g.Conn.WriteFiles(ctx, files, then)
-	return g.grow(r), err
+func (g *growing) Change(ctx context.Context, c shell.Change) (first, then shell.Result, err error) {
+	first, then, err = g.Conn.Change(ctx, c)
+	return first, g.grow(then), err
 }
 
 func (g *growing) grow(r shell.Result) shell.Result {

@@ -1,6 +1,7 @@
 package hosttest
 
 import (
+	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
@@ -220,6 +221,37 @@ func syncProgram(p *process, args []string) int {
 			p.errorf("sync: error syncing '%s': %s\n", name, strerror(err))
 			status = 1
 		}
+	}
+	return status
+}
+
+// sha256sum is GNU's without flags.
+func sha256sum(p *process, names []string) int {
+	status := 0
+	if len(names) == 0 {
+		names = []string{"-"}
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, "-") && name != "-" {
+			return p.unknownFlag(name, "sha256sum")
+		}
+		var in io.Reader
+		if name == "-" {
+			in = p.input("sha256sum")
+		} else if f, err := p.open(name, os.O_RDONLY); err == nil {
+			in = f
+		} else {
+			p.errorf("sha256sum: %s: %s\n", name, strerror(err))
+			status = 1
+			continue
+		}
+		text, err := io.ReadAll(in)
+		if err != nil {
+			p.errorf("sha256sum: %s: %s\n", name, strerror(err))
+			status = 1
+			continue
+		}
+		p.printf("%x  %s\n", sha256.Sum256(text), name)
 	}
 	return status
 }

@@ -31,6 +31,7 @@ type machine struct {
 	journal     []string
 	failedUnits []string
 	unknowns    []string
+	locks       map[string]*descriptor // who has the flock(2) lock on a file
 }
 
 // unknown records that something was asked for which is not simulated. It does not need the mutex of its callers' state, only its own list's.

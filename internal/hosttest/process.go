@@ -22,7 +22,8 @@ type process struct {
 	stdin  io.Reader // nil: nothing that a program may read
 	stdout io.Writer
 	stderr io.Writer
-	link   *link // the SSH channel it belongs to; nil at the console
+	link   *link       // the SSH channel it belongs to; nil at the console
+	nine   *descriptor // of the shell that it runs in
 }
 
 // program is the code of one file below /usr/bin or /usr/sbin. It returns the exit status.

@@ -24,7 +24,7 @@ func init() {
 		"cat": cat, "sort": sortProgram, "wc": wc, "tr": tr, "grep": grep, "ls": ls, "stat": statProgram, "readlink": readlink,
 		"rm": rm, "mv": mv, "mkdir": mkdir, "rmdir": rmdir, "ln": ln, "touch": touch, "chmod": chmod, "sync": syncProgram,
 		"modprobe": modprobe, "modinfo": modinfo, "rmmod": rmmod, "lsmod": lsmod, "sysctl": sysctl, "iptables": iptables, "dmesg": dmesg,
-		"systemctl": systemctl,
+		"systemctl": systemctl, "flock": flock, "sha256sum": sha256sum,
 	}
 }
 

@@ -27,6 +27,8 @@ func init() {
 		"\x00echo":      echo,
 		"\x00printf":    printf,
 		"\x00command-v": commandV,
+		"\x00open-9":    openNine,
+		"\x00close-9":   closeNine,
 		"\x00umask": func(p *process, _ []string) int {
 			p.printf("%04o\n", uint32(p.umask))
 			return 0
@@ -216,6 +218,10 @@ func sh(p *process, args []string) int {
 func (p *process) script(src io.Reader, stdin io.Reader, args []string) int {
 	q := *p
 	q.stdin = stdin
+	if q.nine == nil {
+		q.nine = &descriptor{}
+		defer closeNine(&q, nil)
+	}
 	r, err := q.newRunner(args...)
 	if err != nil {
 		p.errorf("sh: 0: %v\n", err)
@@ -262,6 +268,7 @@ func declare(st *syntax.Stmt) {
 		if !ok {
 			return true
 		}
+		useNine(st)
 		call, ok := st.Cmd.(*syntax.CallExpr)
 		if !ok || len(call.Args) < 2 {
 			return true

@@ -171,15 +171,21 @@ func TestTheProvidersScriptsRunAsUnderRealShells(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			conn := "sshconn/scripts/"
+			conn, set := "sshconn/scripts/", script("host/scripts/set.sh", "host/scripts/values.sh")+"exit 1\n"
 			dir := root + "/etc/sysctl.d"
 			scripts := []shell.Script{
 				{Name: "snapshot", Text: script("host/scripts/files.sh", "host/scripts/values.sh", "host/scripts/all.sh"),
 					Args: []string{root + "/proc/sys/vm/swappiness", root + "/proc/sys/nope", root + "/proc/sys/net/ipv4/tcp_rmem"}},
 				{Name: "snapshot, each file by itself", Text: "single=yes\n" + script("host/scripts/files.sh"), Args: []string{root + "/proc/sys/nope"}},
-				{Name: "set", Text: script("host/scripts/set.sh", "host/scripts/values.sh"), Args: []string{root + "/proc/sys/vm/swappiness"}, Stdin: "10"},
-				{Name: "set what is not there", Text: script("host/scripts/set.sh", "host/scripts/values.sh"), Args: []string{root + "/proc/sys/no/where"}, Stdin: "10"},
-				{Name: "set a directory", Text: script("host/scripts/set.sh", "host/scripts/values.sh"), Args: []string{root + "/proc/sys/net"}, Stdin: "10"},
+				{Name: "mark", Text: script("host/scripts/mark.sh")},
+				{Name: "set", Text: set, Args: []string{"", root + "/proc/sys/vm/swappiness:10", root + "/proc/sys/vm/swappiness"}, Stdin: "=10"},
+				{Name: "set it from what it was", Text: set,
+					Args: []string{root + "/proc/sys/vm/swappiness:10", root + "/proc/sys/vm/swappiness:20", root + "/proc/sys/vm/swappiness"}, Stdin: "=20"},
+				{Name: "set it from what it was not", Text: set,
+					Args: []string{root + "/proc/sys/vm/swappiness:10", root + "/proc/sys/vm/swappiness:30", root + "/proc/sys/vm/swappiness"}, Stdin: "=30"},
+				{Name: "set what then reads otherwise", Text: set, Args: []string{"", "x:1", root + "/proc/sys/vm/swappiness"}, Stdin: "=40"},
+				{Name: "set what is not there", Text: set, Args: []string{"", "", root + "/proc/sys/no/where"}, Stdin: "=10"},
+				{Name: "set a directory", Text: set, Args: []string{"", "", root + "/proc/sys/net"}, Stdin: "=10"},
 				{Name: "write", Text: script(conn+"save.sh", conn+"write.sh"), Args: []string{dir, "90-new.conf"}, Stdin: "a = $b `c`\nEOF\n"},
 				{Name: "write again", Text: script(conn+"save.sh", conn+"write.sh"), Args: []string{dir, "90-new.conf"}, Stdin: "other"},
 				{Name: "write into a new directory", Text: script(conn+"save.sh", conn+"write.sh"), Args: []string{root + "/etc/new/dir", "x.conf"}, Stdin: "x"},

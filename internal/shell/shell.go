@@ -27,10 +27,31 @@ type Script struct {
 	Merge func(a, b Script) Script
 	// Repeatable says that to run it twice is as to run it once, so that it is run again where its reply was lost.
 	Repeatable bool
+	// Exclusive says that it runs only while its session has the lock on the host, which keeps two processes from
+	// changing a host at the same time. Last says that its change needs the lock no longer after its batch.
+	Exclusive, Last bool
+	// Mark, if set, is a program that prints in what state the host is. It runs before the batch, and the script runs
+	// only if it printed Expect.
+	Mark, Expect string
+	// Behind says that the script runs only if the one before it in its batch ran and succeeded.
+	Behind bool
 }
 
 // File is a file as it is to be, for a script that writes it.
 type File struct{ Path, Content string }
+
+// Change is a change of a host: First makes it or decides whether it is made, files are written and removed if First
+// succeeds, and Then looks at what came of it. All but one may be left out.
+type Change struct {
+	First  *Script
+	Write  []File
+	Remove []string
+	Then   *Script
+	// Last says that the change needs the host's lock no longer if all goes well.
+	Last bool
+	// Asked, if set, is called when the change is about to be sent.
+	Asked func()
+}
 
 // Result is what one run of a Script left.
 type Result struct {
@@ -38,7 +59,22 @@ type Result struct {
 	Status int
 	// Records hold the output, standard error included, in order. The first has an empty Head: what was printed before the first `rec`.
 	Records []Record
+	// Skipped is why the script did not run; "" if it did.
+	Skipped Skip
 }
+
+// Skip is why a script did not run.
+type Skip string
+
+// The reasons not to run a script.
+const (
+	// Busy: another session has the lock on the host. The first record says who.
+	Busy Skip = "busy"
+	// Stale: the Mark printed something else.
+	Stale Skip = "stale"
+	// Behind: the script before it failed, or did not run.
+	Behind Skip = "behind"
+)
 
 // Record is a part of a script's output: Head is what `rec` was given, Body every byte printed after it.
 type Record struct {
@@ -61,48 +97,6 @@ var ErrNUL = errors.New("data for a shell script holds a NUL byte")
 
 // ErrGarbled is returned for a reply that does not have the form a session gives it.
 var ErrGarbled = errors.New("garbled reply from the remote shell")
-
-// Prologue is what a new session is fed first. The reply ends with Ready(nonce); everything before it is noise, such as a login banner.
-func Prologue(nonce string) string {
-	return "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin\nLC_ALL=C\nexport LC_ALL\numask 022\nN='" + nonce + "'\n" +
-		`rec() { printf '\n\036%s + %s\n' "$N" "$*"; }` + "\n" +
-		`printf '\n\036%s ready\n' "$N"` + "\n"
-}
-
-// Ready is the line that says a session has read its Prologue.
-func Ready(nonce string) []byte { return []byte("\n\x1e" + nonce + " ready\n") }
-
-// Encode is the text that runs s in a session with this nonce. A shell that is sent only a part of it, because the connection ends, runs nothing: it takes the end of
-// its input for the end of a here-document, but not for the brace that closes the whole.
-func Encode(nonce string, s Script) (string, error) {
-	var b strings.Builder
-	b.WriteString("{\n(\nset --")
-	for _, a := range s.Args {
-		if strings.IndexByte(a, 0) >= 0 {
-			return "", ErrNUL
-		}
-		b.WriteByte(' ')
-		b.WriteString(Quote(a))
-	}
-	b.WriteByte('\n')
-	b.WriteString(s.Text)
-	switch {
-	case s.Stdin == "":
-		b.WriteString("\n) </dev/null 2>&1\n")
-	case strings.IndexByte(s.Stdin, 0) >= 0:
-		return "", ErrNUL
-	case strings.Contains("\n"+s.Stdin, "\n"+nonce):
-		return "", fmt.Errorf("%w: data holds the session's nonce", ErrGarbled)
-	default:
-		b.WriteString("\n) 2>&1 <<'" + nonce + "'\n" + s.Stdin)
-		if !strings.HasSuffix(s.Stdin, "\n") {
-			b.WriteByte('\n')
-		}
-		b.WriteString(nonce + "\n")
-	}
-	b.WriteString(`printf '\n\036%s = %s\n' "$N" "$?"` + "\n}\n")
-	return b.String(), nil
-}
 
 // Quote makes one shell word of s.
 func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
@@ -129,6 +123,10 @@ func Decode(nonce string, out []byte) (r Result, n int, err error) {
 		case "+":
 			head = word
 		case "=":
+			if skipped := Skip(word); skipped == Busy || skipped == Stale || skipped == Behind {
+				r.Skipped, r.Status = skipped, 1
+				return r, len(out) - len(rest), nil
+			}
 			status, err := strconv.Atoi(word)
 			if err != nil {
 				return Result{}, 0, fmt.Errorf("%w: status %q", ErrGarbled, word)

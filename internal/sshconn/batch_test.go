@@ -47,7 +47,7 @@ func TestScriptsThatMergeRunOnceBehindTheOthers(t *testing.T) {
 }
 
 // Guards that files which are written together, and what is read behind them, take one exchange by the shell, and hold whichever way they go.
-func TestWriteFilesAndThenRead(t *testing.T) {
+func TestChangeOfFilesAndThenRead(t *testing.T) {
 	const other = "/etc/modules-load.d/x.conf"
 	for _, bySFTP := range []bool{true, false} {
 		t.Run(fmt.Sprintf("SFTP %v", bySFTP), func(t *testing.T) {
@@ -57,7 +57,8 @@ func TestWriteFilesAndThenRead(t *testing.T) {
 				c := conn(t, p)
 				mustEcho(t, c)
 				start := c.Batches()
-				res, err := c.WriteFiles(t.Context(), []shell.File{{Path: dropIn, Content: "a = 1"}, {Path: other, Content: "x\n"}}, listing("done"))
+				then := listing("done")
+				_, res, err := c.Change(t.Context(), shell.Change{Write: []shell.File{{Path: dropIn, Content: "a = 1"}, {Path: other, Content: "x\n"}}, Then: &then})
 				if err != nil || res.Records[0].Body != "done\na = 1\n" {
 					t.Errorf("got %v, %v", res, err)
 				}
@@ -79,7 +80,7 @@ func TestWriteFilesAndThenRead(t *testing.T) {
 
 // Guards that the error is that of the file that failed, that the others are whole, and that a connection which ends in between makes no difference: a new one
 // finds out what is there and goes on.
-func TestWriteFilesThatFail(t *testing.T) {
+func TestChangeOfFilesThatFail(t *testing.T) {
 	h := simulated(t, machineOptions{})
 	p := NewPool(Config{Hosts: map[string]Settings{"web1": reach(h, "root")}})
 	t.Cleanup(p.Close)
@@ -88,14 +89,16 @@ func TestWriteFilesThatFail(t *testing.T) {
 	two := []shell.File{{Path: dropIn, Content: "a\n"}, {Path: "/etc/modules-load.d/x.conf", Content: "x\n"}}
 	undo := h.Inject(hosttest.Fault{Errno: syscall.ENOSPC, Path: "/etc/modules-load.d"})
 	var file *FileError
-	if _, err := c.WriteFiles(t.Context(), two, listing()); !errors.As(err, &file) || file.Path != two[1].Path || !strings.Contains(file.Reason, "No space") {
+	then := listing()
+	writeTwo := shell.Change{Write: two, Then: &then}
+	if _, _, err := c.Change(t.Context(), writeTwo); !errors.As(err, &file) || file.Path != two[1].Path || !strings.Contains(file.Reason, "No space") {
 		t.Errorf("got %v", err)
 	}
 	undo()
 	for _, after := range []bool{false, true} {
 		mustEcho(t, c)
 		undo := h.Inject(hosttest.Fault{CutAt: 1, After: after})
-		if _, err := c.WriteFiles(t.Context(), two, listing()); err != nil {
+		if _, _, err := c.Change(t.Context(), writeTwo); err != nil {
 			t.Errorf("cut, after=%v: %v", after, err)
 		}
 		wantFile(t, h, two[0].Path, two[0].Content)
@@ -106,7 +109,7 @@ func TestWriteFilesThatFail(t *testing.T) {
 		}
 	}
 	for _, bad := range []shell.File{{Path: "x.conf"}, {Path: dropIn, Content: "a\x00"}} {
-		if _, err := c.WriteFiles(t.Context(), []shell.File{bad}, listing()); !errors.As(err, &file) {
+		if _, _, err := c.Change(t.Context(), shell.Change{Write: []shell.File{bad}, Then: &then}); !errors.As(err, &file) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

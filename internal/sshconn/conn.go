@@ -27,6 +27,10 @@ type Conn struct {
 	// hop says that this is a jump host: connections go through it, and no shell is started, which many jump hosts do not allow.
 	hop     bool
 	batches atomic.Int64
+	// holders counts the changes that need the lock on the host from one exchange to the next.
+	holders atomic.Int64
+	// expected counts the requests that are about to come.
+	expected atomic.Int64
 
 	mu      sync.Mutex
 	live    *link
@@ -64,7 +68,18 @@ func (c *Conn) Batches() int { return int(c.batches.Load()) }
 // Besides an *Error, Run returns ctx's error when ctx ended before s was sent. An error that matches ErrLost means that s was sent and its reply is missing: it may
 // have run. In every other case of an error s did not run, unless it only reads (shell.Script.Merge): such a script leaves with the first line of a new shell, whatever
 // becomes of that. A repeatable script whose reply was lost with the connection is run once more.
-func (c *Conn) Run(ctx context.Context, s shell.Script) (shell.Result, error) {
+//
+// An exclusive script waits until no other process changes the host. After Config.LockTimeout Run gives up, with an
+// *Error of the kind Locked.
+func (c *Conn) Run(ctx context.Context, s shell.Script) (res shell.Result, err error) {
+	err = c.whenFree(ctx, func() error {
+		res, err = c.run(ctx, s)
+		return cmp.Or(err, taken(res))
+	})
+	return res, err
+}
+
+func (c *Conn) run(ctx context.Context, s shell.Script) (shell.Result, error) {
 	var res shell.Result
 	run := func() error {
 		early := c.early(ctx, s)
@@ -101,7 +116,7 @@ func (c *Conn) settles(ctx context.Context, err error) bool {
 
 // early is s as a request that may leave before it is known that a shell takes it, or that anybody still waits for it: nil for one that does more than read.
 func (c *Conn) early(ctx context.Context, s shell.Script) *request {
-	if s.Merge == nil {
+	if s.Merge == nil || s.Exclusive {
 		return nil
 	}
 	if _, err := shell.Encode(nonce(), s); err != nil {

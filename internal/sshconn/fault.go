@@ -40,6 +40,8 @@ const (
 	Lost
 	// Hung: the host sent nothing for Config.ReplyTimeout while it did a request, so that its outcome is unknown too.
 	Hung
+	// Locked: another process changed the host for Config.LockTimeout. Nothing was done.
+	Locked
 )
 
 // ErrLost matches, with errors.Is, every Error of the kinds Lost and Hung.
@@ -99,6 +101,8 @@ func (e *Error) Summary() string {
 		return "no POSIX shell on the host"
 	case Hung:
 		return "host stopped answering, outcome unknown"
+	case Locked:
+		return "another run is changing the host"
 	default:
 		return "SSH connection lost, outcome unknown"
 	}

@@ -1,6 +1,7 @@
 package sshconn
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -45,16 +46,19 @@ func (c *Conn) WriteFile(ctx context.Context, name, content string) error {
 			return w.run(ctx)
 		})
 	}
-	if err = write(); !c.settles(ctx, err) {
-		return err
-	}
-	switch there, lookErr := c.landed(ctx, shell.File{Path: name, Content: content}); {
-	case lookErr != nil:
-		return stillOpen(err, lookErr)
-	case !there:
-		return write()
-	}
-	return nil
+	return c.whenFree(ctx, func() error {
+		err := write()
+		if !c.settles(ctx, err) {
+			return err
+		}
+		switch there, lookErr := c.landed(ctx, shell.File{Path: name, Content: content}); {
+		case lookErr != nil:
+			return stillOpen(err, lookErr)
+		case !there:
+			return write()
+		}
+		return nil
+	})
 }
 
 // landed says, after a lost reply, whether every file holds its content, and makes sure that those which do outlive a power cut.
@@ -76,58 +80,141 @@ func (c *Conn) landed(ctx context.Context, files ...shell.File) (bool, error) {
 	return true, nil
 }
 
-// WriteFiles does for each file what WriteFile does, and runs then behind the last of them: all in one exchange, unless files go by SFTP. The error is that of the first
-// file that failed, else then's; the files after it may be written all the same.
-func (c *Conn) WriteFiles(ctx context.Context, files []shell.File, then shell.Script) (res shell.Result, err error) {
-	if c.pool.config.SFTP {
-		for _, f := range files {
-			if err := c.WriteFile(ctx, f.Path, f.Content); err != nil {
-				return res, err
+// Change runs c.First, then writes and removes the files as WriteFile and Remove do, and runs c.Then: all in one
+// exchange, unless files go by SFTP. If First does not succeed or does not run, the files stay as they are, and err is
+// nil all the same: first says what happened. err is that of the first file that failed, else Then's; the files after
+// it may be changed all the same. If First changes something and the reply is lost, Change does not try again.
+func (c *Conn) Change(ctx context.Context, ch shell.Change) (first, then shell.Result, err error) {
+	for i, f := range ch.Write {
+		if i == 0 {
+			ch.Write = slices.Clone(ch.Write)
+		}
+		if ch.Write[i].Content, err = c.checkFile(f.Path, f.Content); err != nil {
+			return first, then, err
+		}
+	}
+	for _, name := range ch.Remove {
+		if err := c.checkPath("remove", name); err != nil {
+			return first, then, err
+		}
+	}
+	err = c.whenFree(ctx, func() error {
+		if c.pool.config.SFTP && len(ch.Write) > 0 {
+			first, then, err = c.changeBySFTP(ctx, ch)
+		} else {
+			first, then, err = c.change(ctx, ch)
+		}
+		return cmp.Or(err, taken(first))
+	})
+	return first, then, err
+}
+
+func (c *Conn) change(ctx context.Context, ch shell.Change) (first, then shell.Result, err error) {
+	do := func() error {
+		first, then, err = c.changeOnce(ctx, ch)
+		return err
+	}
+	if err = do(); ch.First != nil || !c.settles(ctx, err) {
+		return first, then, err
+	}
+	switch there, lookErr := c.landed(ctx, ch.Write...); {
+	case lookErr != nil:
+		return first, then, stillOpen(err, lookErr)
+	case there && len(ch.Write) > 0:
+		ch.Write = nil // to remove files again does no harm
+	}
+	return first, then, c.again(err, do)
+}
+
+// changeOnce is Change in one exchange.
+func (c *Conn) changeOnce(ctx context.Context, ch shell.Change) (first, then shell.Result, err error) {
+	var scripts []shell.Script
+	if ch.First != nil {
+		scripts = append(scripts, *ch.First)
+	}
+	type step struct{ op, path string }
+	var steps []step
+	var names []string
+	add := func(op, name string, s shell.Script) {
+		s.Behind = len(scripts) > 0
+		scripts, steps, names = append(scripts, s), append(steps, step{op, name}), append(names, name)
+	}
+	for _, f := range ch.Write {
+		add("write", f.Path, writeFileScript(f.Path, f.Content))
+	}
+	for _, name := range ch.Remove {
+		add("remove", name, removeFileScript(name))
+	}
+	if len(scripts) > 0 && ch.Last {
+		scripts[0].Last = true
+	}
+	begun := len(scripts) - len(steps)
+	if ch.Then != nil {
+		scripts = append(scripts, *ch.Then)
+	}
+	if len(scripts) == 0 {
+		return first, then, nil
+	}
+	err = c.with(ctx, nil, func(l *link) error {
+		release, err := c.turns(ctx, names)
+		if err != nil {
+			return err
+		}
+		defer release()
+		results, errs := l.shell.awaitAll(ctx, scripts, ch.Asked)
+		if begun > 0 {
+			if first = results[0]; errs[0] != nil || first.Status != 0 {
+				if ch.Then != nil && errs[0] == nil {
+					then = results[len(scripts)-1]
+				}
+				return errs[0]
 			}
 		}
-		return c.Run(ctx, then)
-	}
-	files = slices.Clone(files)
-	var scripts []shell.Script
-	var names []string
-	for i, f := range files {
-		if files[i].Content, err = c.checkFile(f.Path, f.Content); err != nil {
-			return res, err
-		}
-		scripts, names = append(scripts, writeFileScript(f.Path, files[i].Content)), append(names, f.Path)
-	}
-	write := func() error {
-		return c.with(ctx, nil, func(l *link) error {
-			release, err := c.turns(ctx, names)
-			if err != nil {
+		for i, s := range steps {
+			if err := l.fileError(s.op, s.path, results[begun+i], errs[begun+i]); err != nil {
 				return err
 			}
-			defer release()
-			results, errs := l.shell.runAll(ctx, append(scripts, then)...)
-			for i, f := range files {
-				if err := l.fileError("write", f.Path, results[i], errs[i]); err != nil {
-					return err
-				}
-			}
-			res = results[len(files)]
-			return errs[len(files)]
-		})
+		}
+		if ch.Then == nil {
+			return nil
+		}
+		then = results[len(scripts)-1]
+		return errs[len(scripts)-1]
+	})
+	return first, then, err
+}
+
+// changeBySFTP is Change where files are written by SFTP.
+func (c *Conn) changeBySFTP(ctx context.Context, ch shell.Change) (first, then shell.Result, err error) {
+	if ch.First != nil {
+		if first, err = c.run(ctx, *ch.First); err != nil || first.Status != 0 {
+			return first, then, err
+		}
 	}
-	if err = write(); !c.settles(ctx, err) {
-		return res, err
+	for _, f := range ch.Write {
+		if err := c.WriteFile(ctx, f.Path, f.Content); err != nil {
+			return first, then, err
+		}
 	}
-	switch there, lookErr := c.landed(ctx, files...); {
-	case lookErr != nil:
-		return res, stillOpen(err, lookErr)
-	case there:
-		return c.Run(ctx, then)
+	if len(ch.Remove) > 0 {
+		if err := c.Remove(ctx, ch.Remove...); err != nil {
+			return first, then, err
+		}
 	}
-	err = write()
-	return res, err
+	if ch.Then != nil {
+		then, err = c.run(ctx, *ch.Then)
+	}
+	return first, then, err
 }
 
 func writeFileScript(name, content string) shell.Script {
-	return shell.Script{Name: "write " + name, Text: saveScript + writeScript, Args: []string{path.Dir(name), path.Base(name)}, Stdin: content}
+	return shell.Script{Name: "write " + name, Text: saveScript + writeScript, Args: []string{path.Dir(name), path.Base(name)}, Stdin: content,
+		Exclusive: true}
+}
+
+func removeFileScript(name string) shell.Script {
+	return shell.Script{Name: "remove " + name, Text: saveScript + removeScript, Exclusive: true,
+		Args: []string{path.Dir(name), path.Base(name)}}
 }
 
 // checkFile refuses what is no file, and returns the content as it is written.
@@ -151,7 +238,7 @@ func (c *Conn) Remove(ctx context.Context, names ...string) error {
 		if err := c.checkPath("remove", name); err != nil {
 			return err
 		}
-		scripts = append(scripts, shell.Script{Name: "remove " + name, Text: saveScript + removeScript, Args: []string{path.Dir(name), path.Base(name)}})
+		scripts = append(scripts, removeFileScript(name))
 	}
 	remove := func() error {
 		return c.with(ctx, nil, func(l *link) error {
@@ -169,11 +256,13 @@ func (c *Conn) Remove(ctx context.Context, names ...string) error {
 			return nil
 		})
 	}
-	err := remove()
-	if c.settles(ctx, err) {
-		err = c.again(err, remove) // it looks before it acts
-	}
-	return err
+	return c.whenFree(ctx, func() error {
+		err := remove()
+		if c.settles(ctx, err) {
+			err = c.again(err, remove) // it looks before it acts
+		}
+		return err
+	})
 }
 
 func (c *Conn) checkPath(op, name string) error {
@@ -192,6 +281,9 @@ func (l *link) fileScript(ctx context.Context, op, name string, s shell.Script) 
 // fileError is what the reply of a script that changes a file comes to.
 func (l *link) fileError(op, name string, res shell.Result, err error) error {
 	if err != nil || res.Status == 0 {
+		return err
+	}
+	if err := taken(res); err != nil {
 		return err
 	}
 	e := &FileError{Op: op, Host: l.conn.host, Path: name}

@@ -42,6 +42,8 @@ type pace struct {
 type Pool struct {
 	config Config
 	pace   pace
+	// who names this process to others that wait for a host's lock.
+	who string
 	// ctx ends with the pool; it, and no caller's, is what a dial runs on.
 	ctx context.Context
 	end context.CancelCauseFunc
@@ -63,12 +65,14 @@ type Pool struct {
 func NewPool(c Config) *Pool {
 	c.Timeout, c.IdleTimeout = cmp.Or(c.Timeout, defaultTimeout), cmp.Or(c.IdleTimeout, defaultIdleTimeout)
 	c.ReplyTimeout = cmp.Or(c.ReplyTimeout, defaultReplyTimeout)
+	c.LockTimeout = cmp.Or(c.LockTimeout, defaultLockTimeout)
 	c.MaxConnections = cmp.Or(c.MaxConnections, defaultMaxConnections)
 	if c.Log == nil {
 		c.Log = func(context.Context, string, map[string]any) {}
 	}
 	p := &Pool{
 		config: c,
+		who:    whoLocks(),
 		pace:   pace{keepalive: keepaliveEvery, passageHold: passageHold, answersFor: answersFor, backoff: backoff, redial: redial},
 		conns:  map[string]*Conn{},
 		hops:   map[string]*Conn{},

@@ -212,7 +212,7 @@ func TestLostReplyStaysOpenWhenTheHostDoesNotComeBack(t *testing.T) {
 			return c.WriteFile(ctx, filepath.Join(dir, "x.conf"), "x\n")
 		},
 		"writes and a script": func(c *Conn, hold shell.Script, dir string) error {
-			_, err := c.WriteFiles(ctx, []shell.File{{Path: filepath.Join(dir, "x.conf"), Content: "x\n"}}, hold)
+			_, _, err := c.Change(ctx, shell.Change{Write: []shell.File{{Path: filepath.Join(dir, "x.conf"), Content: "x\n"}}, Then: &hold})
 			return err
 		},
 	} {

@@ -29,11 +29,14 @@ type session struct {
 	queue []*request
 	// flight are the requests that were sent, in order, and whose replies are not in.
 	flight []*request
-	// left is when the last batch left, landed when its last reply came, and woken how many requests it answered.
+	// left is when the last batch left, landed when its last reply came, and woken how many who asked it answered.
 	left, landed time.Time
 	woken        int
 	// heard is when the host last sent or took something of the batch that is under way.
 	heard time.Time
+	// unlocks says that the batch under way gives the lock on the host back, locked that the session may have it, failed
+	// that a script failed under it, which keeps it, and unlock that it is to be given back.
+	unlocks, locked, failed, unlock bool
 	// silence calls watchSilence while the session is served.
 	silence *time.Timer
 	// out is what the shell printed and no reply took yet; scanned bytes of it hold no end of a reply.
@@ -47,6 +50,8 @@ type request struct {
 	// ctx is for logs alone: whoever asked withdraws the request.
 	ctx    context.Context
 	script shell.Script
+	// ends says that it is the last of those that were asked for together.
+	ends bool
 	// also are the requests of the batch that this one answers for.
 	also []*request
 	// left says that the request left with the first line of a shell. It belongs to conn.mu, and no longer changes when the dial is done.
@@ -57,7 +62,18 @@ type request struct {
 }
 
 func newRequest(ctx context.Context, s shell.Script) *request {
-	return &request{ctx: ctx, script: s, done: make(chan struct{})}
+	return &request{ctx: ctx, script: s, ends: true, done: make(chan struct{})}
+}
+
+// asked counts those who asked for requests, and for those that they answer for.
+func asked(all ...*request) (n int) {
+	for _, r := range all {
+		if r.ends {
+			n++
+		}
+		n += asked(r.also...)
+	}
+	return n
 }
 
 // answer ends r, and those that it answers for.
@@ -100,8 +116,16 @@ func (s *session) run(ctx context.Context, script shell.Script) (shell.Result, e
 
 // runAll sends scripts in one batch, in order, and waits for their replies: a result and an error for each.
 func (s *session) runAll(ctx context.Context, scripts ...shell.Script) ([]shell.Result, []error) {
+	return s.awaitAll(ctx, scripts, nil)
+}
+
+// awaitAll is runAll. It calls asked, if any, when the scripts are in the queue.
+func (s *session) awaitAll(ctx context.Context, scripts []shell.Script, asked func()) ([]shell.Result, []error) {
 	results, errs := make([]shell.Result, len(scripts)), make([]error, len(scripts))
 	all, err := s.ask(ctx, scripts)
+	if asked != nil {
+		asked()
+	}
 	for i := range scripts {
 		if errs[i] = err; err == nil {
 			results[i], errs[i] = s.await(ctx, all[i])
@@ -121,6 +145,9 @@ func (s *session) ask(ctx context.Context, scripts []shell.Script) ([]*request, 
 			return nil, fmt.Errorf("script %s: %w", script.Name, err)
 		}
 		all = append(all, newRequest(ctx, script))
+	}
+	for _, r := range all[:len(all)-1] {
+		r.ends = false
 	}
 	s.mu.Lock()
 	if s.over {
@@ -181,13 +208,19 @@ func (s *session) send() {
 		}
 		s.gather()
 		s.mu.Lock()
-		if s.over || len(s.flight) > 0 || len(s.queue) == 0 {
+		if s.over || len(s.flight) > 0 || len(s.queue) == 0 && !s.unlock {
 			s.mu.Unlock()
 			continue
 		}
-		batch := merged(s.queue)
-		s.queue = nil
-		text := s.leave(batch)
+		var text string
+		if s.unlock {
+			text = shell.Unlock
+			s.unlock, s.locked, s.failed = false, false, false
+		}
+		if batch := merged(s.queue); len(batch) > 0 {
+			s.queue = nil
+			text += s.leave(batch)
+		}
 		s.mu.Unlock()
 		if n, err := s.write(text); err != nil {
 			if n == 0 {
@@ -219,29 +252,49 @@ const writeAtOnce = 32 << 10
 func (s *session) leave(batch []*request) string {
 	s.flight, s.left, s.woken = batch, time.Now(), 0
 	s.heard = s.left
-	var text strings.Builder
-	names := make([]string, len(batch))
-	for i, r := range batch {
-		encoded, _ := shell.Encode(s.nonce, r.script) // whoever asks has seen that it can be
-		text.WriteString(encoded)
-		names[i] = r.script.Name
-	}
 	c := s.link.conn
+	var names []string
+	var scripts []shell.Script
+	last, exclusive := 0, false
+	for _, r := range batch {
+		names, scripts = append(names, r.script.Name), append(scripts, r.script)
+		exclusive = exclusive || r.script.Exclusive
+		if r.script.Last {
+			last++
+		}
+	}
+	s.locked = s.locked || exclusive
+	s.unlocks = exclusive && int(c.holders.Load()) <= last
+	text, _ := shell.EncodeBatch(s.nonce, c.pool.who, s.unlocks, scripts...) // whoever asks has seen that it can be
 	c.pool.log(batch[0].ctx, "batch for the host's shell",
-		map[string]any{"host": c.host, "batch": c.batches.Add(1), "scripts": strings.Join(names, " "), "bytes": text.Len()})
-	return text.String()
+		map[string]any{"host": c.host, "batch": c.batches.Add(1), "scripts": strings.Join(names, " "), "bytes": len(text)})
+	return text
+}
+
+// giveBack gives the lock on the host back, if the session may have it.
+func (s *session) giveBack() {
+	s.mu.Lock()
+	s.unlock = s.locked
+	s.mu.Unlock()
+	s.wake()
 }
 
 // gatherAtMost bounds gather: a batch may have taken long for what one script of it did.
 const gatherAtMost = 250 * time.Millisecond
 
-// gather waits until as many requests are there as the last batch answered, since whoever was answered soon asks for more, and a batch costs as much as many. It does
-// so for a quarter of the time that the last batch took, and not at all where that answered one alone.
+// gather waits until as many have asked as the last batch answered, since whoever was answered soon asks for more, and a batch costs as much as many. It does
+// so for a quarter of the time that the last batch took, and not at all where that answered one alone. Those that Expect told of it waits for in any case.
 func (s *session) gather() {
+	since := time.Now()
 	for {
 		s.mu.Lock()
-		enough := s.woken < 2 || len(s.queue) == 0 || len(s.queue) >= s.woken || len(s.flight) > 0 || s.over
+		expected := s.link.conn.expected.Load() > 0
+		enough := len(s.queue) == 0 || len(s.flight) > 0 || s.over ||
+			!expected && (s.woken < 2 || asked(s.queue...) >= s.woken)
 		patience := time.Until(s.landed.Add(min(s.landed.Sub(s.left)/4, gatherAtMost)))
+		if expected {
+			patience = time.Until(since.Add(gatherAtMost))
+		}
 		s.mu.Unlock()
 		if enough || patience <= 0 {
 			return
@@ -313,7 +366,11 @@ func (s *session) took(b []byte) error {
 		}
 		r := s.flight[0]
 		s.flight, s.out, s.scanned = s.flight[1:], s.out[n:], 0
-		s.woken += 1 + len(r.also)
+		s.woken += asked(r)
+		s.failed = s.failed || r.script.Exclusive && res.Skipped == "" && res.Status != 0
+		if s.unlocks && !s.failed && len(s.flight) == 0 {
+			s.locked = false
+		}
 		r.answer(res, nil)
 	}
 	s.out, s.landed = nil, time.Now()

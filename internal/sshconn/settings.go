@@ -88,6 +88,8 @@ type Config struct {
 	IdleTimeout time.Duration
 	// ReplyTimeout is how long a host may send nothing while it runs a script or changes a file; 2 min when zero.
 	ReplyTimeout time.Duration
+	// LockTimeout is how long a change waits while another process changes the host; 2 min when zero.
+	LockTimeout time.Duration
 	// SFTP has files travel by SFTP where the host offers it, in place of the shell: the same guarantees, in more round trips.
 	SFTP bool
 	// MaxConnections is how many hosts may be connected at once, jump hosts apart; 100 when zero. An idle connection ends for one that is needed.

@@ -177,6 +177,20 @@ func FollowerPatterns(k Key) []string {
 	return patterns
 }
 
+// CommonLeaders returns the keys that are not an interface's and that change a key of every interface, sorted by name.
+func CommonLeaders() []Key {
+	var keys []Key
+	for written, followers := range table().followers {
+		if !strings.Contains(written, "*") && slices.ContainsFunc(followers, func(f follower) bool {
+			return f.effect != Inherits && strings.Contains(f.pattern, "*")
+		}) {
+			keys = append(keys, Key{written})
+		}
+	}
+	slices.SortFunc(keys, func(a, b Key) int { return strings.Compare(a.path, b.path) })
+	return keys
+}
+
 // Leaders returns the keys of which k is a follower, sorted by name.
 func Leaders(k Key) []Key {
 	p, iface := k.pattern()

@@ -1,6 +1,7 @@
 # Prints every file of the three families, /etc/sysctl.conf, /etc/modules, the credential sysctl.extra and the modules that are there. Sets $keys to the paths that
 # sysctl files name, and $names to the modules that modules-load.d files do. Programs are what a snapshot costs a host, so one counts and one prints the bytes of all
-# files. Where a file cannot be read, or $single is set, each is read by itself.
+# files. Where a file cannot be read, or $single is set, each is read by itself. Where there are many interfaces, a pattern for all of them stands for the keys of "all" and
+# "default", which each interface has too.
 dirs='/etc /run /usr/local/lib /usr/lib /lib'
 if [ -L /lib ]; then dirs='/etc /run /usr/local/lib /usr/lib'; fi
 extra=
@@ -54,6 +55,9 @@ files() {
 }
 files
 found=$(
+	set -- /proc/sys/net/ipv4/conf/*
+	wide=
+	[ $# -le 64 ] || wide=yes
 	set --
 	for f in $extra /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf \
 		/etc/modules-load.d/*.conf /run/modules-load.d/*.conf /usr/local/lib/modules-load.d/*.conf /usr/lib/modules-load.d/*.conf /lib/modules-load.d/*.conf; do
@@ -90,16 +94,25 @@ found=$(
 			done
 			;;
 		esac
-		printf '/proc/sys/%s\n' "$path$key"
+		case $wide$path$key in
+		yesnet/ipv[46]/*/'*'/*)
+			key=$path$key
+			path=${key%%'*'*}
+			printf '/proc/sys/%s\n' "${path}all${key#"$path"?}" "${path}default${key#"$path"?}"
+			;;
+		*) printf '/proc/sys/%s\n' "$path$key" ;;
+		esac
 	done
 )
-# What a pattern stands for is named, nothing twice, and modules come last.
-[ -z "$found" ] || found="
-$(printf '%s\n' $found | sort -u)"
-keys=${found%%"
-modules:"*}
+# What a pattern stands for is named, and nothing twice.
+keys=
 names=
-for word in ${found#"$keys"}; do names="$names ${word#modules:}"; done
+[ -z "$found" ] || for word in $(printf '%s\n' $found | sort -u); do
+	case $word in
+	modules:*) names="$names ${word#modules:}" ;;
+	*) keys="$keys $word" ;;
+	esac
+done
 rec absent
 for key in $keys; do [ -e "$key" ] || printf '%s\n' "$key"; done
 rec sysmodules
