@@ -149,8 +149,13 @@ func (d *decoder) boot(rec shell.Record) {
 		}
 	case "namespaces":
 		for line := range strings.Lines(rec.Body) {
-			if _, namespace, ok := strings.Cut(strings.TrimSpace(line), " -> "); ok {
-				d.s.Machine += " " + namespace
+			entry, target, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " -> ")
+			name := entry[strings.LastIndexByte(entry, ' ')+1:]
+			switch {
+			case ok && strings.HasPrefix(name, "/proc/self/ns/"):
+				d.s.Machine += " " + target
+			case ok:
+				d.change(name, func(f *confdir.File) { f.Target = target })
 			}
 		}
 	case "proc":

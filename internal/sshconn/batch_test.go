@@ -133,10 +133,16 @@ func TestBatchWaitsForThoseWhoWereAnswered(t *testing.T) {
 		return len(l.shell.queue)
 	}
 	start := h.Batches()
-	requests, err := l.shell.ask(t.Context(), []shell.Script{listing("a"), {Name: "b", Text: "echo b"}})
-	if err != nil {
-		t.Fatal(err)
+	var requests []*request
+	asked := c.Expect()
+	for _, s := range []shell.Script{listing("a"), {Name: "b", Text: "echo b"}} {
+		one, err := l.shell.ask(t.Context(), []shell.Script{s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		requests = append(requests, one...)
 	}
+	asked()
 	var both sync.WaitGroup
 	for i, r := range requests {
 		both.Go(func() {
@@ -200,6 +206,6 @@ func TestFirstReadLeavesWithTheShellsFirstLine(t *testing.T) {
 
 // Guards that a session whose first batch answered several does not wait for them as if that batch had landed in year 1.
 func TestGatherBeforeTheFirstBatchLanded(t *testing.T) {
-	s := &session{woken: 2, left: time.Now(), queue: []*request{newRequest(t.Context(), listing())}, link: &link{ctx: t.Context()}}
+	s := &session{woken: 2, left: time.Now(), queue: []*request{newRequest(t.Context(), listing())}, link: &link{ctx: t.Context(), conn: &Conn{}}}
 	s.gather()
 }

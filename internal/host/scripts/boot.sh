@@ -1,4 +1,4 @@
-# Prints which modules $1 has it search for, what tells this machine from others, and what else decides at boot: the kernel command line, the init system and what it makes of its services, whether /proc/sys is read-only, what the first
+# Prints which modules $1 has it search for, what tells this machine from others, where $links point, and what else decides at boot: the kernel command line, the init system and what it makes of its services, whether /proc/sys is read-only, what the first
 # process may do, whether root is the machine's, and of each kernel's module tree the lines about the modules that $names and the command line name, and about those
 # that the extended regular expression $1 matches. Takes $1 away.
 rec searched
@@ -6,7 +6,7 @@ printf '%s' "$1"
 rec proc
 grep -aH '' /proc/sys/kernel/osrelease /proc/sys/kernel/random/boot_id /proc/cmdline /proc/modules /proc/1/status /proc/self/uid_map 2>/dev/null
 rec namespaces
-ls -ld /proc/self/ns/mnt /proc/self/ns/net 2>/dev/null
+ls -ld /proc/self/ns/mnt /proc/self/ns/net $links 2>/dev/null
 rec init
 if [ -d /run/systemd/system ]; then printf systemd; elif [ -d /run/openrc ]; then printf openrc; fi
 if [ -d /run/systemd/system ]; then
@@ -29,6 +29,7 @@ elif [ -d /run/openrc ]; then
 fi
 readonly=
 others=
+mounts=$(grep -E ' /proc(/sys(/net)?)? ' /proc/mounts 2>/dev/null)
 while read -r _ at _ options _; do
 	case $at in
 	/proc | /proc/sys | /proc/sys/net)
@@ -39,7 +40,9 @@ while read -r _ at _ options _; do
 		[ "$at" = /proc/sys/net ] || others=$readonly
 		;;
 	esac
-done </proc/mounts
+done <<MOUNTS
+$mounts
+MOUNTS
 [ -z "$readonly" ] || rec readonly
 [ -z "$others" ] || rec readonly-others
 words=

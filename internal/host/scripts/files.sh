@@ -4,6 +4,7 @@
 # "default", which each interface has too.
 dirs='/etc /run /usr/local/lib /usr/lib /lib'
 if [ -L /lib ]; then dirs='/etc /run /usr/local/lib /usr/lib'; fi
+links=
 extra=
 for d in /run/credentials/@system /etc/credstore /run/credstore /usr/lib/credstore; do
 	if [ -f "$d/sysctl.extra" ]; then
@@ -19,8 +20,13 @@ files() {
 			rec file
 			printf '%s' "$f"
 			if [ -L "$f" ]; then
-				rec link
-				readlink "$f"
+				case $f in
+				*[!A-Za-z0-9._@/-]*)
+					rec link
+					readlink "$f"
+					;;
+				*) links="$links $f" ;; # boot.sh says where they point
+				esac
 			fi
 			if [ -f "$f" ]; then
 				rec regular
@@ -65,13 +71,21 @@ found=$(
 	done
 	[ $# -gt 0 ] || exit 0
 	# Comments go, unless something in them ends the line for systemd.
-	grep -ahE '=|^[[:blank:]]*-|^[[:blank:]]*[A-Za-z0-9_-]{1,64}[[:blank:]]*$|[^[:print:][:blank:]]' "$@" 2>/dev/null | tr '\r\000' '\n\n' | while IFS=' 	' read -r line; do
+	lines=$(grep -ahE '=|^[[:blank:]]*-|^[[:blank:]]*[A-Za-z0-9_-]{1,64}[[:blank:]]*$|[^[:print:][:blank:]]' "$@" 2>/dev/null | tr '\r\000' '\n\n')
+	set -f
+	IFS='
+'
+	for line in $lines; do
+		line=${line#"${line%%[! 	]*}"}
 		case $line in
 		'' | '#'* | ';'* | /* | =*) continue ;;
 		*=* | -*) ;;
-		*[!A-Za-z0-9_-]*) continue ;;
 		*)
-			printf 'modules:%s\n' "$line"
+			line=${line%"${line##*[! 	]}"}
+			case $line in
+			*[!A-Za-z0-9_-]*) ;;
+			*) printf 'modules:%s\n' "$line" ;;
+			esac
 			continue
 			;;
 		esac
@@ -104,10 +118,10 @@ found=$(
 		esac
 	done
 )
-# What a pattern stands for is named, and nothing twice.
+# What a pattern stands for is named here.
 keys=
 names=
-[ -z "$found" ] || for word in $(printf '%s\n' $found | sort -u); do
+for word in $found; do
 	case $word in
 	modules:*) names="$names ${word#modules:}" ;;
 	*) keys="$keys $word" ;;

@@ -1,10 +1,10 @@
 # Prints of each file under /proc/sys or /sys/module that an argument names whether it is there, what it holds or why it cannot be read, and of a module's parameter
-# its mode; then what those of $keys hold. One grep reads all: a program a file would be slow. A file that gives grep no line is empty or an error that it hides.
+# its mode; and what those of $keys hold. One grep reads all: a program a file would be slow. A file that gives grep no line is empty or an error that it hides.
 rec absent
 for f; do [ -e "$f" ] || printf '%s\n' "$f"; done
+rec values
+[ -z "$*${keys:-}" ] || grep -H '' "$@" ${keys:-} /dev/null 2>/dev/null
 if [ $# -gt 0 ]; then
-	rec values
-	grep -H '' "$@" /dev/null 2>/dev/null
 	odd=$(grep -L '' "$@" 2>&1)
 	rec unread-values
 	printf '%s\n' "$odd"
@@ -17,10 +17,6 @@ if [ $# -gt 0 ]; then
 		rec value
 		cat "$f" || rec unread-value
 	done
-fi
-if [ -n "${keys:-}" ]; then
-	rec values
-	grep -H '' $keys /dev/null 2>/dev/null
 fi
 rec modes
 for f; do
