@@ -295,22 +295,21 @@ func (h *Host) called(claim string) string {
 func (h *Host) coupledConflicts(planned map[sysctl.Key]map[string]claim, v Setting) (faults []*Error) {
 	var coupled []Setting
 	for other, by := range planned {
-		if other == v.Key || !follows(v.Key, other) || !follows(other, v.Key) {
-			continue // what is set for all and then otherwise for one can be kept, in that order
-		}
 		for _, c := range by {
-			coupled = append(coupled, Setting{other, c.value})
+			if excludes(v, Setting{other, c.value}) {
+				coupled = append(coupled, Setting{other, c.value})
+			}
 		}
 	}
 	for _, other := range (Sysctls{Settings: coupled}).inOrder() {
-		switch effect, _ := sysctl.Follows(v.Key, other.Key); {
-		case effect == sysctl.Zeroes && !sysctl.Equal(v.Key, v.Value, "0") && !sysctl.Equal(other.Key, other.Value, "0"):
+		switch effect, _ := sysctl.Follows(v.Key, other.Key); effect {
+		case sysctl.Zeroes:
 			faults = append(faults, h.errorf(KeysFight, "%s and %s are the same limit in two units: setting one makes the "+
 				"other 0, so no apply can keep both. Keep one of the two.", v.Key, other.Key))
-		case effect == sysctl.Rescales:
+		case sysctl.Rescales:
 			faults = append(faults, h.errorf(KeysFight, "%s and %s are one value in two units: setting one changes the other. "+
 				"Keep one of the two.", v.Key, other.Key))
-		case effect == sysctl.Copies && !sysctl.Equal(other.Key, v.Value, other.Value):
+		case sysctl.Copies:
 			faults = append(faults, h.errorf(KeysFight, "%s is planned to be %s and %s %s, but changing one changes the other "+
 				"too, so it depends on the order what is left. Give both one value, or keep one of the two.",
 				v.Key, quoted(v.Value), other.Key, quoted(other.Value)))

@@ -82,6 +82,23 @@ func follows(leader, k sysctl.Key) bool {
 	return ok && effect != sysctl.Inherits
 }
 
+// excludes reports whether the kernel cannot keep both values: the keys are one limit in two units, or two names of one
+// switch.
+func excludes(a, b Setting) bool {
+	if !follows(a.Key, b.Key) || !follows(b.Key, a.Key) {
+		return false // what is set for all and then otherwise for one can be kept, in that order
+	}
+	switch effect, _ := sysctl.Follows(a.Key, b.Key); effect {
+	case sysctl.Zeroes:
+		return !sysctl.Equal(a.Key, a.Value, "0") && !sysctl.Equal(b.Key, b.Value, "0")
+	case sysctl.Copies:
+		return !sysctl.Equal(b.Key, a.Value, b.Value)
+	case sysctl.Rescales:
+		return true
+	}
+	return false
+}
+
 // followerMark begins the comment of a drop-in that keeps the value from before of a key that follows one of its keys.
 const followerMark = "Value before Terraform of "
 

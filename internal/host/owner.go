@@ -59,21 +59,26 @@ func belongsTo(f confdir.File, instance string) bool {
 	return o.Instance == "" || o.Instance == instance
 }
 
-// holding is a key in a drop-in of another resource instance.
+// holding is a line of a drop-in of another resource instance.
 type holding struct {
 	owner
 	file confdir.File
+	// key is what the line sets: the key that s declares, or one that excludes it.
+	key sysctl.Key
 }
 
-// holdings returns the keys of s that drop-ins of other instances hold. prior is what Terraform last recorded of s.
+// holdings returns the keys of s that drop-ins of other instances hold, and those whose values exclude what other
+// instances hold. prior is what Terraform last recorded of s.
 func (s Sysctls) holdings(snap *boot.Snapshot, prior *Sysctls) map[sysctl.Key][]holding {
 	own := map[string]bool{s.Path(): true}
 	if prior != nil {
 		own[prior.Path()] = true
 	}
-	wanted := map[sysctl.Key]bool{}
+	wanted, coupled := map[sysctl.Key]bool{}, []Setting(nil)
 	for _, v := range s.Settings {
-		wanted[v.Key] = true
+		if wanted[v.Key] = true; sysctl.Cluster(v.Key) != "" {
+			coupled = append(coupled, v)
+		}
 	}
 	found := map[sysctl.Key][]holding{}
 	for _, f := range snap.Sysctl {
@@ -84,8 +89,17 @@ func (s Sysctls) holdings(snap *boot.Snapshot, prior *Sysctls) map[sysctl.Key][]
 		}
 		all, _ := sysctl.ParseFile(f.Path, f.Text)
 		for _, a := range all {
-			if k, err := sysctl.ParseKey(a.Pattern); err == nil && wanted[k] {
-				found[k] = append(found[k], holding{o, f})
+			k, err := sysctl.ParseKey(a.Pattern)
+			if err != nil {
+				continue
+			}
+			if wanted[k] {
+				found[k] = append(found[k], holding{o, f, k})
+			}
+			for _, v := range coupled {
+				if excludes(v, Setting{k, a.Value}) {
+					found[v.Key] = append(found[v.Key], holding{o, f, k})
+				}
 			}
 		}
 	}
@@ -96,7 +110,7 @@ func (s Sysctls) holdings(snap *boot.Snapshot, prior *Sysctls) map[sysctl.Key][]
 // keep something, and the paths of those that are left with nothing. The one at s's own path is replaced anyway.
 func (s Sysctls) takeOver(held map[sysctl.Key][]holding) (written []shell.File, removed []string) {
 	taken, files := map[string]map[sysctl.Key]bool{}, map[string]confdir.File{}
-	for k, all := range held {
+	for _, all := range held {
 		for _, h := range all {
 			if h.file.Path == s.Path() {
 				continue
@@ -104,7 +118,7 @@ func (s Sysctls) takeOver(held map[sysctl.Key][]holding) (written []shell.File, 
 			if files[h.file.Path] = h.file; taken[h.file.Path] == nil {
 				taken[h.file.Path] = map[sysctl.Key]bool{}
 			}
-			taken[h.file.Path][k] = true
+			taken[h.file.Path][h.key] = true
 		}
 	}
 	for path, keys := range taken {

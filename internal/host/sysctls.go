@@ -351,7 +351,7 @@ func (h *Host) setSysctls(ctx context.Context, l look, s Sysctls, prior *Sysctls
 	var restored []Setting
 	if s.Restore {
 		gone.Settings = h.withoutHeld(gone, snap, prior)
-		rest := snap.WithoutFile(s.Path()).WithoutFile(was.Path()).WithFile(s.pretended())
+		rest := s.pretendIn(snap.WithoutFile(s.Path()).WithoutFile(was.Path()), prior, held)
 		restored = gone.restored(rest, originals, before)
 		restored = slices.DeleteFunc(restored, func(v Setting) bool { return s.has(v.Key) })
 	}
@@ -384,7 +384,8 @@ func (s Sysctls) newlyHeld(snap *boot.Snapshot, held map[sysctl.Key][]holding, k
 	return slices.DeleteFunc(slices.Clone(s.Settings), func(v Setting) bool {
 		original, inState := known[v.Key]
 		_, inFile := remembered[v.Key]
-		return inState && !sysctl.Equal(v.Key, snap.Values[v.Key.Path()].Text, original) || inFile || len(held[v.Key]) > 0
+		inFile = inFile || slices.ContainsFunc(held[v.Key], func(h holding) bool { return h.key == v.Key })
+		return inState && !sysctl.Equal(v.Key, snap.Values[v.Key.Path()].Text, original) || inFile
 	})
 }
 

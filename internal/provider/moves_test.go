@@ -1,0 +1,92 @@
+package provider_test
+
+// Keys that cannot be kept side by side, and that one apply moves from one resource to another, with a real CLI.
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// Guards that a key may take the place of one that it excludes in one apply, in whatever order the CLI creates and
+// destroys, and that the last destroy restores both.
+func TestAccExcludedKeyMovesInOneApply(t *testing.T) {
+	t.Parallel()
+	one := func(name, key, value string) string {
+		return fmt.Sprintf("resource \"host_sysctl\" %q {\n%s  key = %q\n  value = %q\n}\n", name, each, key, value)
+	}
+	group := func(settings string) string {
+		return "resource \"host_sysctls\" \"g\" {\n" + each + "  name = \"zz\"\n  settings = {\n" + settings + "  }\n}\n"
+	}
+	const swappiness = "    \"vm.swappiness\" = 10\n"
+	for _, tt := range []struct {
+		name          string
+		first, second string
+		want          map[string]string
+	}{
+		{
+			"from the bytes to the ratio",
+			one("a", "vm.dirty_bytes", "8388608"), one("b", "vm.dirty_ratio", "30"),
+			map[string]string{"vm/dirty_bytes": "0", "vm/dirty_ratio": "30"},
+		},
+		{
+			"from the ratio to the bytes",
+			one("a", "vm.dirty_ratio", "30"), one("b", "vm.dirty_bytes", "8388608"),
+			map[string]string{"vm/dirty_bytes": "8388608", "vm/dirty_ratio": "0"},
+		},
+		{
+			"from one name of a switch to the other",
+			one("a", "net.ipv4.ip_forward", "1"), one("b", "net.ipv4.conf.all.forwarding", "0"),
+			map[string]string{"net/ipv4/ip_forward": "0", "net/ipv4/conf/all/forwarding": "0"},
+		},
+		{
+			"out of a group that is updated",
+			group(swappiness + "    \"vm.dirty_ratio\" = 30\n"), group(swappiness) + one("b", "vm.dirty_bytes", "8388608"),
+			map[string]string{"vm/dirty_bytes": "8388608", "vm/dirty_ratio": "0", "vm/swappiness": "10"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			hosts := several(t, 2)
+			paths := []string{
+				"vm/dirty_bytes", "vm/dirty_ratio", "net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding",
+				"net/ipv4/conf/lo/forwarding", "vm/swappiness",
+			}
+			start := map[string]map[string]string{}
+			for name, m := range hosts {
+				start[name] = state(t, m, paths...)
+			}
+			w := newWorkspace(t, fleetConfig(hosts, nil)+tt.first)
+			for range rounds(t) {
+				w.write("main.tf", fleetConfig(hosts, nil)+tt.first)
+				w.run("apply", "-auto-approve")
+				w.write("main.tf", fleetConfig(hosts, nil)+tt.second)
+				w.run("apply", "-auto-approve")
+				holding(t, hosts, tt.want)
+				w.settled()
+				w.run("destroy", "-auto-approve")
+				for name, m := range hosts {
+					unchanged(t, start[name], state(t, m, paths...))
+				}
+			}
+		})
+	}
+}
+
+// Guards that a key which excludes another that stays declared is an error of the plan that names both.
+func TestAccExcludedKeyThatStaysIsAnErrorOfThePlan(t *testing.T) {
+	t.Parallel()
+	m := simulated(t)
+	stays := "resource \"host_sysctl\" \"a\" {\n  key = \"vm.dirty_ratio\"\n  value = \"30\"\n}\n"
+	w := newWorkspace(t, required+config(m, stays))
+	w.run("apply", "-auto-approve")
+	w.write("main.tf", required+config(m, stays+"resource \"host_sysctl\" \"b\" {\n  key = \"vm.dirty_bytes\"\n  value = \"8388608\"\n}\n"))
+	out, status := w.try("plan", "-no-color")
+	if status == 0 || !words("two sysctls set each other").MatchString(out) || !strings.Contains(out, "vm.dirty_ratio and") &&
+		!strings.Contains(out, "vm.dirty_bytes and") {
+		t.Errorf("the plan ended with %d:\n%s", status, out)
+	}
+	if got := reading(t, m, "vm/dirty_ratio"); got != "30" {
+		t.Errorf("vm.dirty_ratio is %s", got)
+	}
+}
