@@ -43,8 +43,9 @@ type undo func(context.Context) (leftovers []string, err error)
 // begin starts a change. The caller must call end.
 func (h *Host) begin() *change { return &change{host: h} }
 
-// end returns err. If err is not nil, it undoes every step first. If undoing fails too, the returned error is an
-// undoError, which says what may remain.
+// end returns err. If err is not nil, it undoes every step first. If undoing a step fails, the steps before it are kept:
+// without the drop-in that remembers them, the values from before must not be lost from the running kernel too. The
+// returned error is then an undoError, which says what may remain.
 func (c *change) end(ctx context.Context, err error) error {
 	if err == nil || len(c.undos) == 0 {
 		return err
@@ -57,9 +58,14 @@ func (c *change) end(ctx context.Context, err error) error {
 	defer cancel()
 	failed := &undoError{cause: err}
 	for i := len(c.undos) - 1; i >= 0; i-- {
-		if leftovers, undoErr := c.undos[i](ctx); undoErr != nil {
-			failed.leftovers = append(failed.leftovers, leftovers...)
-			failed.undoErr = errors.Join(failed.undoErr, undoErr)
+		leftovers, undoErr := c.undos[i](ctx)
+		if undoErr == nil {
+			continue
+		}
+		failed.leftovers = append(failed.leftovers, leftovers...)
+		if failed.undoErr == nil {
+			failed.undoErr = undoErr
+			cancel() // the undos that are left only name what they would have undone
 		}
 	}
 	if failed.undoErr != nil {
@@ -501,7 +507,8 @@ func (c *change) remove(ctx context.Context, snap *boot.Snapshot, paths ...strin
 	return err
 }
 
-// restoreFile returns an undo that writes what the file held before. If there was no file, it removes the file.
+// restoreFile returns an undo that writes what the file held before. If there was no file, it removes the file. It is no
+// error if that fails because the file never changed, as on a read-only file system.
 func (c *change) restoreFile(path, had string, wasThere bool) undo {
 	return func(ctx context.Context) (leftovers []string, err error) {
 		c.host.invalidate()
@@ -510,6 +517,14 @@ func (c *change) restoreFile(path, had string, wasThere bool) undo {
 			err = c.host.conn.WriteFile(ctx, path, had)
 		} else {
 			err = c.host.conn.Remove(ctx, path)
+		}
+		if err == nil {
+			return nil, nil
+		}
+		if snap, failed := c.host.fresh(ctx); failed == nil {
+			if f, exists := snap.File(path); exists == wasThere && f.Text == had {
+				return nil, nil
+			}
 		}
 		return []string{"the file " + path}, err
 	}
