@@ -65,10 +65,13 @@ func (s Sysctls) dropIn(originals, followers map[sysctl.Key]string) string {
 }
 
 // originalsIn returns the values from before Terraform that a drop-in of ours remembers, each in the line above the
-// key's own.
+// key's own, or that a note does.
 func originalsIn(f confdir.File) map[sysctl.Key]string {
 	if _, ours := ownerOf(f); !ours {
 		return nil
+	}
+	if isNote(f) {
+		return followersIn(f)
 	}
 	lines := slices.Collect(confdir.Lines(f.Text))
 	found := map[sysctl.Key]string{}

@@ -5,7 +5,8 @@
 //
 //  1. After an apply without an error every declared key has its value, running and at the next boot, in whatever order
 //     creates, updates and destroys ran. A key has one owner at a time.
-//  2. The value from before Terraform follows a key to its next resource, and is what the last destroy restores.
+//  2. The value from before Terraform follows a key to its next resource, and is what the last destroy restores. A
+//     drop-in remembers it, or a note in /run if there is no drop-in.
 //  3. A destroy takes nothing away that another instance holds by now: the first line of a drop-in names the instance
 //     that wrote it. What an instance unknown to the run wrote is not taken over unless the configuration adopts it.
 //  4. A change leaves every key that it does not declare as it was, if the kernel lets both hold. Keys that follow a

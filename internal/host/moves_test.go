@@ -5,10 +5,13 @@ package host_test
 import (
 	"maps"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
+	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
 // another returns the machine as a process of its own sees it, which knows nothing of the first.
@@ -127,5 +130,111 @@ func TestExcludedKeyOfAnUnknownInstanceStays(t *testing.T) {
 		if named == adopt {
 			t.Errorf("adopt %t: the plan says %v", adopt, p.All())
 		}
+	}
+}
+
+// Guards that the value from before follows a key between instances of which one at least has no file, within one
+// process and between two, and that what the last of them leaves is that value.
+func TestValueFromBeforeMovesWithoutAFile(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name              string
+		oldFile, newFile  bool
+		processes, forget bool
+	}{
+		{"both without", false, false, false, false},
+		{"both without, in two processes", false, false, true, false},
+		{"to one with a file", false, true, false, false},
+		{"to one with a file, in two processes", false, true, true, false},
+		{"from one with a file", true, false, false, false},
+		{"from one with a file, in two processes", true, false, true, false},
+		{"from one that the state has forgotten", false, false, true, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			before := rshValue(b, "vm.swappiness")
+			files := b.List("/run/sysctl.d")
+			old, successor := keep(t, "vm.swappiness", "10"), keep(t, "vm.swappiness", "20")
+			old.Persist, old.Instance, successor.Persist, successor.Instance = tt.oldFile, "old", tt.newFile, "new"
+			next := func() *host.Host {
+				if tt.processes {
+					return b.another(t)
+				}
+				return b.host
+			}
+			was, err := b.host.SetSysctl(t.Context(), old, nil, nil)
+			must(t, err)
+			is, err := next().SetSysctl(t.Context(), successor, nil, nil)
+			must(t, err)
+			if text(is.Original) != before {
+				t.Errorf("the new instance takes %s for the value from before, not %s", text(is.Original), before)
+			}
+			if !tt.forget {
+				must(t, next().UnsetSysctl(t.Context(), old, was.Original, true))
+				if got := rshValue(b, "vm.swappiness"); got != "20" {
+					t.Errorf("after the destroy of the old instance it is %s", got)
+				}
+			}
+			must(t, next().UnsetSysctl(t.Context(), successor, is.Original, true))
+			if got := rshValue(b, "vm.swappiness"); got != before {
+				t.Errorf("after the last destroy it is %s, and was %s", got, before)
+			}
+			if left := b.List("/run/sysctl.d"); len(left) != len(files) {
+				t.Errorf("it leaves %q", left)
+			}
+		})
+	}
+}
+
+// Guards that a resource without a file changes and goes as one with a file does: its keys and their values from before
+// stay with it when it is updated, given a file, and deprived of it.
+func TestResourceWithoutAFileIsUpdated(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	before := map[string]string{"vm.swappiness": rshValue(b, "vm.swappiness"), "net.core.somaxconn": rshValue(b, "net.core.somaxconn")}
+	var prior *host.Sysctls
+	var known map[sysctl.Key]string
+	for i, settings := range [][]string{
+		{"vm.swappiness = 10"}, {"vm.swappiness = 11", "net.core.somaxconn = 77"}, {"vm.swappiness = 12", "net.core.somaxconn = 78"},
+		{"vm.swappiness = 12", "net.core.somaxconn = 78"}, {"net.core.somaxconn = 79"},
+	} {
+		s := keepAll(t, settings...)
+		s.Instance, s.Persist = "one", i == 2
+		states, err := b.another(t).SetSysctls(t.Context(), s, prior, known)
+		must(t, err)
+		prior, known = &s, originals(states)
+		for _, line := range settings {
+			key, want, _ := strings.Cut(line, " = ")
+			if got := rshValue(b, key); got != want || known[keyNamed(key)] != before[key] {
+				t.Errorf("step %d: %s is %s and was %s", i, key, got, known[keyNamed(key)])
+			}
+		}
+	}
+	if got := rshValue(b, "vm.swappiness"); got != before["vm.swappiness"] {
+		t.Errorf("vm.swappiness is %s", got)
+	}
+	must(t, b.another(t).UnsetSysctls(t.Context(), *prior, known))
+	if got := rshValue(b, "net.core.somaxconn"); got != before["net.core.somaxconn"] {
+		t.Errorf("net.core.somaxconn is %s", got)
+	}
+	if left := b.List("/run/sysctl.d"); len(left) > 0 {
+		t.Errorf("it leaves %q", left)
+	}
+}
+
+// Guards that a host whose /run takes no file can have values without one all the same.
+func TestValueWithoutAFileNeedsNoRun(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	defer b.Inject(hosttest.Fault{Errno: syscall.EROFS, Path: "/run/sysctl.d"})()
+	s := keep(t, "vm.swappiness", "10")
+	s.Persist, s.Instance = false, "one"
+	before := rshValue(b, "vm.swappiness")
+	st, err := b.host.SetSysctl(t.Context(), s, nil, nil)
+	must(t, err)
+	must(t, b.host.UnsetSysctl(t.Context(), s, st.Original, true))
+	if got := rshValue(b, "vm.swappiness"); got != before {
+		t.Errorf("it is %s", got)
 	}
 }

@@ -67,8 +67,8 @@ type holding struct {
 	key sysctl.Key
 }
 
-// holdings returns the keys of s that drop-ins of other instances hold, and those whose values exclude what other
-// instances hold. prior is what Terraform last recorded of s.
+// holdings returns the keys of s that drop-ins and notes of other instances hold, and those whose values exclude what
+// their drop-ins hold. prior is what Terraform last recorded of s.
 func (s Sysctls) holdings(snap *boot.Snapshot, prior *Sysctls) map[sysctl.Key][]holding {
 	own := map[string]bool{s.Path(): true}
 	if prior != nil {
@@ -103,6 +103,7 @@ func (s Sysctls) holdings(snap *boot.Snapshot, prior *Sysctls) map[sysctl.Key][]
 			}
 		}
 	}
+	s.holdingsInNotes(snap, wanted, found)
 	return found
 }
 
@@ -122,7 +123,11 @@ func (s Sysctls) takeOver(held map[sysctl.Key][]holding) (written []shell.File, 
 		}
 	}
 	for path, keys := range taken {
-		if text, left := withoutKeys(files[path], keys); left {
+		without := withoutKeys
+		if isNote(files[path]) {
+			without = withoutNoted
+		}
+		if text, left := without(files[path], keys); left {
 			written = append(written, shell.File{Path: path, Content: text})
 		} else {
 			removed = append(removed, path)
@@ -169,7 +174,7 @@ func (h *Host) checkOwners(ctx context.Context, p *SysctlsPlan, snap *boot.Snaps
 	if f, ok := snap.File(s.Path()); ok && !belongsTo(f, s.Instance) {
 		files[f.Path] = f
 	}
-	for _, all := range held {
+	for _, all := range withoutNotes(held) {
 		for _, other := range all {
 			files[other.file.Path] = other.file
 		}

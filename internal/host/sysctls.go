@@ -357,6 +357,7 @@ func (h *Host) setSysctls(ctx context.Context, l look, s Sysctls, prior *Sysctls
 	}
 	v := h.valuesToWrite(snap, s.Settings, restored)
 	v.written, v.removed = s.changedFiles(snap, prior, held, originals, before)
+	s.addNote(&v, snap, originals)
 	then := h.snapshotScript(s.pathsAndSiblings(), false)
 	v.then = &then
 	snap, notRestored, err := c.apply(ctx, l, v)
@@ -497,6 +498,9 @@ func (h *Host) declared(snap *boot.Snapshot, k sysctl.Key) bool {
 	if _, ok := sysctl.Effective(snap.Sysctl, k); ok {
 		return true
 	}
+	if _, ok := notesOf(snap)[k]; ok {
+		return true
+	}
 	r := h.fleet.run
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -563,8 +567,9 @@ func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl
 		restored = free.restored(rest, originals, s.remembered(snap, nil, nil))
 	}
 	v := h.valuesToWrite(snap, nil, restored)
+	v.removed = []string{s.notePath()}
 	if own {
-		v.removed = []string{s.Path()}
+		v.removed = append(v.removed, s.Path())
 	}
 	_, notRestored, err := c.apply(ctx, l, v)
 	if err != nil {

@@ -90,3 +90,56 @@ func TestAccExcludedKeyThatStaysIsAnErrorOfThePlan(t *testing.T) {
 		t.Errorf("vm.dirty_ratio is %s", got)
 	}
 }
+
+// Guards that values without a file keep their values from before when their resource is replaced, in both orders, or
+// renamed, or gets a file and loses it again.
+func TestAccValueWithoutAFileMoves(t *testing.T) {
+	t.Parallel()
+	const path, before = "net/ipv4/tcp_fin_timeout", "60"
+	one := func(name, value, more string) string {
+		return fmt.Sprintf("resource \"host_sysctl\" %q {\n%s  key = \"net.ipv4.tcp_fin_timeout\"\n  value = %q\n%s}\n", name, each, value, more)
+	}
+	group := "resource \"host_sysctls\" \"g\" {\n" + each + "  name = \"g\"\n  persist = false\n" +
+		"  settings = { \"net.ipv4.tcp_fin_timeout\" = 44 }\n}\n"
+	const none = "  persist = false\n"
+	const createFirst = none + "  lifecycle {\n    create_before_destroy = true\n  }\n"
+	hosts := several(t, 2)
+	start := map[string]map[string]string{}
+	for name, m := range hosts {
+		start[name] = state(t, m, path)
+	}
+	w := newWorkspace(t, fleetConfig(hosts, nil)+one("a", "41", none))
+	for i, step := range []struct {
+		resources, value string
+		replaced         string
+	}{
+		{one("a", "41", none), "41", ""},
+		{one("a", "41", createFirst), "41", "a"},
+		{one("b", "42", createFirst), "42", ""},
+		{one("c", "43", ""), "43", ""},
+		{group, "44", ""},
+		{one("b", "45", none), "45", ""},
+		{one("b", "45", none), "45", "b"},
+	} {
+		w.write("main.tf", fleetConfig(hosts, nil)+step.resources)
+		args := []string{"apply", "-auto-approve"}
+		for name := range hosts {
+			if step.replaced != "" {
+				args = append(args, fmt.Sprintf("-replace=host_sysctl.%s[%q]", step.replaced, name))
+			}
+		}
+		w.run(args...)
+		holding(t, hosts, map[string]string{path: step.value})
+		w.settled()
+		if out := w.run("show"); strings.Count(out, `"`+before+`"`) != len(hosts) {
+			t.Errorf("step %d: the state does not have %s as the value from before:\n%s", i, before, out)
+		}
+	}
+	w.run("destroy", "-auto-approve")
+	for name, m := range hosts {
+		unchanged(t, start[name], state(t, m, path))
+		if out, status := m.Sh("ls /run/sysctl.d/*.conf"); status == 0 {
+			t.Errorf("%s has %s left", name, out)
+		}
+	}
+}

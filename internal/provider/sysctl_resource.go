@@ -89,7 +89,8 @@ func (r *sysctlResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 			},
 			"persist": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(true),
-				MarkdownDescription: "Whether to write the drop-in. `false` sets the running value only. Default `true`.",
+				MarkdownDescription: "Whether to write the drop-in. `false` sets the running value only; a note in `/run/sysctl.d`, which sets nothing and is gone after a " +
+					"boot, remembers the value from before. Default `true`.",
 			},
 			"file_name": schema.StringAttribute{
 				Optional: true, Computed: true, Validators: fileNameValidators(),

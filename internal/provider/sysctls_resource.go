@@ -90,7 +90,8 @@ func (r *sysctlsResource) Schema(_ context.Context, _ resource.SchemaRequest, re
 			},
 			"persist": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(true),
-				MarkdownDescription: "Whether to write the drop-in. `false` sets the running values only. Default `true`.",
+				MarkdownDescription: "Whether to write the drop-in. `false` sets the running values only; a note in `/run/sysctl.d`, which sets nothing and is gone after a " +
+					"boot, remembers the values from before. Default `true`.",
 			},
 			"file_name": schema.StringAttribute{
 				Optional: true, Computed: true, Validators: fileNameValidators(),

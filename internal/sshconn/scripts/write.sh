@@ -7,17 +7,17 @@ if [ -d "$1/$2" ]; then
 	exit 1
 fi
 if [ ! -d "$1" ]; then
+	if [ ! -d "${1%/*}" ]; then made=many; else made=one; fi
 	mkdir -p "$1" || exit 1
-	made=yes
 fi
 if [ -e "$tmp" ] || [ -L "$tmp" ]; then rm -f "$tmp" || exit 1; fi
 if cat >"$tmp" && chmod 0644 "$tmp" && save "$tmp" && mv -f "$tmp" "$1/$2"; then
 	rec sync
-	if [ -n "$made" ]; then
-		sync
-	else
-		save "$1"
-	fi
+	case $made in
+	many) sync ;;
+	one) save "$1" && save "${1%/*}" ;;
+	*) save "$1" ;;
+	esac
 else
 	rm -f "$tmp"
 	exit 1
