@@ -21,7 +21,8 @@ type KeyPlan struct {
 	Reason boot.Reason
 	// Own says that our own drop-in decides. Otherwise only the apply can tell what does, because other files have a say.
 	Own bool
-	// Open says that resources which are planned later may have a say in Holds and Reason.
+	// Open says that Holds and Reason may be others by the time of the apply: resources which are planned later may have a
+	// say in them, or they are not certain.
 	Open bool
 }
 
@@ -119,10 +120,13 @@ func (h *Host) predictInto(ctx context.Context, p *SysctlsPlan, snap *boot.Snaps
 		own := len(o.Shadows) == 0 && (within(o.Source, s.Path()) || !o.Known) && !coupled
 		p.Keys[v.Key] = KeyPlan{
 			Holds: o.Holds, Reason: o.Reason, Own: own || o.Holds && !coupled && h.fleet.applying(),
-			Open: coupled && snap.Init != "systemd",
+			Open: coupled && snap.Init != "systemd" || mayChange(snap, o.Reason),
 		}
 		for _, n := range o.Notes {
 			p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", v.Key, n.Detail, n.Reason.Remedy()))
+		}
+		if mayChange(snap, o.Reason) && h.fleet.applying() {
+			p.Warnings = append(p.Warnings, h.notCertain(v.Key.String(), o.Detail))
 		}
 	}
 	refusals, warnings := h.bootCollateral(snap, next, s)
@@ -179,6 +183,8 @@ type ModulePlan struct {
 	// Holds says that the next boot loads the module, and Reason why it does not, or why that is not certain.
 	Holds  bool
 	Reason boot.Reason
+	// Open says that Holds and Reason are not certain, and may be others by the time of the apply.
+	Open bool
 	// Source is the path:line that will load it; nil when only the apply can tell.
 	Source *string
 	// Refusals and Warnings are as those of a SysctlsPlan.
@@ -212,12 +218,15 @@ func (h *Host) PlanModule(ctx context.Context, m Module, prior *Module) (ModuleP
 	}
 	h.checkModuleOwners(ctx, &p, snap, m, prior)
 	o := h.predict(snap.WithFile(m.pretended())).Module(m.Name)
-	p.Holds, p.Reason = o.Known && o.Loaded, o.Reason
+	p.Holds, p.Reason, p.Open = o.Known && o.Loaded, o.Reason, mayChange(snap, o.Reason)
 	if lost := h.moduleLost(m, o, snap.Kernel); lost != nil {
 		p.Refusals = append(p.Refusals, lost)
 	}
 	for _, n := range o.Notes {
 		p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", m.Name, n.Detail, n.Reason.Remedy()))
+	}
+	if p.Open && h.fleet.applying() {
+		p.Warnings = append(p.Warnings, h.notCertain(m.Name, o.Detail))
 	}
 	if o.Source == source || p.Holds && h.fleet.applying() {
 		p.Source = &source
@@ -252,6 +261,18 @@ func (s Sysctls) pretended() confdir.File {
 // uncertain are the reasons for which nothing better is known than what our own file sets. They are reported, and
 // prevent nothing.
 var uncertain = []boot.Reason{boot.InitUnknown, boot.Unread, boot.KernelPending, boot.InterfaceLater}
+
+// mayChange reports whether an uncertain reason may have gone by the time of the apply. A host that neither systemd nor
+// OpenRC starts does not get another init.
+func mayChange(snap *boot.Snapshot, r boot.Reason) bool {
+	return slices.Contains(uncertain, r) && (r != boot.InitUnknown || snap.Init == "openrc")
+}
+
+// notCertain is the warning of an apply for what was certain when it was planned, maybe.
+func (h *Host) notCertain(what, why string) *Error {
+	return h.errorf(BootNote, "what the next boot makes of %s is not certain. %s If the apply says that the provider "+
+		"produced an inconsistent final plan, that has changed since the plan: plan again.", what, why)
+}
 
 // keyLost returns an error if the next boot would not set a value of the drop-in at path. It returns nil if that cannot
 // be known.

@@ -316,7 +316,11 @@ func (m *kernelModuleModel) plan(plan host.ModulePlan, changes bool, prior kerne
 		m.keepBoot(prior)
 		return
 	}
-	if m.HoldsAtBoot, m.BootReason = types.BoolValue(plan.Holds), orNull(string(plan.Reason)); plan.Source != nil {
+	stays := plan.Holds == prior.HoldsAtBoot.ValueBool() && string(plan.Reason) == prior.BootReason.ValueString() && !prior.Host.IsNull()
+	if !plan.Open || !changes || stays {
+		m.HoldsAtBoot, m.BootReason = types.BoolValue(plan.Holds), orNull(string(plan.Reason))
+	}
+	if plan.Source != nil {
 		m.BootSource = types.StringValue(*plan.Source)
 	}
 }

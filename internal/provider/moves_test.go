@@ -4,6 +4,7 @@ package provider_test
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -141,5 +142,51 @@ func TestAccValueWithoutAFileMoves(t *testing.T) {
 		if out, status := m.Sh("ls /run/sysctl.d/*.conf"); status == 0 {
 			t.Errorf("%s has %s left", name, out)
 		}
+	}
+}
+
+// Guards that what is not certain when it is planned may be certain when it is applied, and that the CLI takes it.
+func TestAccUncertainReasonMayGo(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, resource, reason string }{
+		{"a module", conntrack, "boot_reason"},
+		{"a key", "resource \"host_sysctl\" \"s\" {\n  key = \"net.netfilter.nf_conntrack_max\"\n  value = \"70000\"\n}\n", "boot_reason"},
+		{
+			"a group",
+			"resource \"host_sysctls\" \"s\" {\n  name = \"g\"\n  settings = { \"net.netfilter.nf_conntrack_max\" = 70000 }\n}\n",
+			"boot_reasons",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := simulated(t)
+			sh := func(script string) {
+				t.Helper()
+				if out, status := m.Sh(script); status != 0 {
+					t.Fatalf("%s: %s", script, out)
+				}
+			}
+			sh("modprobe nf_conntrack")
+			m.WriteFile("/etc/modules-load.d/a-site.conf", "nf_conntrack\n")
+			sh("mv /lib/modules/$(uname -r) /lib/gone")
+			w := newWorkspace(t, required+config(m, tt.resource))
+			w.run("plan", "-out=a.plan")
+			if out := w.run("show", "-no-color", "a.plan"); !regexp.MustCompile(tt.reason + ` +=\s\(known after apply\)`).MatchString(out) {
+				t.Errorf("the plan is\n%s", out)
+			}
+			sh("mv /lib/gone /lib/modules/$(uname -r)")
+			w.run("apply", "a.plan")
+			if out := w.run("show", "-no-color"); strings.Contains(out, "kernel_pending") || !strings.Contains(out, "true") {
+				t.Errorf("the state is\n%s", out)
+			}
+			w.settled()
+			w.run("destroy", "-auto-approve")
+			sh("modprobe nf_conntrack; mv /lib/modules/$(uname -r) /lib/gone")
+			out := w.run("apply", "-auto-approve", "-no-color")
+			if !words("not certain").MatchString(out) && !w.isTofu() {
+				t.Errorf("the apply says\n%s", out)
+			}
+			w.settled()
+		})
 	}
 }

@@ -418,8 +418,9 @@ func (m *sysctlModel) plan(plan host.SysctlsPlan, changes bool, prior sysctlMode
 		return
 	}
 	k := plan.Keys[m.key()]
+	stays := k.Holds == prior.HoldsAtBoot.ValueBool() && string(k.Reason) == prior.BootReason.ValueString() && !prior.Host.IsNull()
 	switch {
-	case k.Open && changes:
+	case k.Open && changes && !stays:
 		m.HoldsAtBoot, m.BootReason = types.BoolUnknown(), types.StringUnknown()
 	case m.Persist.ValueBool():
 		m.HoldsAtBoot, m.BootReason = types.BoolValue(k.Holds), orNull(string(k.Reason))

@@ -464,8 +464,11 @@ func (m *sysctlsModel) planBoot(p host.SysctlsPlan, changes bool, prior sysctlsM
 		return
 	}
 	holds, reasons := map[string]attr.Value{}, map[string]attr.Value{}
+	held, why := prior.HoldsAtBoot.Elements(), keyed(prior.BootReasons)
 	for k, name := range spellings(m.Settings) {
-		if p.Keys[k].Open && changes {
+		was, known := held[name].(types.Bool)
+		stays := known && was.ValueBool() == p.Keys[k].Holds && why[k] == string(p.Keys[k].Reason)
+		if p.Keys[k].Open && changes && !stays {
 			return
 		}
 		if holds[name] = types.BoolValue(p.Keys[k].Holds); p.Keys[k].Reason != "" {
