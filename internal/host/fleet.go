@@ -95,7 +95,8 @@ func (h *Host) knows(path string) bool {
 	return r.read[h.knownAs("", path)]
 }
 
-func (f *Fleet) applying() bool {
+// Applies reports whether the run applies.
+func (f *Fleet) Applies() bool {
 	f.run.mu.Lock()
 	defer f.run.mu.Unlock()
 	return f.run.applying

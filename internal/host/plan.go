@@ -119,13 +119,13 @@ func (h *Host) predictInto(ctx context.Context, p *SysctlsPlan, snap *boot.Snaps
 		coupled := sysctl.Cluster(v.Key) != ""
 		own := len(o.Shadows) == 0 && (within(o.Source, s.Path()) || !o.Known) && !coupled
 		p.Keys[v.Key] = KeyPlan{
-			Holds: o.Holds, Reason: o.Reason, Own: own || o.Holds && !coupled && h.fleet.applying(),
+			Holds: o.Holds, Reason: o.Reason, Own: own || o.Holds && !coupled && h.fleet.Applies(),
 			Open: coupled && snap.Init != "systemd" || mayChange(snap, o.Reason),
 		}
 		for _, n := range o.Notes {
 			p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", v.Key, n.Detail, n.Reason.Remedy()))
 		}
-		if mayChange(snap, o.Reason) && h.fleet.applying() {
+		if mayChange(snap, o.Reason) && h.fleet.Applies() {
 			p.Warnings = append(p.Warnings, h.notCertain(v.Key.String(), o.Detail))
 		}
 	}
@@ -225,10 +225,10 @@ func (h *Host) PlanModule(ctx context.Context, m Module, prior *Module) (ModuleP
 	for _, n := range o.Notes {
 		p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", m.Name, n.Detail, n.Reason.Remedy()))
 	}
-	if p.Open && h.fleet.applying() {
+	if p.Open && h.fleet.Applies() {
 		p.Warnings = append(p.Warnings, h.notCertain(m.Name, o.Detail))
 	}
-	if o.Source == source || p.Holds && h.fleet.applying() {
+	if o.Source == source || p.Holds && h.fleet.Applies() {
 		p.Source = &source
 	}
 	return p, nil

@@ -259,9 +259,7 @@ func (r *kernelModuleResource) ModifyPlan(ctx context.Context, req resource.Modi
 		return
 	}
 	r.planHost(ctx, req, resp)
-	if applying(req) && r.fleet != nil {
-		r.fleet.Applying()
-	}
+	applies := r.applying(req)
 	var m kernelModuleModel
 	resp.Diagnostics.Append(resp.Plan.Get(ctx, &m)...)
 	if resp.Diagnostics.HasError() {
@@ -280,7 +278,7 @@ func (r *kernelModuleResource) ModifyPlan(ctx context.Context, req resource.Modi
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
 		plan, err := h.PlanModule(ctx, m.wanted(ctx, instance), prior.recorded(ctx, instance))
 		f := foreseen{nil, plan.Refusals, plan.Warnings, err}
-		if asked = f.report(changes, applying(req), m.Host, &resp.Diagnostics); asked && m.Persist.ValueBool() {
+		if asked = f.report(changes, applies, m.Host, &resp.Diagnostics); asked && m.Persist.ValueBool() {
 			m.plan(plan, changes, prior)
 		}
 	}

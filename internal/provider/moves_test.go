@@ -190,3 +190,27 @@ func TestAccUncertainReasonMayGo(t *testing.T) {
 		})
 	}
 }
+
+// Guards that a module whose boot_source is planned, and that another resource of the same apply then loads before it,
+// by way of a file that is read earlier, ends the apply as planned.
+func TestAccModuleThatAnotherBeginsToLoad(t *testing.T) {
+	t.Parallel()
+	m := simulated(t)
+	w := newWorkspace(t, required+config(m, `resource "host_kernel_module" "first" {
+  name = "br_netfilter"
+}
+resource "host_kernel_module" "second" {
+  name       = "bridge"
+  depends_on = [host_kernel_module.first]
+}
+`))
+	w.run("apply", "-auto-approve")
+	w.settled()
+	if out := w.run("show", "-no-color"); strings.Count(out, "terraform-br_netfilter.conf:2") != 1 {
+		t.Errorf("the state is\n%s", out)
+	}
+	w.run("apply", "-refresh-only", "-auto-approve")
+	if out := w.run("show", "-no-color"); strings.Count(out, "terraform-br_netfilter.conf:2") != 2 {
+		t.Errorf("after a refresh the state is\n%s", out)
+	}
+}

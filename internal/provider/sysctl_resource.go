@@ -267,9 +267,7 @@ func (r *sysctlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 		return
 	}
 	r.planHost(ctx, req, resp)
-	if applying(req) && r.fleet != nil {
-		r.fleet.Applying()
-	}
+	applies := r.applying(req)
 	var m sysctlModel
 	resp.Diagnostics.Append(resp.Plan.Get(ctx, &m)...)
 	if resp.Diagnostics.HasError() {
@@ -294,7 +292,7 @@ func (r *sysctlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
 		plan, err := h.PlanSysctl(ctx, m.wanted(instance), prior.recorded(instance))
 		f := foreseen{plan.Conflicts, plan.Refusals, plan.Warnings, err}
-		if asked = f.report(changes, applying(req), m.Host, &resp.Diagnostics); asked {
+		if asked = f.report(changes, applies, m.Host, &resp.Diagnostics); asked {
 			m.plan(plan, changes, prior)
 		}
 	}

@@ -276,9 +276,7 @@ func (r *sysctlsResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		return
 	}
 	r.planHost(ctx, req, resp)
-	if applying(req) && r.fleet != nil {
-		r.fleet.Applying()
-	}
+	applies := r.applying(req)
 	var m, prior sysctlsModel
 	resp.Diagnostics.Append(resp.Plan.Get(ctx, &m)...)
 	if !req.State.Raw.IsNull() {
@@ -299,7 +297,7 @@ func (r *sysctlsResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		var err error
 		plan, err = h.PlanSysctls(ctx, m.wanted(ctx, instance), prior.recorded(ctx, instance))
 		f := foreseen{plan.Conflicts, plan.Refusals, plan.Warnings, err}
-		if !f.report(changes, applying(req), m.Host, &resp.Diagnostics) {
+		if !f.report(changes, applies, m.Host, &resp.Diagnostics) {
 			plan.Keys = nil
 		}
 	}

@@ -79,7 +79,11 @@ func (t *target) reach(name types.String, diags *diag.Diagnostics) *host.Host {
 }
 
 // mustReach is reach for a step that cannot do without the host: what is not known is an error, and the state is kept.
+// From then on the run applies, whatever the CLI tells of it.
 func (t *target) mustReach(name types.String, diags *diag.Diagnostics) *host.Host {
+	if t.fleet != nil {
+		t.fleet.Applying()
+	}
 	h := t.reach(name, diags)
 	if h == nil && !diags.HasError() {
 		fail(diags, "host settings are not known", "The provider's settings for the host "+name.ValueString()+", or for a jump host "+
@@ -138,8 +142,17 @@ func (f foreseen) report(changes, applying bool, name types.String, diags *diag.
 	return true
 }
 
-// applying reports whether the plan is certainly one within an apply: of the walks of a Terraform without experiments, that alone allows deferral.
-func applying(req resource.ModifyPlanRequest) bool { return req.ClientCapabilities.DeferralAllowed }
+// applying reports whether the plan is certainly one within an apply: of the walks of a Terraform without experiments,
+// that alone allows deferral. With OpenTofu only what was applied before tells.
+func (t *target) applying(req resource.ModifyPlanRequest) bool {
+	if t.fleet == nil {
+		return req.ClientCapabilities.DeferralAllowed
+	}
+	if req.ClientCapabilities.DeferralAllowed {
+		t.fleet.Applying()
+	}
+	return t.fleet.Applies()
+}
 
 // asPlanned is the boot_source to record: the planned one, as the CLI demands, also where the plan within an apply named our own file for a host that was not there, and
 // which then came up with another file that decides.
