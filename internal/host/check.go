@@ -30,6 +30,9 @@ func (h *Host) checkSecrets(s Sysctls) []*Error {
 
 // checkSettable says what stands against s, before anything is touched.
 func (h *Host) checkSettable(snap *boot.Snapshot, s Sysctls, prior *Sysctls, held map[sysctl.Key][]holding) error {
+	if err := h.checkSeen(s.Path(), s.othersFiles(snap, held)); err != nil {
+		return err
+	}
 	var faults []*Error
 	for _, v := range s.inOrder() {
 		if fault := h.checkKey(v.Key, s.Modules, snap); fault != nil {

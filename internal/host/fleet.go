@@ -31,6 +31,8 @@ type run struct {
 	read map[string]bool
 	// applying says that what is planned is being applied.
 	applying bool
+	// unseen are the files, each with its host, that were planned last when the host could not be read.
+	unseen map[string]bool
 	// claims are the planned keys of each machine, each by the resource that plans it, and loads the planned modules.
 	claims map[string]map[sysctl.Key]map[string]claim
 	loads  map[string]map[string]bool
@@ -53,7 +55,7 @@ type claim struct {
 func newRun() *run {
 	return &run{
 		known: map[string]bool{}, read: map[string]bool{}, claims: map[string]map[sysctl.Key]map[string]claim{},
-		loads:       map[string]map[string]bool{},
+		loads: map[string]map[string]bool{}, unseen: map[string]bool{},
 		unpersisted: map[string]map[sysctl.Key]string{}, modules: map[string]map[string]string{},
 		locks: map[string]chan struct{}{},
 	}
@@ -107,6 +109,39 @@ func (h *Host) knownAs(instance, path string) string {
 		return instance
 	}
 	return h.name + ":" + path
+}
+
+// noteSeen notes whether the host could be read when the file at path was planned.
+func (h *Host) noteSeen(path string, err error) {
+	r := h.fleet.run
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.unseen, h.knownAs("", path))
+	if err != nil {
+		r.unseen[h.knownAs("", path)] = true
+	}
+}
+
+// checkSeen refuses to take over these files from instances that this run does not know, if no plan of the file at path
+// could tell: the host was not read then.
+func (h *Host) checkSeen(path string, files []confdir.File) error {
+	r := h.fleet.run
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.unseen[h.knownAs("", path)] {
+		return nil
+	}
+	faults := map[string]*Error{}
+	for _, f := range files {
+		if o, _ := ownerOf(f); !r.known[h.knownAs(o.Instance, f.Path)] {
+			faults[f.Path] = h.unknownOwner(f)
+		}
+	}
+	var all []*Error
+	for _, path := range slices.Sorted(maps.Keys(faults)) {
+		all = append(all, faults[path])
+	}
+	return several(all)
 }
 
 // quiet is how long nothing may happen in a run before an instance that the CLI has not shown counts as unknown.

@@ -194,6 +194,9 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 	if err != nil {
 		return ModuleState{}, err
 	}
+	if err := h.checkSeen(m.LoadPath(), m.othersFiles(snap)); err != nil {
+		return ModuleState{}, err
+	}
 	if err := h.checkModuleFiles(snap, m, prior); err != nil {
 		return ModuleState{}, err
 	}

@@ -3,13 +3,17 @@ package host_test
 // Keys that cannot be kept side by side, and that move from one resource to another.
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
+	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
@@ -236,5 +240,68 @@ func TestValueWithoutAFileNeedsNoRun(t *testing.T) {
 	must(t, b.host.UnsetSysctl(t.Context(), s, st.Original, true))
 	if got := rshValue(b, "vm.swappiness"); got != before {
 		t.Errorf("it is %s", got)
+	}
+}
+
+// Guards that what no plan has seen, because the host could not be read before it is changed, is refused in the words of
+// a plan if an instance wrote it that the run does not know, and taken over from one that the run knows or adopts.
+func TestForeignInstanceOnAHostThatNoPlanHasSeen(t *testing.T) {
+	t.Parallel()
+	key, module := keep(t, "vm.swappiness", "20"), host.Module{Name: "nf_conntrack", Persist: true}
+	for _, tt := range []struct {
+		name           string
+		asked, refused bool
+		adopt, known   bool
+	}{
+		{name: "unknown", refused: true},
+		{name: "adopted", adopt: true},
+		{name: "of the run", known: true},
+		{name: "unknown, and the host was planned", asked: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var down atomic.Bool
+			b := over(t, func(c host.Conn) host.Conn {
+				return runner{c, func(ctx context.Context, s shell.Script) (shell.Result, error) {
+					if down.Load() {
+						return shell.Result{}, errors.New("no answer")
+					}
+					return c.Run(ctx, s)
+				}}
+			})
+			foreignKey, foreignModule := key, module
+			foreignKey.Value, foreignKey.FileName, foreignKey.Instance, foreignModule.Instance = "10", "50-old.conf", "old", "old"
+			other := b.another(t)
+			_, err := other.SetSysctl(t.Context(), foreignKey, nil, nil)
+			must(t, err)
+			_, err = other.SetModule(t.Context(), foreignModule, nil)
+			must(t, err)
+
+			mine, mineToo := key, module
+			mine.Adopt, mineToo.Adopt = tt.adopt, tt.adopt
+			down.Store(!tt.asked)
+			_, err = b.host.PlanSysctl(t.Context(), mine, nil)
+			_, errToo := b.host.PlanModule(t.Context(), mineToo, nil)
+			if (err == nil) != tt.asked || (errToo == nil) != tt.asked {
+				t.Fatalf("the plans end with %v and %v", err, errToo)
+			}
+			down.Store(false)
+			must(t, b.host.Wait(t.Context()))
+			if tt.known {
+				b.host.Know("old", foreignKey.Path())
+			}
+			mine.Instance, mineToo.Instance = "new", "new"
+			_, err = b.host.SetSysctl(t.Context(), mine, nil, nil)
+			_, errToo = b.host.SetModule(t.Context(), mineToo, nil)
+			for path, err := range map[string]error{foreignKey.Path(): err, module.LoadPath(): errToo} {
+				unknown := errors.Is(err, &host.Error{Kind: host.DropInUnknown})
+				if unknown != tt.refused || err != nil && !tt.refused {
+					t.Errorf("it ends with %v", err)
+				}
+				if tt.refused && err != nil && (!strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "adopt = true")) {
+					t.Errorf("it names no way out: %v", err)
+				}
+			}
+		})
 	}
 }

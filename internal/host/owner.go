@@ -167,25 +167,29 @@ func withoutKeys(f confdir.File, keys map[sysctl.Key]bool) (text string, left bo
 // over unless s adopts them: another configuration may rely on them.
 func (h *Host) checkOwners(ctx context.Context, p *SysctlsPlan, snap *boot.Snapshot, s Sysctls,
 	held map[sysctl.Key][]holding) {
-	if s.Adopt {
-		return
-	}
-	files := map[string]confdir.File{}
-	if f, ok := snap.File(s.Path()); ok && !belongsTo(f, s.Instance) {
-		files[f.Path] = f
-	}
-	for _, all := range withoutNotes(held) {
-		for _, other := range all {
-			files[other.file.Path] = other.file
-		}
-	}
 	names := map[string]confdir.File{}
-	for _, f := range files {
+	for _, f := range s.othersFiles(snap, held) {
 		o, _ := ownerOf(f)
 		names[h.knownAs(o.Instance, f.Path)] = f
 	}
 	refusals, warnings := h.unknownOwners(ctx, names)
 	p.Refusals, p.Warnings = append(p.Refusals, refusals...), append(p.Warnings, warnings...)
+}
+
+// othersFiles returns the drop-ins of other instances from which s takes something over; none if s adopts them.
+func (s Sysctls) othersFiles(snap *boot.Snapshot, held map[sysctl.Key][]holding) (files []confdir.File) {
+	if s.Adopt {
+		return nil
+	}
+	if f, ok := snap.File(s.Path()); ok && !belongsTo(f, s.Instance) {
+		files = append(files, f)
+	}
+	for _, all := range withoutNotes(held) {
+		for _, other := range all {
+			files = append(files, other.file)
+		}
+	}
+	return files
 }
 
 // unknownOwners says which of the files, each by the name of the instance that wrote it, this run does not know.
@@ -225,17 +229,26 @@ func (h *Host) unknownOwner(f confdir.File) *Error {
 // checkModuleOwners is checkOwners for the files of a module, and says what else stands against them.
 func (h *Host) checkModuleOwners(ctx context.Context, p *ModulePlan, snap *boot.Snapshot, m Module, prior *Module) {
 	names := map[string]confdir.File{}
-	for _, path := range []string{m.LoadPath(), m.OptionsPath()} {
-		f, ok := snap.File(path)
-		if o, _ := ownerOf(f); ok && o.Instance != "" && o.Instance != m.Instance && !m.Adopt {
-			names[o.Instance] = f
-		}
+	for _, f := range m.othersFiles(snap) {
+		o, _ := ownerOf(f)
+		names[o.Instance] = f
 	}
 	p.Refusals, p.Warnings = h.unknownOwners(ctx, names)
 	var e *Error
 	if errors.As(h.checkModuleFiles(snap, m, prior), &e) {
 		p.Refusals = append(p.Refusals, e)
 	}
+}
+
+// othersFiles returns the files of m that other instances wrote; none if m adopts them.
+func (m Module) othersFiles(snap *boot.Snapshot) (files []confdir.File) {
+	for _, path := range []string{m.LoadPath(), m.OptionsPath()} {
+		f, ok := snap.File(path)
+		if o, _ := ownerOf(f); ok && o.Instance != "" && o.Instance != m.Instance && !m.Adopt {
+			files = append(files, f)
+		}
+	}
+	return files
 }
 
 // WrittenBy returns the instance that wrote the file at path; "" if there is none, or nobody knows.

@@ -61,6 +61,7 @@ func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Sysc
 	}
 	p := SysctlsPlan{Keys: map[sysctl.Key]KeyPlan{}}
 	snap, err := s.readWith(ctx, h.readForPlan)
+	h.noteSeen(s.Path(), err)
 	if err != nil {
 		p.Conflicts = h.conflicts(h.name, s)
 		for _, v := range s.Settings {
@@ -203,6 +204,7 @@ func (h *Host) PlanModule(ctx context.Context, m Module, prior *Module) (ModuleP
 	source := m.Source()
 	var p ModulePlan
 	snap, err := h.readForPlan(ctx)
+	h.noteSeen(m.LoadPath(), err)
 	if err != nil {
 		if p.Holds = m.Persist; m.Persist {
 			p.Source = &source
