@@ -4,6 +4,7 @@ package provider_test
 
 import (
 	"fmt"
+	"net"
 	"regexp"
 	"strings"
 	"testing"
@@ -212,5 +213,42 @@ resource "host_kernel_module" "second" {
 	w.run("apply", "-refresh-only", "-auto-approve")
 	if out := w.run("show", "-no-color"); strings.Count(out, "terraform-br_netfilter.conf:2") != 2 {
 		t.Errorf("after a refresh the state is\n%s", out)
+	}
+}
+
+// Guards that a drop-in of another configuration, on a host that comes up only in the apply, is refused in the words of
+// a plan, and taken over with adopt = true.
+func TestAccForeignDropInOnAHostThatComesUpInTheApply(t *testing.T) {
+	t.Parallel()
+	m := simulated(t)
+	w := newWorkspace(t, required+config(m, swappiness))
+	w.run("apply", "-auto-approve")
+	relay, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(relay.Addr().String())
+	group := "resource \"host_sysctls\" \"g\" {\n  name = \"g\"\n  settings = { \"vm.swappiness\" = \"20\" }\n%s}\n"
+	for _, adopt := range []string{"", "  adopt = true\n"} {
+		relay.Close()
+		c := strings.Replace(required+config(m, fmt.Sprintf(group, adopt)), "port = "+portOf(m), "port = "+port, 1)
+		other := newWorkspace(t, strings.Replace(c, `"2m"`, `"1s"`, 1)) // three dials that are cut are one in vain
+		other.run("plan", "-out=a.plan")
+		if relay, err = net.Listen("tcp", relay.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		defer relay.Close()
+		go bootAfter(relay, m.Addr(), 3, make(chan int, 1))
+		out, status := other.try("apply", "-no-color", "a.plan")
+		want, value := 0, "20"
+		if adopt == "" {
+			want, value = 1, "10"
+			if !strings.Contains(out, "90-terraform-vm.swappiness.conf was written") || !words("adopt = true").MatchString(out) {
+				t.Errorf("the apply says\n%s", out)
+			}
+		}
+		if got := reading(t, m, "vm/swappiness"); status != want || got != value {
+			t.Errorf("adopt %q: vm.swappiness is %s, and the apply ended with %d:\n%s", adopt, got, status, out)
+		}
 	}
 }
