@@ -20,13 +20,13 @@ type cutConn struct {
 
 var errCut = errors.New("connection lost")
 
-func (c *cutConn) Remove(ctx context.Context, paths ...string) error {
-	err := c.Conn.Remove(ctx, paths...)
-	if c.removes > 0 {
+func (c *cutConn) Change(ctx context.Context, ch shell.Change) (first, then shell.Result, err error) {
+	first, then, err = c.Conn.Change(ctx, ch)
+	if len(ch.Remove) > 0 && first.Status == 0 && c.removes > 0 {
 		c.removes--
-		return errCut
+		return first, then, errCut
 	}
-	return err
+	return first, then, err
 }
 
 func (c *cutConn) WriteFile(ctx context.Context, path, content string) error {
@@ -35,10 +35,6 @@ func (c *cutConn) WriteFile(ctx context.Context, path, content string) error {
 		return errCut
 	}
 	return c.Conn.WriteFile(ctx, path, content)
-}
-
-func (c *cutConn) WriteFiles(ctx context.Context, files []shell.File, then shell.Script) (shell.Result, error) {
-	return c.Conn.WriteFiles(ctx, files, then)
 }
 
 // Guards that the value from before of a key which follows another comes back, although the drop-in that remembers it

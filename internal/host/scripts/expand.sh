@@ -3,7 +3,10 @@ for f; do
 	shift
 	case $f in
 	*'*'*)
-		for each in $f; do [ ! -e "$each" ] || set -- "$@" "$each"; done
+		for each in $f; do
+			[ ! -e "$each" ] || set -- "$@" $f
+			break
+		done
 		;;
 	*) set -- "$@" "$f" ;;
 	esac

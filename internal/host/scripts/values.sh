@@ -2,8 +2,15 @@
 # its mode; and what those of $keys hold. One grep reads all: a program a file would be slow. A file that gives grep no line is empty or an error that it hides.
 rec absent
 for f; do [ -e "$f" ] || printf '%s\n' "$f"; done
+more=
+for f in ${keys:-}; do
+	case " $*$more " in
+	*" $f "*) ;;
+	*) more="$more $f" ;;
+	esac
+done
 rec values
-[ -z "$*${keys:-}" ] || grep -H '' "$@" ${keys:-} /dev/null 2>/dev/null
+[ -z "$*$more" ] || grep -H '' "$@" $more /dev/null 2>/dev/null
 if [ $# -gt 0 ]; then
 	odd=$(grep -L '' "$@" 2>&1)
 	rec unread-values
