@@ -43,9 +43,9 @@ type undo func(context.Context) (leftovers []string, err error)
 // begin starts a change. The caller must call end.
 func (h *Host) begin() *change { return &change{host: h} }
 
-// end returns err. If err is not nil, it undoes every step first. If undoing a step fails, the steps before it are kept:
-// without the drop-in that remembers them, the values from before must not be lost from the running kernel too. The
-// returned error is then an undoError, which says what may remain.
+// end returns err. If err is not nil, it undoes every step first. If undoing a step fails, the steps before it are
+// kept: without the drop-in that remembers them, the values from before must not be lost from the running kernel too.
+// The returned error is then an undoError, which says what may remain.
 func (c *change) end(ctx context.Context, err error) error {
 	if err == nil || len(c.undos) == 0 {
 		return err
@@ -507,8 +507,8 @@ func (c *change) remove(ctx context.Context, snap *boot.Snapshot, paths ...strin
 	return err
 }
 
-// restoreFile returns an undo that writes what the file held before. If there was no file, it removes the file. It is no
-// error if that fails because the file never changed, as on a read-only file system.
+// restoreFile returns an undo that writes what the file held before. If there was no file, it removes the file. It is
+// no error if that fails because the file never changed, as on a read-only file system.
 func (c *change) restoreFile(path, had string, wasThere bool) undo {
 	return func(ctx context.Context) (leftovers []string, err error) {
 		c.host.invalidate()

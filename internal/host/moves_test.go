@@ -196,12 +196,13 @@ func TestValueFromBeforeMovesWithoutAFile(t *testing.T) {
 func TestResourceWithoutAFileIsUpdated(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	before := map[string]string{"vm.swappiness": rshValue(b, "vm.swappiness"), "net.core.somaxconn": rshValue(b, "net.core.somaxconn")}
+	const one, two = "vm.swappiness", "net.core.somaxconn"
+	before := map[string]string{one: rshValue(b, one), two: rshValue(b, two)}
 	var prior *host.Sysctls
 	var known map[sysctl.Key]string
 	for i, settings := range [][]string{
-		{"vm.swappiness = 10"}, {"vm.swappiness = 11", "net.core.somaxconn = 77"}, {"vm.swappiness = 12", "net.core.somaxconn = 78"},
-		{"vm.swappiness = 12", "net.core.somaxconn = 78"}, {"net.core.somaxconn = 79"},
+		{one + " = 10"}, {one + " = 11", two + " = 77"}, {one + " = 12", two + " = 78"}, {one + " = 12", two + " = 78"},
+		{two + " = 79"},
 	} {
 		s := keepAll(t, settings...)
 		s.Instance, s.Persist = "one", i == 2
@@ -215,12 +216,12 @@ func TestResourceWithoutAFileIsUpdated(t *testing.T) {
 			}
 		}
 	}
-	if got := rshValue(b, "vm.swappiness"); got != before["vm.swappiness"] {
-		t.Errorf("vm.swappiness is %s", got)
+	if got := rshValue(b, one); got != before[one] {
+		t.Errorf("%s is %s", one, got)
 	}
 	must(t, b.another(t).UnsetSysctls(t.Context(), *prior, known))
-	if got := rshValue(b, "net.core.somaxconn"); got != before["net.core.somaxconn"] {
-		t.Errorf("net.core.somaxconn is %s", got)
+	if got := rshValue(b, two); got != before[two] {
+		t.Errorf("%s is %s", two, got)
 	}
 	if left := b.List("/run/sysctl.d"); len(left) > 0 {
 		t.Errorf("it leaves %q", left)
@@ -243,8 +244,8 @@ func TestValueWithoutAFileNeedsNoRun(t *testing.T) {
 	}
 }
 
-// Guards that what no plan has seen, because the host could not be read before it is changed, is refused in the words of
-// a plan if an instance wrote it that the run does not know, and taken over from one that the run knows or adopts.
+// Guards that what no plan has seen, because the host could not be read before it is changed, is refused in the words
+// of a plan if an instance wrote it that the run does not know, and taken over from one that it knows or adopts.
 func TestForeignInstanceOnAHostThatNoPlanHasSeen(t *testing.T) {
 	t.Parallel()
 	key, module := keep(t, "vm.swappiness", "20"), host.Module{Name: "nf_conntrack", Persist: true}
@@ -270,7 +271,8 @@ func TestForeignInstanceOnAHostThatNoPlanHasSeen(t *testing.T) {
 				}}
 			})
 			foreignKey, foreignModule := key, module
-			foreignKey.Value, foreignKey.FileName, foreignKey.Instance, foreignModule.Instance = "10", "50-old.conf", "old", "old"
+			foreignKey.Value, foreignKey.FileName = "10", "50-old.conf"
+			foreignKey.Instance, foreignModule.Instance = "old", "old"
 			other := b.another(t)
 			_, err := other.SetSysctl(t.Context(), foreignKey, nil, nil)
 			must(t, err)
@@ -298,7 +300,7 @@ func TestForeignInstanceOnAHostThatNoPlanHasSeen(t *testing.T) {
 				if unknown != tt.refused || err != nil && !tt.refused {
 					t.Errorf("it ends with %v", err)
 				}
-				if tt.refused && err != nil && (!strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "adopt = true")) {
+				if unknown && (!strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "adopt = true")) {
 					t.Errorf("it names no way out: %v", err)
 				}
 			}
