@@ -314,7 +314,8 @@ func (m *kernelModuleModel) plan(plan host.ModulePlan, changes bool, prior kerne
 		m.keepBoot(prior)
 		return
 	}
-	stays := plan.Holds == prior.HoldsAtBoot.ValueBool() && string(plan.Reason) == prior.BootReason.ValueString() && !prior.Host.IsNull()
+	stays := !prior.Host.IsNull() && plan.Holds == prior.HoldsAtBoot.ValueBool() &&
+		string(plan.Reason) == prior.BootReason.ValueString()
 	if !plan.Open || !changes || stays {
 		m.HoldsAtBoot, m.BootReason = types.BoolValue(plan.Holds), orNull(string(plan.Reason))
 	}

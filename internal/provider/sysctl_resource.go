@@ -416,7 +416,8 @@ func (m *sysctlModel) plan(plan host.SysctlsPlan, changes bool, prior sysctlMode
 		return
 	}
 	k := plan.Keys[m.key()]
-	stays := k.Holds == prior.HoldsAtBoot.ValueBool() && string(k.Reason) == prior.BootReason.ValueString() && !prior.Host.IsNull()
+	stays := !prior.Host.IsNull() && k.Holds == prior.HoldsAtBoot.ValueBool() &&
+		string(k.Reason) == prior.BootReason.ValueString()
 	switch {
 	case k.Open && changes && !stays:
 		m.HoldsAtBoot, m.BootReason = types.BoolUnknown(), types.StringUnknown()
