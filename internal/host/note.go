@@ -42,14 +42,14 @@ func (s Sysctls) note(originals map[sysctl.Key]string) string {
 	return markLine(s.owner().mark()) + "\n" + followersText(own)
 }
 
-// addNote adds the note of s to v, with these values from before.
+// addNote adds the note of s to v, with these values from before. A host whose /run takes no file does without.
 func (s Sysctls) addNote(v *valuesAndFiles, snap *boot.Snapshot, originals map[sysctl.Key]string) {
 	path, text := s.notePath(), s.note(originals)
 	had, exists := snap.File(path)
 	switch {
 	case path == "" || text == had.Text:
 	case text != "":
-		v.written = append(v.written, shell.File{Path: path, Content: text})
+		v.written = append(v.written, shell.File{Path: path, Content: text, Optional: true})
 	case exists:
 		v.removed = append(v.removed, path)
 	}

@@ -38,7 +38,11 @@ type Script struct {
 }
 
 // File is a file as it is to be, for a script that writes it.
-type File struct{ Path, Content string }
+type File struct {
+	Path, Content string
+	// Optional says that a host which cannot have it does without.
+	Optional bool
+}
 
 // Change is a change of a host: First makes it or decides whether it is made, files are written and removed if First
 // succeeds, and Then looks at what came of it. All but one may be left out.

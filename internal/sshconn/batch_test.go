@@ -110,7 +110,7 @@ func TestChangeOfFilesThatFail(t *testing.T) {
 	}
 	for _, bad := range []shell.File{{Path: "x.conf"}, {Path: dropIn, Content: "a\x00"}} {
 		if _, _, err := c.Change(t.Context(), shell.Change{Write: []shell.File{bad}, Then: &then}); !errors.As(err, &file) {
-			t.Errorf("%q: %v", bad, err)
+			t.Errorf("%+v: %v", bad, err)
 		}
 	}
 }

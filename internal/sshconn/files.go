@@ -66,6 +66,9 @@ func (c *Conn) landed(ctx context.Context, files ...shell.File) (bool, error) {
 	for _, f := range files {
 		dir, base := path.Dir(f.Path), path.Base(f.Path)
 		look, err := c.Run(ctx, shell.Script{Name: "look at " + f.Path, Text: sameScript, Args: []string{dir, base}, Stdin: f.Content, Repeatable: true})
+		if err == nil && look.Status != 0 && f.Optional {
+			continue
+		}
 		if err != nil || look.Status != 0 {
 			return false, err
 		}
@@ -140,7 +143,11 @@ func (c *Conn) changeOnce(ctx context.Context, ch shell.Change) (first, then she
 		scripts, steps, names = append(scripts, s), append(steps, step{op, name}), append(names, name)
 	}
 	for _, f := range ch.Write {
-		add("write", f.Path, writeFileScript(f.Path, f.Content))
+		s := writeFileScript(f.Path, f.Content)
+		if f.Optional {
+			s.Text = "(\n" + s.Text + "\n) || :\n"
+		}
+		add("write", f.Path, s)
 	}
 	for _, name := range ch.Remove {
 		add("remove", name, removeFileScript(name))
@@ -192,7 +199,8 @@ func (c *Conn) changeBySFTP(ctx context.Context, ch shell.Change) (first, then s
 		}
 	}
 	for _, f := range ch.Write {
-		if err := c.WriteFile(ctx, f.Path, f.Content); err != nil {
+		err := c.WriteFile(ctx, f.Path, f.Content)
+		if file := (*FileError)(nil); err != nil && !(f.Optional && errors.As(err, &file)) {
 			return first, then, err
 		}
 	}
