@@ -120,6 +120,15 @@ func (f *fleet) reset(originals []setting) error {
 	return f.each(script.String())
 }
 
+// widen gives every host so many interfaces, and the file with which systemd sets keys of all of them.
+func (f *fleet) widen(interfaces int) error {
+	return f.each(fmt.Sprintf(`set -e
+for i in $(seq %d); do ip link add "wide$i" type veth peer name "edge$i"; done
+mkdir -p /usr/lib/sysctl.d
+printf 'net.ipv4.conf.*.%%s = 1\n' rp_filter accept_source_route promote_secondaries >/usr/lib/sysctl.d/50-default.conf
+`, interfaces/2))
+}
+
 // read is what the first host has for these keys.
 func (f *fleet) read(all []setting) ([]setting, error) {
 	var found []setting

@@ -21,10 +21,10 @@ import (
 
 // options are how much is measured.
 type options struct {
-	hosts, keys, many, runs int
-	noAnsible               bool
-	delay                   time.Duration
-	out                     string
+	hosts, keys, many, interfaces, runs int
+	noAnsible                           bool
+	delay                               time.Duration
+	out                                 string
 }
 
 func main() {
@@ -32,6 +32,7 @@ func main() {
 	flag.IntVar(&o.hosts, "hosts", 20, "how many `hosts` the fleet has")
 	flag.IntVar(&o.keys, "keys", 10, "how many `keys` each host gets")
 	flag.IntVar(&o.many, "many", 50, "how many `resources` the one host of the last part has")
+	flag.IntVar(&o.interfaces, "interfaces", 400, "how many network `interfaces` the last part's second host has; 0 leaves that part out")
 	flag.IntVar(&o.runs, "runs", 3, "how many `times` each thing is measured")
 	flag.BoolVar(&o.noAnsible, "no-ansible", false, "leave Ansible out")
 	flag.DurationVar(&o.delay, "delay", 50*time.Millisecond, "how much `time` the slow way adds in each direction")
@@ -115,6 +116,30 @@ func (b *bencher) all(ctx context.Context) (err error) {
 	kinds := []string{"idle_settings", "host_sysctls", "host_sysctls by SFTP", "idle_settings a key", "host_sysctl a key", "ansible"}
 	slowKinds := slices.DeleteFunc(slices.Clone(kinds), func(kind string) bool { return kind == "host_sysctls by SFTP" })
 	one := &fleet{hosts: f.hosts[:1], proxies: f.proxies[:1], dir: f.dir}
+	if b.interfaces > 0 {
+		dir := filepath.Join(b.dir, "wide")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+		narrow, err := start(1, 0, dir)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, narrow.close()) }()
+		for n := range b.runs {
+			if err := b.part(ctx, narrow, b.interfaced(false), b.keys, false, []string{"host_sysctls"}, n); err != nil {
+				return err
+			}
+		}
+		if err := narrow.widen(b.interfaces); err != nil {
+			return err
+		}
+		for n := range b.runs {
+			if err := b.part(ctx, narrow, b.interfaced(true), b.keys, false, []string{"host_sysctls"}, b.runs+n); err != nil {
+				return err
+			}
+		}
+	}
 	for n := range b.runs {
 		for _, part := range []struct {
 			group string
@@ -133,6 +158,14 @@ func (b *bencher) all(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// interfaced is the group of one host with few interfaces or many.
+func (b *bencher) interfaced(many bool) string {
+	if many {
+		return fmt.Sprintf("1 x %d, %d interfaces", b.keys, b.interfaces)
+	}
+	return fmt.Sprintf("1 x %d, few interfaces", b.keys)
 }
 
 func (b *bencher) group(way string, hosts, keys int) string {
@@ -250,12 +283,24 @@ func (b *bencher) ratios() []ratio {
 	fleet, slowOne := b.group("", b.hosts, b.keys), b.group("slow way, ", 1, b.many)
 	get := func(group, name string) float64 { return b.report.get(group, name).Seconds() }
 	own := get(fleet, planRow) - get(fleet, idleRow)
-	all := []ratio{{"no-op plan with host_sysctls, less Terraform's own cost, to the floor", "at most 1.3", own / get(fleet, floorRow)}}
+	const keyed = "host_sysctl a key, first apply"
+	all := []ratio{
+		{"no-op plan with host_sysctls, less Terraform's own cost, to the floor", "at most 1.3", own / get(fleet, floorRow)},
+		{"no-op plan with host_sysctls, all of it, to the floor", "at most 0.75", get(fleet, planRow) / get(fleet, floorRow)},
+		{"first apply with host_sysctls to the floor", "at most 1.8", get(fleet, applyRow) / get(fleet, floorRow)},
+		{"first apply with host_sysctl a key to the floor", "at most 4", get(fleet, keyed) / get(fleet, floorRow)},
+		{"one host on the slow way, first apply with host_sysctl a key, to the floor", "at most 4", get(slowOne, keyed) / get(slowOne, floorRow)},
+	}
+	if few, many := b.interfaced(false), b.interfaced(true); b.interfaces > 0 {
+		all = append(all,
+			ratio{fmt.Sprintf("first apply with %d interfaces to one with few", b.interfaces), "at most 1.3", get(many, applyRow) / get(few, applyRow)},
+			ratio{fmt.Sprintf("no-op plan with %d interfaces to one with few", b.interfaces), "at most 1.3", get(many, planRow) / get(few, planRow)})
+	}
 	if get(fleet, checkRow) > 0 {
 		all = append(all,
 			ratio{"Ansible's check to that", "at least 10", get(fleet, checkRow) / own},
 			ratio{"Ansible's check to the whole no-op plan, Terraform's own cost included", "", get(fleet, checkRow) / get(fleet, planRow)},
-			ratio{"Ansible's first run to the whole first apply with host_sysctls", "at least 8", get(fleet, ansibleRow) / get(fleet, applyRow)})
+			ratio{"Ansible's first run to the whole first apply with host_sysctls", "at least 10", get(fleet, ansibleRow) / get(fleet, applyRow)})
 	}
 	const one, idle = "host_sysctl a key, no-op plan", "a provider that does nothing a key, no-op plan"
 	return append(all, ratio{"one host on the slow way, no-op plan with host_sysctl a key, less Terraform's own cost, to the floor", "at most 1.3",
