@@ -222,11 +222,11 @@ func sudo(p *process, args []string) int {
 		}
 	}
 	q := *p
-	q.cred = rootCred
+	q.cred, q.vars = rootCred, nil
 	q.env = map[string]string{"HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/sh", "PATH": rootPath, "SUDO_USER": p.cred.name,
 		"SUDO_UID": itoa(p.cred.uid), "SUDO_COMMAND": strings.Join(args, " ")}
 	for _, keep := range []string{"LC_ALL", "LANG"} {
-		if v, ok := p.env[keep]; ok {
+		if v, ok := p.environ()[keep]; ok {
 			q.env[keep] = v
 		}
 	}

@@ -2,6 +2,7 @@ package hosttest
 
 import (
 	"context"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -143,6 +144,7 @@ func (fs *faults) exchange(kind exchangeKind) (wait time.Duration, cutNow, cutAf
 type link struct {
 	m   *machine
 	tcp net.Conn
+	out *output // what the program prints
 
 	mu   sync.Mutex
 	shut bool // replies no longer reach the client
@@ -175,7 +177,7 @@ func (l *link) begin(kind exchangeKind) error {
 	return nil
 }
 
-// end says that the exchange took effect: its reply is what comes next.
+// end says that the exchange took effect, and sends its reply.
 func (l *link) end() {
 	if l == nil {
 		return
@@ -185,6 +187,8 @@ func (l *link) end() {
 	l.mu.Unlock()
 	if shut {
 		l.cut()
+	} else {
+		l.out.flush()
 	}
 }
 
@@ -212,7 +216,7 @@ func reset(c net.Conn) {
 // gate is a writer that drops everything once the link is shut.
 type gate struct {
 	link *link
-	w    interface{ Write([]byte) (int, error) }
+	w    io.Writer
 }
 
 func (g gate) Write(p []byte) (int, error) {
@@ -220,4 +224,57 @@ func (g gate) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	return g.w.Write(p)
+}
+
+// The most that an output keeps back, and for how long.
+const (
+	outputSize  = 32 << 10
+	outputDelay = time.Millisecond
+)
+
+// output collects what programs print, as sshd does: a packet for each write would cost more than the writes.
+type output struct {
+	w io.Writer
+
+	mu    sync.Mutex
+	buf   []byte
+	err   error
+	timer *time.Timer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		return 0, o.err
+	}
+	if len(o.buf) == 0 {
+		if o.timer == nil {
+			o.timer = time.AfterFunc(outputDelay, o.flush)
+		} else {
+			o.timer.Reset(outputDelay)
+		}
+	}
+	if o.buf = append(o.buf, p...); len(o.buf) >= outputSize {
+		o.send()
+	}
+	return len(p), o.err
+}
+
+// flush sends what was kept back.
+func (o *output) flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.send()
+}
+
+// send is flush for callers that hold the mutex.
+func (o *output) send() {
+	if o.timer != nil {
+		o.timer.Stop()
+	}
+	if len(o.buf) > 0 && o.err == nil {
+		_, o.err = o.w.Write(o.buf)
+	}
+	o.buf = o.buf[:0]
 }

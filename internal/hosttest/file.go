@@ -80,38 +80,57 @@ func (f *file) Read(p []byte) (int, error) {
 
 // ReadAt is pread(2): fewer bytes than asked for are no error, io.EOF comes with none.
 func (f *file) ReadAt(p []byte, off int64) (int, error) {
+	data, err := f.from(off)
+	return copy(p, data), err
+}
+
+// from returns what follows an offset. Writes replace content and never change it, so nothing is copied, and the caller
+// must not change it either.
+func (f *file) from(off int64) ([]byte, error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	if f.node.isDir() {
-		return 0, syscall.EISDIR
+		return nil, syscall.EISDIR
 	}
 	data := f.node.data
 	if made := f.node.made; made != nil {
 		if off > 0 && made.atOnce {
-			return 0, io.EOF
+			return nil, io.EOF
 		}
 		if !f.asked || off == 0 {
 			content, err := made.read()
 			if err != nil {
-				return 0, err
+				return nil, err
 			}
 			f.content, f.asked = content, true
 		}
 		data = f.content
 	}
 	if off >= int64(len(data)) {
-		return 0, io.EOF
+		return nil, io.EOF
 	}
-	return copy(p, data[off:]), nil
+	return data[off:len(data):len(data)], nil
 }
 
-// readAll reads with a big buffer, as cat does: a file of /proc may give no more than its first read.
+// readBlock is one read(2) with a big buffer, as cat does it. The caller must not change what it returns.
+func (f *file) readBlock() ([]byte, error) {
+	block, err := f.from(f.off)
+	block = block[:min(len(block), 128<<10)]
+	f.off += int64(len(block))
+	return block, err
+}
+
+// readAll reads block by block: a file of /proc may give no more than its first read. The caller must not change what
+// it returns.
 func (f *file) readAll() ([]byte, error) {
 	var all []byte
-	b := make([]byte, 128<<10)
 	for {
-		n, err := f.Read(b)
-		all = append(all, b[:n]...)
+		block, err := f.readBlock()
+		if all == nil {
+			all = block[:len(block):len(block)]
+		} else {
+			all = append(all, block...)
+		}
 		if errors.Is(err, io.EOF) {
 			return all, nil
 		}

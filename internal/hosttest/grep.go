@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -64,8 +65,24 @@ func grep(p *process, args []string) int {
 	return 1
 }
 
-// grepPattern turns the pattern into Go's syntax: a basic expression has \( \| \) \{ \} where an extended one has them bare.
+// grepPatterns are the compiled patterns by flags and pattern: scripts ask for the same ones again and again.
+var grepPatterns sync.Map
+
+// grepPattern returns the compiled pattern.
 func grepPattern(s, flags string) (*regexp.Regexp, error) {
+	key := [2]string{flags, s}
+	if re, ok := grepPatterns.Load(key); ok {
+		return re.(*regexp.Regexp), nil
+	}
+	re, err := compilePattern(s, flags)
+	if err == nil {
+		grepPatterns.Store(key, re)
+	}
+	return re, err
+}
+
+// compilePattern turns the pattern into Go's syntax: a basic expression has \( \| \) \{ \} where an extended one has them bare.
+func compilePattern(s, flags string) (*regexp.Regexp, error) {
 	switch {
 	case has(flags, 'F'):
 		s = regexp.QuoteMeta(s)

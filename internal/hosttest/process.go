@@ -18,6 +18,7 @@ type process struct {
 	cred   cred
 	dir    string
 	env    map[string]string
+	vars   expand.Environ // the shell's, whose exported part is the environment in place of env; nil outside of a shell
 	umask  fs.FileMode
 	stdin  io.Reader // nil: nothing that a program may read
 	stdout io.Writer
@@ -42,6 +43,27 @@ func (m *machine) newProcess(ctx context.Context, c cred, in io.Reader, out, err
 		p.env["PATH"] = rootPath
 	}
 	return p
+}
+
+// getenv returns one variable of the environment, empty if it is not there.
+func (p *process) getenv(name string) string {
+	if p.vars == nil {
+		return p.env[name]
+	}
+	if v := p.vars.Get(name); v.Exported && v.Kind == expand.String && name != umaskVar {
+		return v.Str
+	}
+	return ""
+}
+
+// environ returns the environment. The caller must not change it.
+func (p *process) environ() map[string]string {
+	if p.vars == nil {
+		return p.env
+	}
+	all := environ(p.vars)
+	delete(all, umaskVar)
+	return all
 }
 
 func (p *process) printf(format string, args ...any) { fmt.Fprintf(p.stdout, format, args...) }
@@ -85,9 +107,8 @@ func (p *process) which(name string) string {
 		}
 		return ""
 	}
-	for _, dir := range strings.Split(p.env["PATH"], ":") {
-		file := dir + "/" + name
-		if info, err := p.m.stat(p.cred, file, true); err == nil && info.mode.IsRegular() && p.m.access(p.cred, file, 1) == nil {
+	for dir := range strings.SplitSeq(p.getenv("PATH"), ":") {
+		if file := dir + "/" + name; p.m.isProgram(p.cred, file) {
 			return file
 		}
 	}

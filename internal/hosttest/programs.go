@@ -3,6 +3,7 @@ package hosttest
 import (
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"sort"
 	"strconv"
@@ -58,9 +59,13 @@ func cat(p *process, args []string) int {
 	}
 	status := 0
 	for _, name := range files {
-		var in io.Reader
+		var read func() ([]byte, error)
 		if name == "-" {
-			in = p.input("cat")
+			in, b := p.input("cat"), make([]byte, 64<<10) // as much as a pipe holds
+			read = func() ([]byte, error) {
+				n, err := in.Read(b)
+				return b[:n], err
+			}
 		} else {
 			f, err := p.open(name, os.O_RDONLY)
 			if err != nil {
@@ -68,13 +73,12 @@ func cat(p *process, args []string) int {
 				status = 1
 				continue
 			}
-			in = f
+			read = f.readBlock
 		}
-		b := make([]byte, 128<<10)
 		for {
-			n, err := in.Read(b)
-			if n > 0 {
-				if err := writeAll(p.stdout, b[:n]); err != nil {
+			block, err := read()
+			if len(block) > 0 {
+				if err := writeAll(p.stdout, block); err != nil {
 					p.errorf("cat: write error: %s\n", strerror(err))
 					return 1
 				}
@@ -168,10 +172,7 @@ func tr(p *process, args []string) int {
 
 func env(p *process, args []string) int {
 	q := *p
-	q.env = map[string]string{}
-	for k, v := range p.env {
-		q.env[k] = v
-	}
+	q.vars, q.env = nil, maps.Clone(p.environ())
 	for len(args) > 0 {
 		k, v, assign := strings.Cut(args[0], "=")
 		switch {

@@ -221,7 +221,10 @@ func (c *serverConn) runCommand(ch ssh.Channel, l *link, command string) {
 			feed.Close()
 		})
 	}
-	p := c.h.m.newProcess(c.h.m.ctx, c.h.m.credOf(c.user), in, gate{l, ch}, gate{l, ch.Stderr()}, l)
+	out := &output{w: gate{l, ch}}
+	defer out.flush()
+	l.out = out
+	p := c.h.m.newProcess(c.h.m.ctx, c.h.m.credOf(c.user), in, out, gate{l, ch.Stderr()}, l)
 	p.dir = p.cred.home
 	p.printf("%s", c.h.opts.LoginNoise)
 	status := p.script(strings.NewReader(command), in, nil)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"mvdan.cc/sh/v3/expand"
 	"mvdan.cc/sh/v3/interp"
@@ -40,10 +41,10 @@ func init() {
 func (p *process) newRunner(args ...string) (*interp.Runner, error) {
 	env := []string{"UID=" + strconv.Itoa(p.cred.uid), "EUID=" + strconv.Itoa(p.cred.uid), "GID=" + strconv.Itoa(p.cred.uid),
 		fmt.Sprintf("%s=%04o", umaskVar, uint32(p.umask))}
-	for k, v := range p.env {
+	for k, v := range p.environ() {
 		env = append(env, k+"="+v)
 	}
-	if p.env["HOME"] == "" {
+	if p.getenv("HOME") == "" {
 		env = append(env, "HOME=/")
 	}
 	r, err := interp.New(
@@ -87,10 +88,9 @@ func (p *process) newRunner(args ...string) (*interp.Runner, error) {
 func (p *process) child(ctx context.Context) *process {
 	hc := interp.HandlerCtx(ctx)
 	q := *p
-	q.ctx, q.dir, q.env, q.stdin, q.stdout, q.stderr = ctx, hc.Dir, environ(hc.Env), hc.Stdin, hc.Stdout, hc.Stderr
+	q.ctx, q.dir, q.vars, q.stdin, q.stdout, q.stderr = ctx, hc.Dir, hc.Env, hc.Stdin, hc.Stdout, hc.Stderr
 	n, _ := strconv.ParseUint(hc.Env.Get(umaskVar).Str, 8, 32)
 	q.umask = fs.FileMode(n)
-	delete(q.env, umaskVar)
 	return &q
 }
 
@@ -135,6 +135,9 @@ func (p *process) onExec(ctx context.Context, args []string) error {
 // onOpen opens the file of a redirection. What is read comes as a pipe, which the interpreter can hand on and close.
 func (p *process) onOpen(ctx context.Context, name string, flags int, _ fs.FileMode) (io.ReadWriteCloser, error) {
 	q := p.child(ctx)
+	if name == "/dev/null" && flags&os.O_WRONLY != 0 {
+		return nowhere{}, nil
+	}
 	if name == "/dev/null" {
 		return os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	}
@@ -164,6 +167,13 @@ func (p *process) onOpen(ctx context.Context, name string, flags int, _ fs.FileM
 	}
 	return pr, nil
 }
+
+// nowhere is /dev/null to a writer.
+type nowhere struct{}
+
+func (nowhere) Read([]byte) (int, error)    { return 0, syscall.EBADF }
+func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
+func (nowhere) Close() error                { return nil }
 
 // commandV is `command -v`.
 func commandV(p *process, args []string) int {
@@ -289,7 +299,8 @@ func declare(st *syntax.Stmt) {
 type lineFeed struct {
 	p      *process
 	src    io.Reader
-	buf    []byte
+	block  []byte // what is read into
+	buf    []byte // the rest of it
 	inStmt bool // a statement has begun and is not whole
 	open   bool // a batch is under way
 }
@@ -319,8 +330,10 @@ func (l *lineFeed) fill() error {
 	if !l.inStmt {
 		l.end()
 	}
-	b := make([]byte, 64<<10)
-	n, err := l.src.Read(b)
+	if l.block == nil {
+		l.block = make([]byte, 64<<10)
+	}
+	n, err := l.src.Read(l.block)
 	if n == 0 {
 		return err
 	}
@@ -330,7 +343,7 @@ func (l *lineFeed) fill() error {
 			return err
 		}
 	}
-	l.buf = b[:n]
+	l.buf = l.block[:n]
 	return nil
 }
 

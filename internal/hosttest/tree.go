@@ -90,8 +90,20 @@ func (m *machine) walk(c cred, path string, followLast bool, links int) (place, 
 	}
 	slash := strings.HasSuffix(path, "/")
 	at := place{dir: m.root, node: m.root, path: "/", readOnly: m.root.readOnly}
-	words := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
-	for i, word := range words {
+	for end := 0; ; {
+		begin := end
+		for begin < len(path) && path[begin] == '/' {
+			begin++
+		}
+		if begin == len(path) {
+			break
+		}
+		if end = strings.IndexByte(path[begin:], '/'); end < 0 {
+			end = len(path)
+		} else {
+			end += begin
+		}
+		word := path[begin:end]
 		if at.node == nil {
 			return place{}, syscall.ENOENT
 		}
@@ -101,7 +113,7 @@ func (m *machine) walk(c cred, path string, followLast bool, links int) (place, 
 		if !at.node.mayAccess(c, 1) {
 			return place{}, syscall.EACCES
 		}
-		last := i == len(words)-1
+		last := strings.Trim(path[end:], "/") == ""
 		switch word {
 		case ".":
 			continue
@@ -118,7 +130,11 @@ func (m *machine) walk(c cred, path string, followLast bool, links int) (place, 
 			return place{}, syscall.ENAMETOOLONG
 		}
 		dir := at.node
-		at = place{dir: dir, name: word, node: dir.children[word], path: strings.TrimSuffix(at.path, "/") + "/" + word, readOnly: at.readOnly}
+		whole := path[:end] // as a rule this is the path so far, with nothing to take out
+		if above := strings.TrimSuffix(at.path, "/"); len(whole) != len(above)+1+len(word) || whole[:len(above)] != above {
+			whole = above + "/" + word
+		}
+		at = place{dir: dir, name: word, node: dir.children[word], path: whole, readOnly: at.readOnly}
 		if at.node == nil {
 			continue
 		}
@@ -372,6 +388,14 @@ func (m *machine) stat(c cred, path string, follow bool) (fileInfo, error) {
 		return fileInfo{}, err
 	}
 	return at.node.info(at.name), nil
+}
+
+// isProgram says whether c may run the file.
+func (m *machine) isProgram(c cred, path string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, err := m.find(c, path, true)
+	return err == nil && at.node.mode.IsRegular() && at.node.mayAccess(c, 1)
 }
 
 // access is access(2) with want made of 4, 2 and 1.
