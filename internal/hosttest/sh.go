@@ -102,6 +102,10 @@ var unsupported = []string{"source", "declare", "typeset", "let", "shopt", "mapf
 // onCall sees every simple command before it runs.
 func (p *process) onCall(_ context.Context, args []string) ([]string, error) {
 	switch name := args[0]; {
+	case name == caseCommand && caseMatches(args[1], args[2]):
+		return []string{"true"}, nil
+	case name == caseCommand:
+		return []string{"false"}, nil
 	case name == "echo" || name == "printf":
 		return append([]string{"\x00" + name}, args[1:]...), nil
 	case name == "umask" && len(args) == 1:
@@ -247,7 +251,7 @@ func (p *process) script(src io.Reader, stdin io.Reader, args []string) int {
 		if err != nil || p.ctx.Err() != nil {
 			break
 		}
-		declare(st)
+		adapt(st)
 		status = p.statusOf(r.Run(p.ctx, st))
 		if feed != nil {
 			feed.inStmt = false
@@ -271,14 +275,21 @@ func (p *process) statusOf(err error) int {
 	return 2
 }
 
-// declare turns export, readonly and local into what the interpreter runs: parsed as POSIX shell, they are plain commands.
-func declare(st *syntax.Stmt) {
+// adapt turns export, readonly and local into what the interpreter runs: parsed as POSIX shell, they are plain commands.
+// It replaces case clauses by what is faster.
+func adapt(st *syntax.Stmt) {
 	syntax.Walk(st, func(n syntax.Node) bool {
 		st, ok := n.(*syntax.Stmt)
 		if !ok {
 			return true
 		}
 		useNine(st)
+		if c, ok := st.Cmd.(*syntax.CaseClause); ok {
+			if chain := ifClause(c); chain != nil {
+				st.Cmd = chain
+			}
+			return true
+		}
 		call, ok := st.Cmd.(*syntax.CallExpr)
 		if !ok || len(call.Args) < 2 {
 			return true
