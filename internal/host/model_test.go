@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -253,13 +254,13 @@ func other(pool []modelKey, v assignment) string {
 
 // modelMachine is a machine that sequences happen to.
 type modelMachine struct {
-	read   func(paths []string) map[string]string
-	files  func() map[string]string
-	write  func([]shell.File)
-	remove func(path string)
-	reboot func() // nil if it cannot be
-	inject func(modelFault) (undo func())
-	hosts  func() []*host.Host // new ones, each under another name
+	// observe returns the values at paths and the files of sysctl.d.
+	observe func(paths []string) map[string]string
+	write   func([]shell.File)
+	remove  func(paths []string)
+	reboot  func() // nil if it cannot be
+	inject  func(modelFault) (undo func())
+	hosts   func() []*host.Host // new ones, each under another name
 }
 
 // modelRun is one sequence on one machine.
@@ -276,7 +277,9 @@ type modelRun struct {
 	trace   []string
 	// forgotten are keys whose values from before may be lost.
 	forgotten map[string]bool
-	next      int
+	// lost are the keys whose drop-in a failed change may have removed, with the address that knows their values.
+	lost map[string]string
+	next int
 }
 
 func (r *modelRun) note(format string, args ...any) {
@@ -299,21 +302,19 @@ func (r *modelRun) observe() map[string]string {
 	for _, name := range witnesses {
 		paths = append(paths, keyNamed(name).Path())
 	}
-	all := r.m.read(paths)
-	maps.Copy(all, r.m.files())
-	return all
+	return r.m.observe(paths)
 }
 
 func value(all map[string]string, key string) string { return all[keyNamed(key).Path()] }
 
 // runSequence makes the machine what the sequence begins with, and does all of it.
 func runSequence(t *rapid.T, m *modelMachine, pool []modelKey, clean map[string]string, seq sequence) {
-	r := &modelRun{t: t, m: m, seq: seq, pool: pool, state: map[string]*object{}, forgotten: map[string]bool{}}
-	for path := range m.files() {
-		if _, ok := clean[path]; !ok {
-			m.remove(path)
-		}
-	}
+	r := &modelRun{t: t, m: m, seq: seq, pool: pool, state: map[string]*object{}, forgotten: map[string]bool{},
+		lost: map[string]string{}}
+	m.remove(slices.DeleteFunc(slices.Collect(maps.Keys(m.observe(nil))), func(path string) bool {
+		_, ok := clean[path]
+		return ok
+	}))
 	var writes []shell.File
 	write := func(path, text string) { writes = append(writes, shell.File{Path: path, Content: text}) }
 	values := slices.SortedFunc(maps.Keys(clean), func(a, b string) int {
@@ -507,7 +508,7 @@ func (r *modelRun) steps(a modelApply) []*step {
 				destroy := add(&step{address: address, old: old})
 				add(&step{address: address, want: &want, after: destroy})
 			}
-		case settingsText(old.s) != settingsText(want) || old.s.FileName != want.FileName:
+		case settingsText(old.s) != settingsText(want) || old.s.FileName != want.FileName || old.unsure:
 			want.Instance = old.s.Instance
 			add(&step{address: address, old: old, want: &want})
 		}
@@ -583,7 +584,7 @@ func (r *modelRun) take(h *host.Host, s *step, mayFail, alone bool) {
 	}
 	maybe := host.MayHaveChanged(err)
 	r.note("%v: %v", s, err)
-	if errors.Is(err, &host.Error{Kind: host.NotRestored}) && !maybe && mayFail {
+	if errors.Is(err, &host.Error{Kind: host.NotRestored}) && !maybe && (mayFail || r.forgets(s.old)) {
 		err = nil
 	}
 	s.failed = err != nil
@@ -597,6 +598,7 @@ func (r *modelRun) take(h *host.Host, s *step, mayFail, alone bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.noteLost(s, err == nil, maybe)
 	if maybe {
 		r.forgetValuesBefore(s)
 	}
@@ -607,19 +609,47 @@ func (r *modelRun) take(h *host.Host, s *step, mayFail, alone bool) {
 			delete(r.state, s.address)
 		}
 	case s.want == nil:
+		s.old.unsure = maybe
 	case s.old == nil && (err == nil || maybe):
 		if replaced := r.state[s.address]; replaced != nil {
 			r.deposed = append(r.deposed, replaced)
 		}
-		r.state[s.address] = &object{s.address, *s.want, originals(states), maybe}
+		r.state[s.address] = &object{address: s.address, s: *s.want, originals: originals(states), tainted: maybe}
 	case s.old == nil:
 	case err == nil:
-		r.state[s.address] = &object{s.address, *s.want, originals(states), false}
+		r.state[s.address] = &object{address: s.address, s: *s.want, originals: originals(states)}
 	case maybe:
 		for k, v := range originals(states) {
 			if _, ok := s.old.originals[k]; !ok {
 				s.old.originals[k] = v
 			}
+		}
+	}
+}
+
+// forgets reports whether the values from before of an object may be lost.
+func (r *modelRun) forgets(o *object) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return o != nil && slices.ContainsFunc(o.known().Settings, func(v host.Setting) bool { return r.forgotten[v.Key.String()] })
+}
+
+// noteLost notes whether the drop-in of a step may be gone. Another resource that sets its keys then takes what they
+// have for their values from before, since only the state of the first resource knows better.
+func (r *modelRun) noteLost(s *step, succeeded, maybe bool) {
+	if s.want != nil {
+		for _, v := range s.want.Settings {
+			if address, ok := r.lost[v.Key.String()]; ok && address != s.address {
+				r.forgotten[v.Key.String()] = true
+			}
+		}
+	}
+	if succeeded {
+		maps.DeleteFunc(r.lost, func(_, address string) bool { return address == s.address })
+	}
+	if maybe && s.old != nil {
+		for _, v := range s.old.known().Settings {
+			r.lost[v.Key.String()] = s.address
 		}
 	}
 }
@@ -821,32 +851,35 @@ func modelSequences(t *testing.T, n int) {
 // Guards that random applies leave what they declare, one after the other and several at a time, and nothing of it when
 // all is destroyed: on the simulated host.
 func TestModelOnSimulatedHost(t *testing.T) {
-	modelSequences(t, 40)
+	modelSequences(t, 500)
 	pool := modelPool("default",
 		modelKey{"vm.swappiness", []string{"10", "30"}},
 		modelKey{"vm.dirty_bytes", []string{"8388608", "100000000"}}, modelKey{"vm.dirty_ratio", []string{"10", "30"}})
+	checkModel(t, runtime.GOMAXPROCS(0), simulatedModel, pool, []string{"full", "read-only", "cut", "refused"})
+}
+
+// simulatedModel returns a simulated host for sequences.
+func simulatedModel(t *testing.T) *modelMachine {
+	t.Helper()
 	b := newBench(t)
-	ssh := sshconn.NewPool(sshconn.Config{
-		Defaults:       sshconn.Settings{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()},
-		ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second,
-	})
-	t.Cleanup(ssh.Close)
-	m := &modelMachine{remove: b.RemoveFile, reboot: b.Reboot}
+	ssh := modelPoolTo(t, b, 5*time.Second)
+	m := &modelMachine{reboot: b.Reboot}
+	m.remove = func(paths []string) {
+		for _, path := range paths {
+			b.RemoveFile(path)
+		}
+	}
 	m.write = func(files []shell.File) {
 		for _, f := range files {
 			b.WriteFile(f.Path, f.Content)
 		}
 	}
-	m.read = func(paths []string) map[string]string {
+	m.observe = func(paths []string) map[string]string {
 		all := map[string]string{}
 		for _, path := range paths {
 			all[path], _ = b.ReadFile(path)
 			all[path] = strings.TrimSpace(all[path])
 		}
-		return all
-	}
-	m.files = func() map[string]string {
-		all := map[string]string{}
 		for _, name := range b.List("/etc/sysctl.d") {
 			if !strings.HasSuffix(name, ".terraform-tmp") {
 				all["/etc/sysctl.d/"+name], _ = b.ReadFile("/etc/sysctl.d/" + name)
@@ -854,15 +887,7 @@ func TestModelOnSimulatedHost(t *testing.T) {
 		}
 		return all
 	}
-	m.hosts = func() []*host.Host {
-		var all []*host.Host
-		for range 2 {
-			h, err := host.NewFleet(func(name string) (host.Conn, error) { return ssh.Conn(name) }).Host(b.Addr())
-			must(t, err)
-			all = append(all, h)
-		}
-		return all
-	}
+	m.hosts = func() []*host.Host { return twoNames(t, ssh, b.Addr()) }
 	m.inject = func(f modelFault) (undo func()) {
 		switch f.kind {
 		case "full":
@@ -879,18 +904,45 @@ func TestModelOnSimulatedHost(t *testing.T) {
 		}
 		return func() {}
 	}
-	checkModel(t, m, pool, []string{"full", "read-only", "cut", "refused"})
+	return m
+}
+
+// modelPoolTo returns connections to a machine, which end with t.
+func modelPoolTo(t *testing.T, m interface {
+	PrivateKey() string
+	HostKey() string
+}, timeout time.Duration) *sshconn.Pool {
+	t.Helper()
+	ssh := sshconn.NewPool(sshconn.Config{
+		Defaults:       sshconn.Settings{PrivateKey: m.PrivateKey(), HostKey: m.HostKey()},
+		ConnectTimeout: timeout, Timeout: timeout,
+	})
+	t.Cleanup(ssh.Close)
+	return ssh
+}
+
+// twoNames returns one machine as a process that has just started sees it under two names.
+func twoNames(t *testing.T, ssh *sshconn.Pool, addr string) (all []*host.Host) {
+	t.Helper()
+	for range 2 {
+		h, err := host.NewFleet(func(name string) (host.Conn, error) { return ssh.Conn(name) }).Host(addr)
+		must(t, err)
+		all = append(all, h)
+	}
+	return all
 }
 
 // Guards the same on a real kernel.
 func TestModelOnRealKernel(t *testing.T) {
+	modelSequences(t, 50)
+	checkModel(t, runtime.GOMAXPROCS(0), realModel, modelPool("lo"), []string{"cut", "refused"})
+}
+
+// realModel returns a real kernel's network namespace with an sshd for sequences.
+func realModel(t *testing.T) *modelMachine {
+	t.Helper()
 	p := sshdPlant(t)
-	modelSequences(t, 10)
-	ssh := sshconn.NewPool(sshconn.Config{
-		Defaults:       sshconn.Settings{PrivateKey: p.machine.PrivateKey(), HostKey: p.machine.HostKey()},
-		ConnectTimeout: time.Minute, Timeout: time.Minute,
-	})
-	t.Cleanup(ssh.Close)
+	ssh := modelPoolTo(t, p.machine, time.Minute)
 	sh := func(script string) string {
 		t.Helper()
 		out, status := p.machine.Sh(script)
@@ -899,7 +951,7 @@ func TestModelOnRealKernel(t *testing.T) {
 		}
 		return out
 	}
-	m := &modelMachine{remove: func(path string) { sh("rm " + path) }}
+	m := &modelMachine{remove: func(paths []string) { sh("rm -f " + strings.Join(paths, " ")) }}
 	m.write = func(files []shell.File) {
 		var script strings.Builder
 		for _, f := range files {
@@ -907,31 +959,17 @@ func TestModelOnRealKernel(t *testing.T) {
 		}
 		sh("set -e\n" + script.String())
 	}
-	m.read = func(paths []string) map[string]string {
+	m.observe = func(paths []string) map[string]string {
 		all := map[string]string{}
-		for line := range strings.Lines(sh("grep -sH '' " + strings.Join(paths, " "))) {
+		for line := range strings.Lines(sh("grep -sH '' " + strings.Join(paths, " ") + " /etc/sysctl.d/*; true")) {
 			path, text, _ := strings.Cut(line, ":")
-			all[path] = strings.TrimSpace(text)
+			if all[path] += text; strings.HasPrefix(path, "/proc/sys/") {
+				all[path] = strings.TrimSpace(text)
+			}
 		}
 		return all
 	}
-	m.files = func() map[string]string {
-		all := map[string]string{}
-		for line := range strings.Lines(sh("grep -sH '' /etc/sysctl.d/*; true")) {
-			path, text, _ := strings.Cut(line, ":")
-			all[path] += text
-		}
-		return all
-	}
-	m.hosts = func() (all []*host.Host) {
-		for range 2 {
-			h, err := host.NewFleet(func(name string) (host.Conn, error) { return ssh.Conn(name) }).
-				Host(p.wire.listener.Addr().String())
-			must(t, err)
-			all = append(all, h)
-		}
-		return all
-	}
+	m.hosts = func() []*host.Host { return twoNames(t, ssh, p.wire.listener.Addr().String()) }
 	m.inject = func(f modelFault) (undo func()) {
 		if f.kind == "cut" {
 			p.wire.count(f.at, answered, nil)
@@ -939,13 +977,30 @@ func TestModelOnRealKernel(t *testing.T) {
 		}
 		return func() {}
 	}
-	checkModel(t, m, modelPool("lo"), []string{"cut", "refused"})
+	return m
 }
 
-// checkModel tries sequences on a machine.
-func checkModel(t *testing.T, m *modelMachine, pool []modelKey, faults []string) {
+// checkModel tries sequences on several machines at once. Each of them draws all sequences and runs its share.
+func checkModel(t *testing.T, machines int, start func(*testing.T) *modelMachine, pool []modelKey, faults []string) {
 	t.Helper()
-	clean := (&modelRun{m: m, pool: pool}).observe()
 	all := sequences(pool, faults)
-	rapid.Check(t, func(rt *rapid.T) { runSequence(rt, m, pool, clean, all.Draw(rt, "sequence")) })
+	for i := range machines {
+		t.Run(strconv.Itoa(i+1), func(t *testing.T) {
+			t.Parallel()
+			m := start(t)
+			clean := (&modelRun{m: m, pool: pool}).observe()
+			drawn, failed := 0, false
+			rapid.Check(t, func(rt *rapid.T) {
+				seq := all.Draw(rt, "sequence")
+				drawn++
+				if drawn%machines != i && !failed { // once a sequence has failed, all that follow are attempts to make it smaller
+					return
+				}
+				passed := false
+				defer func() { failed = failed || !passed }()
+				runSequence(rt, m, pool, clean, seq)
+				passed = true
+			})
+		})
+	}
 }

@@ -21,6 +21,7 @@ type object struct {
 	s         host.Sysctls
 	originals map[sysctl.Key]string
 	tainted   bool
+	unsure    bool // a destroy failed and may have changed the host, so that a plan may find a difference
 }
 
 // keyNamed returns the key with this name.
@@ -56,7 +57,7 @@ func (g *together) step(t *testing.T, name string, settings ...string) {
 	}
 	states, err := g.host.SetSysctls(t.Context(), s, prior, known)
 	must(t, err)
-	g.objects[name] = &object{name, s, originals(states), false}
+	g.objects[name] = &object{address: name, s: s, originals: originals(states)}
 }
 
 // values returns the values of the keys that the lines "KEY = VALUE" name.
