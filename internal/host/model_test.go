@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -984,6 +985,8 @@ func realModel(t *testing.T) *modelMachine {
 func checkModel(t *testing.T, machines int, start func(*testing.T) *modelMachine, pool []modelKey, faults []string) {
 	t.Helper()
 	all := sequences(pool, faults)
+	usual := debug.SetGCPercent(400) // there is little to keep and much to drop
+	t.Cleanup(func() { debug.SetGCPercent(usual) })
 	for i := range machines {
 		t.Run(strconv.Itoa(i+1), func(t *testing.T) {
 			t.Parallel()

@@ -139,6 +139,7 @@ func TestKnownHostsMeanWhatTheyMeanToSSH(t *testing.T) {
 		{"other alias", "The-Web", "the-wep", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			file, config := filepath.Join(dir, "known_hosts"), filepath.Join(dir, "config")
 			for line := range strings.SplitSeq(tc.known, "\n") {
