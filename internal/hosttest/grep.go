@@ -81,7 +81,8 @@ func grepPattern(s, flags string) (*regexp.Regexp, error) {
 	return re, err
 }
 
-// compilePattern turns the pattern into Go's syntax: a basic expression has \( \| \) \{ \} where an extended one has them bare.
+// compilePattern turns the pattern into Go's syntax: a basic expression has \( \| \) \{ \} where an extended one has
+// them bare.
 func compilePattern(s, flags string) (*regexp.Regexp, error) {
 	switch {
 	case has(flags, 'F'):

@@ -275,8 +275,8 @@ func (p *process) statusOf(err error) int {
 	return 2
 }
 
-// adapt turns export, readonly and local into what the interpreter runs: parsed as POSIX shell, they are plain commands.
-// It replaces case clauses by what is faster.
+// adapt turns export, readonly and local into what the interpreter runs: parsed as POSIX shell, they are plain
+// commands. It also replaces case clauses by what is faster.
 func adapt(st *syntax.Stmt) {
 	syntax.Walk(st, func(n syntax.Node) bool {
 		st, ok := n.(*syntax.Stmt)
@@ -312,8 +312,8 @@ type lineFeed struct {
 	src    io.Reader
 	block  []byte // what is read into
 	buf    []byte // the rest of it
-	inStmt bool // a statement has begun and is not whole
-	open   bool // a batch is under way
+	inStmt bool   // a statement has begun and is not whole
+	open   bool   // a batch is under way
 }
 
 // Read implements io.Reader.
