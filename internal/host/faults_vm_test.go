@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
 	"github.com/host-provider/terraform-provider-host/internal/vmtest"
 )
@@ -116,4 +117,31 @@ func TestVMResetInMidApply(t *testing.T) {
 		}
 	})
 	p.figures(t)
+}
+
+// Guards what TestModelOnRealKernel does, for keys that no namespace has: a limit in bytes or in percent, each of which
+// sets the other to zero, and a key that comes with a module.
+func TestVMModel(t *testing.T) {
+	modelSequences(t, 5)
+	bytes, percent := []string{"8388608", "100000000"}, []string{"5", "30"}
+	pool := []modelKey{
+		{"vm.dirty_bytes", bytes}, {"vm.dirty_ratio", percent},
+		{"vm.dirty_background_bytes", bytes[:1]}, {"vm.dirty_background_ratio", percent[:1]},
+		{"net.netfilter.nf_conntrack_max", []string{"65536", "131072"}},
+	}
+	start := func(t *testing.T) *modelMachine {
+		t.Helper()
+		v, err := vmtest.Start(t.Context(), vmtest.Options{})
+		must(t, err)
+		p := &plant{machine: v, wire: newWire(t, v.Addr())}
+		t.Cleanup(func() {
+			p.wire.close()
+			must(t, v.Close())
+		})
+		module := host.Module{Name: "nf_conntrack", Persist: true}
+		_, err = p.reach(t, false, sshconn.Settings{}).SetModule(t.Context(), module, nil)
+		must(t, err)
+		return realModel(t, p)
+	}
+	checkModel(t, 1, start, pool, realFaults)
 }

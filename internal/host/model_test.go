@@ -322,7 +322,7 @@ func runSequence(t *rapid.T, m *modelMachine, pool []modelKey, clean map[string]
 		return sysctl.Compare(keyAt(a), keyAt(b))
 	})
 	for _, path := range values {
-		if strings.HasPrefix(path, "/proc/sys/") && (!strings.Contains(path, "dirty_bytes") || clean[path] != "0") {
+		if strings.HasPrefix(path, "/proc/sys/") && (!strings.HasSuffix(path, "_bytes") || clean[path] != "0") {
 			write(path, clean[path])
 		}
 	}
@@ -632,7 +632,10 @@ func (r *modelRun) take(h *host.Host, s *step, mayFail, alone bool) {
 func (r *modelRun) forgets(o *object) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return o != nil && slices.ContainsFunc(o.known().Settings, func(v host.Setting) bool { return r.forgotten[v.Key.String()] })
+	if o == nil {
+		return false
+	}
+	return slices.ContainsFunc(o.known().Settings, func(v host.Setting) bool { return r.forgotten[v.Key.String()] })
 }
 
 // noteLost notes whether the drop-in of a step may be gone. Another resource that sets its keys then takes what they
@@ -936,13 +939,16 @@ func twoNames(t *testing.T, ssh *sshconn.Pool, addr string) (all []*host.Host) {
 // Guards the same on a real kernel.
 func TestModelOnRealKernel(t *testing.T) {
 	modelSequences(t, 50)
-	checkModel(t, runtime.GOMAXPROCS(0), realModel, modelPool("lo"), []string{"cut", "refused"})
+	start := func(t *testing.T) *modelMachine { t.Helper(); return realModel(t, sshdPlant(t)) }
+	checkModel(t, runtime.GOMAXPROCS(0), start, modelPool("lo"), realFaults)
 }
 
-// realModel returns a real kernel's network namespace with an sshd for sequences.
-func realModel(t *testing.T) *modelMachine {
+// realFaults are the faults that a real machine can have.
+var realFaults = []string{"cut", "refused"}
+
+// realModel returns a real machine for sequences.
+func realModel(t *testing.T, p *plant) *modelMachine {
 	t.Helper()
-	p := sshdPlant(t)
 	ssh := modelPoolTo(t, p.machine, time.Minute)
 	sh := func(script string) string {
 		t.Helper()
