@@ -80,7 +80,7 @@ func TestFollowersValueOutlivesAFailedUndo(t *testing.T) {
 				s := keepAll(t, "vm.dirty_bytes = 16777216")
 				s.Name, s.FileName, s.Instance = "85-b", "85-b.conf", "85-b"
 				states, err := g.host.SetSysctls(t.Context(), s, nil, nil)
-				g.objects["85-b"] = &object{"85-b", s, originals(states), true}
+				g.objects["85-b"] = &object{address: "85-b", s: s, originals: originals(states), tainted: true}
 				return err
 			},
 			func(g *together, t *testing.T) error {
