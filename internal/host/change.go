@@ -35,6 +35,8 @@ const (
 type change struct {
 	host  *Host
 	undos []undo
+	// last says that nothing follows the change of files, so that the lock on the host is given back with it.
+	last bool
 }
 
 // undo undoes one step. If it fails, it also returns what may remain on the host.
@@ -110,10 +112,11 @@ var errOtherMark = fmt.Errorf("%w: its files are others", errLookAgain)
 // attempt is a change decided on an earlier look whose reply was lost: it may have happened, in whole or in part. It is
 // an errLookAgain.
 type attempt struct {
-	lost   error
-	snap   *boot.Snapshot
-	writes []write
-	files  shell.Change
+	lost      error
+	snap      *boot.Snapshot
+	writes    []write
+	followers []Setting
+	files     shell.Change
 }
 
 func (a *attempt) Error() string { return a.lost.Error() }
@@ -125,10 +128,15 @@ func (a *attempt) Unwrap() []error { return []error{a.lost, errLookAgain} }
 // what was there before.
 func (a *attempt) takenBack(l look) look {
 	values, fresh := map[string]boot.Reading{}, l.snap
-	l.written = map[string]string{}
+	l.made, l.written = a, map[string]string{}
 	for _, w := range a.writes {
 		if k := w.key(); !w.readOnly && sysctl.Equal(k, fresh.Values[w.path].Text, w.value) {
 			values[w.path], l.written[w.path] = a.snap.Values[w.path], w.value
+		}
+	}
+	for _, f := range a.followers {
+		if path := f.Key.Path(); len(l.written) > 0 {
+			values[path] = a.snap.Values[path]
 		}
 	}
 	fresh = fresh.WithValues(values)
@@ -153,6 +161,80 @@ func (a *attempt) takenBack(l look) look {
 	return l
 }
 
+// leftovers names what the attempt may have left.
+func (a *attempt) leftovers() []string {
+	var all []string
+	for _, w := range a.writes {
+		if !w.readOnly {
+			all = append(all, w.path+" may no longer be "+quoted(w.before))
+		}
+	}
+	for _, f := range a.followers {
+		all = append(all, f.Key.Path()+" may no longer be "+quoted(f.Value))
+	}
+	for _, path := range slices.Concat(pathsOfFiles(a.files.Write), a.files.Remove) {
+		all = append(all, "the file "+path)
+	}
+	return all
+}
+
+// open is the error of the attempt if the host cannot be looked at again, because of err.
+func (a *attempt) open(err error) error {
+	return &undoError{cause: a.lost, undoErr: err, leftovers: a.leftovers()}
+}
+
+// undo takes the attempt back: of what it wrote, only what is still there, since another process may have changed the
+// host since.
+func (a *attempt) undo(h *Host) undo {
+	return func(ctx context.Context) (leftovers []string, err error) {
+		defer h.conn.Hold()()
+		var paths []string
+		for _, w := range a.writes {
+			paths = append(paths, w.path)
+		}
+		fresh, err := h.fresh(ctx, paths...)
+		if err != nil {
+			return a.leftovers(), err
+		}
+		c := &change{host: h}
+		before := a.takenBack(look{snap: fresh})
+		var values []write
+		for _, w := range a.writes {
+			if _, ours := before.written[w.path]; ours {
+				values = append(values, w)
+			}
+		}
+		for _, f := range a.followers {
+			if len(values) > 0 {
+				values = append(values, write{path: f.Key.Path(), before: f.Value})
+			}
+		}
+		c.undos = append(c.undos, func(ctx context.Context) ([]string, error) { return h.restoreValues(ctx, values) })
+		for _, path := range slices.Concat(pathsOfFiles(a.files.Write), a.files.Remove) {
+			now, there := fresh.File(path)
+			if had, was := before.snap.File(path); had.Text != now.Text || was != there {
+				c.undos = append(c.undos, c.restoreFile(path, had.Text, was))
+			}
+		}
+		for _, u := range slices.Backward(c.undos) {
+			left, undoErr := u(ctx)
+			if undoErr != nil {
+				leftovers, err = append(leftovers, left...), errors.Join(err, undoErr)
+			}
+		}
+		return leftovers, err
+	}
+}
+
+// pathsOfFiles returns the paths of files.
+func pathsOfFiles(files []shell.File) []string {
+	var all []string
+	for _, f := range files {
+		all = append(all, f.Path)
+	}
+	return all
+}
+
 // write makes all writes in one exchange. One that is refused does not stop the others: the caller ends the change
 // with an error, which undoes all. followers are keys that the writes may change, with their values; undoing restores
 // them too.
@@ -160,15 +242,15 @@ func (c *change) write(ctx context.Context, all []write, followers []Setting) ([
 	if len(all) == 0 {
 		return nil, nil
 	}
-	results, _, _, err := c.writeAnd(ctx, "", all, followers, shell.Change{})
+	results, _, _, err := c.writeAnd(ctx, look{}, all, followers, shell.Change{})
 	return results, err
 }
 
 // writeAnd is write. If each file then reads as it was written, it makes the change ch of files in the same exchange,
 // and done says so; looked is what ch.Then printed. If err is not nil although there are results, it is about the
-// files, and the caller judges the results first. If mark is not empty and the host does not print it, or a file does
-// not read as before, nothing is written, and the error is errLookAgain.
-func (c *change) writeAnd(ctx context.Context, mark string, all []write, followers []Setting, ch shell.Change,
+// files, and the caller judges the results first. If l has a mark and the host does not print it, or a file does not
+// read as before, or if l's session has ended, nothing is written, and the error is errLookAgain.
+func (c *change) writeAnd(ctx context.Context, l look, all []write, followers []Setting, ch shell.Change,
 ) (results []writeResult, looked shell.Result, done bool, err error) {
 	var led []write
 	for _, f := range followers {
@@ -179,7 +261,7 @@ func (c *change) writeAnd(ctx context.Context, mark string, all []write, followe
 	}
 	undone := slices.DeleteFunc(slices.Concat(all, led), func(w write) bool { return w.readOnly })
 	c.undos = append(c.undos, func(ctx context.Context) ([]string, error) { return c.host.restoreValues(ctx, undone) })
-	results, looked, done, err = c.host.writeValues(ctx, mark, all, ch)
+	results, looked, done, err = c.host.writeValues(ctx, l, all, ch)
 	if errors.Is(err, errLookAgain) {
 		undone = nil
 	}
@@ -200,7 +282,8 @@ func (c *change) writeAnd(ctx context.Context, mark string, all []write, followe
 }
 
 // apply makes the change v that was decided on l, in one exchange where the values read as they were written, and
-// returns the snapshot that v.then takes. If l was an earlier look and the host has changed, the error is errLookAgain.
+// returns the snapshot that v.then takes. The error is errLookAgain if the host is not as l saw it, or if the reply was
+// lost, so that a fresh look must tell what happened.
 func (c *change) apply(ctx context.Context, l look, v valuesAndFiles,
 ) (now *boot.Snapshot, notRestored []*Error, err error) {
 	all := slices.Clone(v.writes)
@@ -211,41 +294,60 @@ func (c *change) apply(ctx context.Context, l look, v valuesAndFiles,
 	if l.mark != "" {
 		all = slices.Concat(all, l.unwritten(all))
 	}
+	base := len(c.undos)
+	tried := &attempt{snap: l.snap, writes: all, followers: v.followers}
 	if len(all) == 0 {
-		now, err = c.filesThen(ctx, l.snap, v)
+		now, err = c.filesThen(ctx, l, v, tried, base)
 		return now, nil, err
 	}
-	base := len(c.undos)
 	ch := c.changesOf(l.snap, v.written, v.removed)
 	ch.Then, ch.Asked = v.then, l.asked
 	files := slices.Clone(c.undos[base:])
 	c.undos = c.undos[:base]
-	results, looked, done, err := c.writeAnd(ctx, l.mark, all, v.followers, ch)
-	if l.mark != "" && outcomeUnknown(err) && ctx.Err() == nil {
-		c.undos, err = nil, &attempt{err, l.snap, all, ch}
-	}
-	if errors.Is(err, errLookAgain) {
-		return nil, nil, err
-	}
-	if results == nil || done {
-		c.undos = append(c.undos, files...)
-	}
+	tried.files = ch
+	results, looked, done, err := c.writeAnd(ctx, l, all, v.followers, ch)
 	if results == nil {
-		return nil, nil, err
+		return nil, nil, c.failed(ctx, err, tried, base)
+	}
+	if done {
+		c.undos = append(c.undos, files...)
 	}
 	notRestored, faults := c.host.judgeResults(v, results)
 	switch {
 	case faults != nil:
 		return nil, notRestored, faults
+	case !done && err != nil:
+		return nil, notRestored, err
 	case !done:
-		now, err = c.filesThen(ctx, l.snap, v)
+		now, err = c.filesThen(ctx, l, v, tried, base)
 		return now, notRestored, err
 	}
 	c.afterFiles(ch, err)
 	if err == nil && v.then != nil {
 		now, err = c.host.decoded(ctx, looked, v.then.Args[1:])
 	}
+	if len(v.followers) == 0 {
+		// The lock on the host was given back: what another process has changed since is not undone.
+		c.undos = append(c.undos[:base], tried.undo(c.host))
+	}
 	return now, notRestored, err
+}
+
+// failed returns the error of an attempt that did not come to its end, and leaves the undos that are needed: those up
+// to base are of an attempt before it.
+func (c *change) failed(ctx context.Context, err error, tried *attempt, base int) error {
+	switch {
+	case outcomeUnknown(err) && ctx.Err() == nil && !hangs(err):
+		tried.lost, c.undos = err, nil
+		return tried
+	case outcomeUnknown(err), errors.Is(err, shell.ErrGarbled):
+		c.undos = append(c.undos[:base], tried.undo(c.host))
+	case errors.Is(err, errLookAgain):
+		c.undos = nil
+	default:
+		c.undos = c.undos[:base] // it was never sent
+	}
+	return err
 }
 
 // unwritten are the files that decide and are not written, to be compared with what they held.
@@ -276,7 +378,7 @@ func (h *Host) restoreValues(ctx context.Context, all []write) (leftovers []stri
 		back[i].value = w.before
 		back[i].readOnly = zeroedBy(Setting{w.key(), w.before}, before)
 	}
-	results, _, _, err := h.writeValues(ctx, "", back, shell.Change{})
+	results, _, _, err := h.writeValues(ctx, look{}, back, shell.Change{})
 	for i, w := range all {
 		if err != nil || results[i].value != w.before {
 			leftovers = append(leftovers, w.path+" may no longer be "+quoted(w.before))
@@ -290,24 +392,27 @@ func (h *Host) restoreValues(ctx context.Context, all []write) (leftovers []stri
 
 // writeValues writes each value with one write(2), and then reads all files back, in one exchange. If each reads as it
 // was written, ch follows in it; done says that it did, or that its error is err.
-func (h *Host) writeValues(ctx context.Context, mark string, all []write, ch shell.Change,
+func (h *Host) writeValues(ctx context.Context, l look, all []write, ch shell.Change,
 ) (results []writeResult, looked shell.Result, done bool, err error) {
 	h.invalidate()
 	defer h.invalidate()
-	s, err := setValues(mark, all)
+	s, err := setValues(l.mark, all)
 	if err != nil {
 		return nil, looked, false, err
 	}
-	ch.First = &s
+	ch.First, ch.Session = &s, l.session
 	first, looked, err := h.conn.Change(ctx, ch)
-	if first.Skipped == shell.Stale {
+	switch {
+	case first.Skipped == shell.Stale:
 		return nil, looked, false, errOtherMark
+	case errors.Is(err, shell.ErrOtherSession):
+		return nil, looked, false, errLookAgain
 	}
 	if _, stale := first.Get("stale"); stale {
 		return nil, looked, false, errLookAgain
 	}
-	replied := len(first.Records) > 0
-	if !replied && mark == "" && outcomeUnknown(err) && ctx.Err() == nil {
+	replied := first.Skipped == "" && len(first.Records) > 0
+	if !replied && l.snap == nil && outcomeUnknown(err) && ctx.Err() == nil {
 		if results, done := h.readBack(ctx, all); done {
 			return results, looked, false, nil
 		}
@@ -323,11 +428,11 @@ func (h *Host) writeValues(ctx context.Context, mark string, all []write, ch she
 	if garbled != nil {
 		return nil, looked, false, garbled
 	}
-	files := len(ch.Write)+len(ch.Remove) > 0
-	if outcomeUnknown(err) && files && mark == "" && ctx.Err() == nil {
-		return results, looked, false, nil // the caller changes the files by themselves, which does no harm twice
+	more := len(ch.Write)+len(ch.Remove) > 0 || ch.Then != nil
+	if outcomeUnknown(err) && more {
+		return nil, looked, false, err // values are written, and what of the files is not known
 	}
-	return results, looked, files && first.Status == 0, err
+	return results, looked, more && first.Status == 0, err
 }
 
 // setValues returns the script that makes the writes. It succeeds if each file reads as it was written. If mark is not
@@ -436,6 +541,12 @@ func (h *Host) readBack(ctx context.Context, all []write) (results []writeResult
 	return results, true
 }
 
+// hangs reports whether err comes of a host that stopped answering in the middle of a request.
+func hangs(err error) bool {
+	var e interface{ Hung() bool }
+	return errors.As(err, &e) && e.Hung()
+}
+
 // unchanged reports whether err says that the file which was to be written is as it was.
 func unchanged(err error) bool {
 	var e interface{ Unchanged() bool }
@@ -445,7 +556,7 @@ func unchanged(err error) bool {
 // changesOf returns the change that writes and removes files, of those removed only such as exist in snap, and notes
 // how to undo it.
 func (c *change) changesOf(snap *boot.Snapshot, written []shell.File, removed []string) shell.Change {
-	ch := shell.Change{Write: written, Last: true}
+	ch := shell.Change{Write: written, Last: c.last}
 	for _, f := range written {
 		had, wasThere := snap.File(f.Path)
 		c.undos = append(c.undos, c.restoreFile(f.Path, had.Text, wasThere))
@@ -465,13 +576,15 @@ func (c *change) files(
 	ctx context.Context, snap *boot.Snapshot, written []shell.File, removed, paths []string,
 ) (*boot.Snapshot, error) {
 	then := c.host.snapshotScript(paths, false)
-	return c.filesThen(ctx, snap, valuesAndFiles{written: written, removed: removed, then: &then})
+	return c.filesThen(ctx, look{snap: snap}, valuesAndFiles{written: written, removed: removed, then: &then}, nil, 0)
 }
 
-// filesThen changes the files of v, and returns the snapshot that v.then takes.
-func (c *change) filesThen(ctx context.Context, snap *boot.Snapshot, v valuesAndFiles) (*boot.Snapshot, error) {
-	ch := c.changesOf(snap, v.written, v.removed)
-	ch.Then = v.then
+// filesThen changes the files of v, and returns the snapshot that v.then takes. tried, if any, is the attempt that the
+// change of files belongs to.
+func (c *change) filesThen(ctx context.Context, l look, v valuesAndFiles, tried *attempt, base int,
+) (*boot.Snapshot, error) {
+	ch := c.changesOf(l.snap, v.written, v.removed)
+	ch.Then, ch.Session = v.then, l.session
 	switch {
 	case len(ch.Write)+len(ch.Remove) == 0 && v.then == nil:
 		return nil, nil
@@ -481,6 +594,17 @@ func (c *change) filesThen(ctx context.Context, snap *boot.Snapshot, v valuesAnd
 	c.host.invalidate()
 	defer c.host.invalidate()
 	_, r, err := c.host.conn.Change(ctx, ch)
+	if tried != nil && (outcomeUnknown(err) || errors.Is(err, shell.ErrOtherSession)) {
+		tried.files = ch
+		if written := slices.ContainsFunc(tried.writes, func(w write) bool { return !w.readOnly }); !outcomeUnknown(err) {
+			if c.undos = nil; written {
+				tried.lost = err
+				return nil, tried
+			}
+			return nil, errLookAgain
+		}
+		return nil, c.failed(ctx, err, tried, base)
+	}
 	c.afterFiles(ch, err)
 	if err != nil || v.then == nil {
 		return nil, err
@@ -503,7 +627,7 @@ func (c *change) afterFiles(ch shell.Change, err error) {
 
 // remove removes those of the files that exist in snap.
 func (c *change) remove(ctx context.Context, snap *boot.Snapshot, paths ...string) error {
-	_, err := c.filesThen(ctx, snap, valuesAndFiles{removed: paths})
+	_, err := c.filesThen(ctx, look{snap: snap}, valuesAndFiles{removed: paths}, nil, 0)
 	return err
 }
 

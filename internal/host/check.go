@@ -230,12 +230,12 @@ func (h *Host) checkRestored(v Setting, r writeResult) *Error {
 	switch {
 	case r.refused != "":
 		return h.errorf(NotRestored,
-			"%s stays %s: the kernel refused %s, the value from before: %s. The resource is gone all the same; the value lasts "+
+			"%s stays %s: the kernel refused %s, the value from before: %s. Terraform manages it no longer all the same; it lasts "+
 				"until the next boot, or until it is set by hand.",
 			v.Key, quoted(r.value), quoted(v.Value), r.refused)
 	case !sysctl.Equal(v.Key, r.value, v.Value):
 		return h.errorf(NotRestored,
-			"%s reads %s after %s, the value from before, was written. The resource is gone all the same.",
+			"%s reads %s after %s, the value from before, was written. Terraform manages it no longer all the same.",
 			v.Key, quoted(r.value), quoted(v.Value))
 	}
 	return nil

@@ -18,6 +18,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -204,6 +205,34 @@ type Host struct {
 // name one file, take one key from each other, or reach one machine by two names. Locks are taken in the order of their
 // names, so that no two changes wait for each other.
 func (r *run) lock(ctx context.Context, machine string, names ...string) (release func(), err error) {
+	return r.lockBy(machine, names, func(l chan struct{}) error {
+		select {
+		case l <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}
+
+// errTaken says that another change has a lock.
+var errTaken = errors.New("another change has the lock")
+
+// tryLock is lock for a caller that does not wait.
+func (r *run) tryLock(machine string, names ...string) (release func(), ok bool) {
+	release, err := r.lockBy(machine, names, func(l chan struct{}) error {
+		select {
+		case l <- struct{}{}:
+			return nil
+		default:
+			return errTaken
+		}
+	})
+	return release, err == nil
+}
+
+// lockBy takes each lock with take.
+func (r *run) lockBy(machine string, names []string, take func(chan struct{}) error) (release func(), err error) {
 	var held []chan struct{}
 	release = func() {
 		for _, l := range held {
@@ -222,13 +251,11 @@ func (r *run) lock(ctx context.Context, machine string, names ...string) (releas
 			r.locks[machine+" "+name] = l
 		}
 		r.mu.Unlock()
-		select {
-		case l <- struct{}{}:
-			held = append(held, l)
-		case <-ctx.Done():
+		if err := take(l); err != nil {
 			release()
-			return nil, ctx.Err()
+			return nil, err
 		}
+		held = append(held, l)
 	}
 	r.mu.Lock()
 	r.changes++
@@ -243,9 +270,13 @@ type look struct {
 	mark string
 	// decides are the files of an earlier look under /proc/sys that decide, and so must still hold what they held.
 	decides []string
+	// session is the session that took a fresh look, and has the lock on the host since.
+	session string
 	// asked tells the others of the look's group that the host has been asked; nil for a fresh look.
 	asked func()
-	// written are values that an attempt before it has written, by path. The snapshot has what they were before.
+	// made is an attempt before it, of which written are the values that are there, by path. The snapshot has what was
+	// before it.
+	made    *attempt
 	written map[string]string
 	// release gives the locks back.
 	release func()
@@ -260,36 +291,34 @@ func (h *Host) lookFor(ctx context.Context, decides, paths, names []string, more
 	machine := h.machineName
 	h.mu.Unlock()
 	for {
-		l.release = h.conn.Hold()
-		lock := func() error {
-			unlock, err := r.lock(ctx, machine, slices.Clone(names)...)
-			if err != nil {
-				l.release()
-				return err
-			}
-			let := l.release
+		l = look{release: func() {}}
+		also := func(release func()) { // released before what was taken before it
+			before := l.release
 			l.release = func() {
-				let()
-				unlock()
+				release()
+				before()
 			}
-			return nil
 		}
 		if machine != "" {
-			if err := lock(); err != nil {
+			unlock, err := r.lock(ctx, machine, slices.Clone(names)...)
+			if err != nil {
 				return look{}, err
 			}
+			also(unlock)
 		}
 		r.mu.Lock()
 		changes := r.changes
 		r.mu.Unlock()
-		if l.snap, l.mark, l.asked = nil, "", nil; len(decides) > 0 && machine != "" {
+		if len(decides) > 0 && machine != "" {
 			if l, err = h.earlier(ctx, l, decides); err != nil {
 				l.release()
 				return look{}, err
 			}
 		}
+		// Only now, since whoever waits for a key must not keep others from the host.
+		also(h.conn.Hold())
 		if l.snap == nil {
-			if l.snap, err = h.fresh(ctx, slices.Clone(paths)...); err != nil {
+			if l.snap, l.session, err = h.freshIn(ctx, slices.Clone(paths)...); err != nil {
 				l.release()
 				return look{}, err
 			}
@@ -297,9 +326,12 @@ func (h *Host) lookFor(ctx context.Context, decides, paths, names []string, more
 		if machine == "" {
 			// The first look tells which machine it is. It counts if no other change began or ended meanwhile.
 			machine = h.machine(l.snap)
-			if err := lock(); err != nil {
-				return look{}, err
+			unlock, ok := r.tryLock(machine, slices.Clone(names)...)
+			if !ok {
+				l.release()
+				continue
 			}
+			also(unlock)
 			r.mu.Lock()
 			alone := r.changes == changes+1
 			r.mu.Unlock()
@@ -339,12 +371,12 @@ func (h *Host) earlier(ctx context.Context, l look, paths []string) (look, error
 	s := h.lastSeen
 	h.mu.Unlock()
 	if has() && s != nil {
-		if m, ok := mark(s); ok {
+		if m, ok := markOf(s); ok {
 			l.snap, l.mark, l.decides, l.asked = s, m, paths, asked
-			release := l.release
+			before := l.release
 			l.release = func() {
 				leave()
-				release()
+				before()
 			}
 			return l, nil
 		}

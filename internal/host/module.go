@@ -237,6 +237,7 @@ func (h *Host) SetModule(ctx context.Context, m Module, prior *Module) (st Modul
 			removed = append(removed, f.Path)
 		}
 	}
+	c.last = true
 	snap, err = c.files(ctx, snap, written, removed, m.paths(real[0]))
 	if err != nil {
 		return ModuleState{}, err
@@ -564,6 +565,7 @@ func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err erro
 		}
 		own = append(own, path)
 	}
+	c.last = !unload
 	if err := c.remove(ctx, snap, own...); err != nil {
 		return err
 	}

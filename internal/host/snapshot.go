@@ -133,8 +133,8 @@ type lastPrediction struct {
 	prediction weak.Pointer[boot.Prediction]
 }
 
-// mark returns what mark.sh prints of a host that has the files of s; ok is false if that is not known.
-func mark(s *boot.Snapshot) (text string, ok bool) {
+// markOf returns what mark.sh prints of a host that has the files of s; ok is false if that is not known.
+func markOf(s *boot.Snapshot) (text string, ok bool) {
 	all := slices.Concat(s.Sysctl, s.ModulesLoad, s.Modprobe)
 	slices.SortFunc(all, func(a, b confdir.File) int { return compareListed(a.Path, b.Path) })
 	for _, f := range []*confdir.File{s.SysctlConf, s.Modules, s.Extra} {
@@ -230,9 +230,20 @@ func (h *Host) readEverything() {
 // fresh takes a new snapshot that holds these paths, when no other process changes the host. Every write is decided on
 // one, or checked against one by its mark.
 func (h *Host) fresh(ctx context.Context, paths ...string) (*boot.Snapshot, error) {
+	snap, _, err := h.freshIn(ctx, paths...)
+	return snap, err
+}
+
+// freshIn is fresh. It also returns the session that took the snapshot.
+func (h *Host) freshIn(ctx context.Context, paths ...string) (*boot.Snapshot, string, error) {
 	s := h.snapshotScript(paths, false)
 	s.Exclusive = true
-	return h.takeSnapshot(ctx, s)
+	r, err := h.conn.Run(ctx, s)
+	if err != nil {
+		return nil, "", err
+	}
+	snap, err := h.decoded(ctx, r, s.Args[1:])
+	return snap, r.Session, err
 }
 
 // takeSnapshot runs a snapshot script and decodes what it printed.
@@ -277,7 +288,6 @@ func mergeSnapshots(a, b shell.Script) shell.Script {
 	if aSingle || bSingle {
 		a.Text = singly + a.Text
 	}
-	a.Exclusive = a.Exclusive || b.Exclusive
 	pattern := a.Args[0]
 	if len(b.Args[0]) > len(pattern) {
 		pattern = b.Args[0]

@@ -258,7 +258,7 @@ func TestMarkInEveryShell(t *testing.T) {
 	for _, argv := range shells(t) {
 		h := &Host{}
 		snap, torn := decode(inShell(t, argv, h.snapshotScript(nil, false)))
-		want, ok := mark(snap)
+		want, ok := markOf(snap)
 		if torn || !ok {
 			t.Fatalf("%v: the snapshot is torn, or has no mark", argv)
 		}
@@ -291,7 +291,7 @@ func TestMarksDiffer(t *testing.T) {
 		for _, f := range files {
 			snap.AddFile(f)
 		}
-		m, ok := mark(snap)
+		m, ok := markOf(snap)
 		if other, twice := seen[m]; twice || !ok {
 			t.Errorf("case %d has the mark of case %d", i, other)
 		}
@@ -299,7 +299,7 @@ func TestMarksDiffer(t *testing.T) {
 	}
 	unread := &boot.Snapshot{}
 	unread.AddFile(confdir.File{Path: "/etc/sysctl.d/a.conf", Unread: "Permission denied"})
-	if _, ok := mark(unread); ok {
+	if _, ok := markOf(unread); ok {
 		t.Error("a host with a file that could not be read has a mark")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -291,37 +292,63 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls,
 	if len(followerPatterns(s.Settings, prior.without(s))) == 0 {
 		decides = slices.Concat(s.paths(), s.pathsOf(prior.without(s)), leaderPaths(s.Settings))
 	}
-	earlier, err := h.lookFor(ctx, decides, paths, s.locks(prior), more)
-	if err != nil {
-		return nil, err
-	}
-	states, err = h.setSysctls(ctx, earlier, s, prior, originals)
-	earlier.release()
-	if !errors.Is(err, errLookAgain) {
-		return states, err
-	}
+	lookAt := func(decides []string) (look, error) { return h.lookFor(ctx, decides, paths, s.locks(prior), more) }
+	err = h.decided(decides, lookAt, func(l look) (err error) {
+		states, err = h.setSysctls(ctx, l, s, prior, originals)
+		return err
+	})
+	return states, err
+}
+
+// looksAtMost is how often a change is decided: the host may change, or the connection be lost, after each look.
+const looksAtMost = 4
+
+// decided makes a change on an earlier look if decides is not empty, and on fresh ones as long as do asks for another.
+func (h *Host) decided(decides []string, lookAt func(decides []string) (look, error), do func(look) error) error {
 	var made *attempt
-	fresh, lookErr := h.lookFor(ctx, nil, paths, s.locks(prior), more)
-	switch lost := errors.As(err, &made); {
-	case lookErr != nil && lost:
-		return states, made.lost
-	case lookErr != nil:
-		return nil, lookErr
+	mark := ""
+	for n := 1; ; n++ {
+		l, err := lookAt(decides)
+		switch {
+		case err != nil && made != nil:
+			return made.open(err)
+		case err != nil:
+			return err
+		}
+		if m, ok := markOf(l.snap); ok && mark != "" && m == mark {
+			h.distrustMarks()
+		}
+		if mark = l.mark; made != nil {
+			l = made.takenBack(l)
+		}
+		err = do(l)
+		l.release()
+		if !errors.Is(err, errLookAgain) {
+			return err
+		}
+		if !errors.Is(err, errOtherMark) {
+			mark = ""
+		}
+		errors.As(err, &made)
+		switch decides = nil; {
+		case n < looksAtMost:
+		case made != nil:
+			return made.open(err)
+		default:
+			return fmt.Errorf("on %s, the connection was lost before anything was changed, again and again: %w", h.name, err)
+		}
 	}
-	defer fresh.release()
-	if m, ok := mark(fresh.snap); errors.Is(err, errOtherMark) && ok && m == earlier.mark {
-		h.distrustMarks()
-	}
-	if made != nil {
-		fresh = made.takenBack(fresh)
-	}
-	return h.setSysctls(ctx, fresh, s, prior, originals)
 }
 
 // setSysctls is SetSysctls on one look. The error is errLookAgain if the look must be a fresh one.
 func (h *Host) setSysctls(ctx context.Context, l look, s Sysctls, prior *Sysctls,
 	known map[sysctl.Key]string) (states map[sysctl.Key]SysctlState, err error) {
 	snap, gone := l.snap, Sysctls{Settings: prior.without(s), Instance: s.Instance}
+	c := h.begin()
+	defer func() { err = c.end(ctx, err) }()
+	if c.last = true; l.made != nil {
+		c.undos = append(c.undos, l.made.undo(h))
+	}
 	held := s.holdings(snap, prior)
 	if err := h.checkSettable(snap, s, prior, held); err != nil {
 		if l.mark != "" {
@@ -346,8 +373,6 @@ func (h *Host) setSysctls(ctx context.Context, l look, s Sysctls, prior *Sysctls
 		states[v.Key] = SysctlState{Original: &original}
 	}
 
-	c := h.begin()
-	defer func() { err = c.end(ctx, err) }()
 	var restored []Setting
 	if s.Restore {
 		gone.Settings = h.withoutHeld(gone, snap, prior)
@@ -538,14 +563,20 @@ func (h *Host) withoutHeld(s Sysctls, snap *boot.Snapshot, prior *Sysctls) []Set
 // UnsetSysctls takes s back: with Restore the running values become what the remaining files set, else originals; then
 // the drop-in goes. Without Restore the values stay. Keys that another instance holds by now are left alone, and so is
 // a drop-in that another instance wrote. An error of the kind NotRestored says that s is gone all the same.
-func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl.Key]string) (err error) {
+func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl.Key]string) error {
 	paths := slices.Concat(s.paths(), followerPatterns(s.Settings))
-	l, err := h.lookFor(ctx, nil, paths, s.locks(nil), noMore)
-	if err != nil {
-		return err
-	}
-	defer l.release()
+	lookAt := func([]string) (look, error) { return h.lookFor(ctx, nil, paths, s.locks(nil), noMore) }
+	return h.decided(nil, lookAt, func(l look) error { return h.unsetSysctls(ctx, l, s, originals) })
+}
+
+// unsetSysctls is UnsetSysctls on one look. The error is errLookAgain if another one must be taken.
+func (h *Host) unsetSysctls(ctx context.Context, l look, s Sysctls, originals map[sysctl.Key]string) (err error) {
 	snap := l.snap
+	c := h.begin()
+	defer func() { err = c.end(ctx, err) }()
+	if c.last = true; l.made != nil {
+		c.undos = append(c.undos, l.made.undo(h))
+	}
 	file, _ := snap.File(s.Path())
 	own := s.Persist && belongsTo(file, s.Instance)
 	if own {
@@ -553,8 +584,6 @@ func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl
 			return err
 		}
 	}
-	c := h.begin()
-	defer func() { err = c.end(ctx, err) }()
 	var restored []Setting
 	if s.Restore {
 		free := s

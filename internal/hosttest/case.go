@@ -99,5 +99,6 @@ func caseMatches(word, patterns string) bool {
 		}
 		compiled, _ = casePatterns.LoadOrStore(patterns, all)
 	}
-	return slices.ContainsFunc(compiled.([]*regexp.Regexp), func(re *regexp.Regexp) bool { return re.MatchString(word) })
+	all, _ := compiled.([]*regexp.Regexp)
+	return slices.ContainsFunc(all, func(re *regexp.Regexp) bool { return re.MatchString(word) })
 }

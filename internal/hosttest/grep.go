@@ -71,8 +71,9 @@ var grepPatterns sync.Map
 // grepPattern returns the compiled pattern.
 func grepPattern(s, flags string) (*regexp.Regexp, error) {
 	key := [2]string{flags, s}
-	if re, ok := grepPatterns.Load(key); ok {
-		return re.(*regexp.Regexp), nil
+	cached, _ := grepPatterns.Load(key)
+	if re, ok := cached.(*regexp.Regexp); ok {
+		return re, nil
 	}
 	re, err := compilePattern(s, flags)
 	if err == nil {

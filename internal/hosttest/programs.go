@@ -1,6 +1,7 @@
 package hosttest
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"maps"
@@ -83,7 +84,7 @@ func cat(p *process, args []string) int {
 					return 1
 				}
 			}
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

@@ -13,8 +13,8 @@ import (
 //
 // Its lock is a flock(2) on the file LockPath, through descriptor 9 of the session's shell, so that it goes when the
 // shell ends. $L is "yes" while the session has it, "busy" if another has it, and "none" on a host that has no flock or
-// no place for the file: there changes go on without. $K is set if a script failed under the lock, so that it is kept
-// until the change is undone.
+// no place for the file: there changes go on without. The file says which shell has it, by process id and nonce, and for
+// whom. $K is set if a script failed under the lock, so that it is kept until the change is undone.
 func Prologue(nonce string) string {
 	return `PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 LC_ALL=C
@@ -28,14 +28,19 @@ lock() {
 	command -v flock >/dev/null 2>&1 || return
 	(umask 077 && exec 9>>` + LockPath + `) 2>/dev/null || return
 	exec 9>>` + LockPath + `
-	if flock -n 9 9>&9; then
+	flock -n 9 9>&9
+	case $? in
+	0)
 		L=yes
-		printf '%s\n' "$1" >` + LockPath + `
-	else
+		printf '%s\n' "$$ $N $1" >` + LockPath + `
+		;;
+	1)
 		exec 9>&-
 		L=busy
 		read -r H <` + LockPath + `
-	fi
+		;;
+	*) exec 9>&- ;;
+	esac
 }
 unlock() {
 	[ "$L" != yes ] || exec 9>&-
@@ -77,7 +82,7 @@ func EncodeBatch(nonce, who string, unlock bool, scripts ...Script) (string, err
 		}
 		name := "G" + strconv.Itoa(len(marks))
 		marks[s.Mark] = name
-		b.WriteString(name + "=$(\n" + s.Mark + "\n) 2>/dev/null </dev/null\n")
+		b.WriteString(name + "=$( {\n" + s.Mark + "\n} 2>/dev/null </dev/null 9>&- )\n")
 	}
 	for _, s := range scripts {
 		if err := encode(&b, nonce, s, marks[s.Mark]); err != nil {

@@ -35,6 +35,8 @@ type Script struct {
 	Mark, Expect string
 	// Behind says that the script runs only if the one before it in its batch ran and succeeded.
 	Behind bool
+	// Session, if set, is the only session in which the script may run: that of the Result that it was decided on.
+	Session string
 }
 
 // File is a file as it is to be, for a script that writes it.
@@ -53,6 +55,8 @@ type Change struct {
 	Then   *Script
 	// Last says that the change needs the host's lock no longer if all goes well.
 	Last bool
+	// Session, if set, is the only session that may make the change: that of the Result that it was decided on.
+	Session string
 	// Asked, if set, is called when the change is about to be sent.
 	Asked func()
 }
@@ -65,7 +69,12 @@ type Result struct {
 	Records []Record
 	// Skipped is why the script did not run; "" if it did.
 	Skipped Skip
+	// Session tells the session from all others.
+	Session string
 }
+
+// ErrOtherSession is returned for a script whose session has ended. The script did not run.
+var ErrOtherSession = errors.New("the session that the script was meant for has ended")
 
 // Skip is why a script did not run.
 type Skip string

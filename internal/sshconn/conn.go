@@ -38,6 +38,10 @@ type Conn struct {
 	// failed is why the last dial failed, which answers for calls until then.
 	failed error
 	until  time.Time
+	// lockedSince is since when another process has had the lock on the host; zero if it is free. over are the nonces of
+	// links that are over.
+	lockedSince time.Time
+	over        map[string]bool
 	// writing has a channel for each path that was written, which whoever writes it holds: see turn.
 	writing map[string]chan struct{}
 }
@@ -74,7 +78,10 @@ func (c *Conn) Batches() int { return int(c.batches.Load()) }
 func (c *Conn) Run(ctx context.Context, s shell.Script) (res shell.Result, err error) {
 	err = c.whenFree(ctx, func() error {
 		res, err = c.run(ctx, s)
-		return cmp.Or(err, taken(res))
+		if err == nil {
+			err = taken(res)
+		}
+		return err
 	})
 	return res, err
 }
@@ -247,6 +254,12 @@ func (c *Conn) forget(l *link) {
 	defer c.mu.Unlock()
 	if c.live == l {
 		c.live = nil
+	}
+	if l.shell != nil {
+		if c.over == nil {
+			c.over = map[string]bool{}
+		}
+		c.over[l.shell.nonce] = true
 	}
 }
 

@@ -127,6 +127,9 @@ func (e *Error) Unwrap() error { return e.Err }
 // OutcomeUnknown reports whether the request may have happened.
 func (e *Error) OutcomeUnknown() bool { return e.Kind == Lost || e.Kind == Hung }
 
+// Hung reports whether the host stopped answering in the middle of a request, so that others would hang too.
+func (e *Error) Hung() bool { return e.Kind == Hung }
+
 // Is makes every lost reply match ErrLost.
 func (e *Error) Is(target error) bool { return target == ErrLost && e.OutcomeUnknown() }
 

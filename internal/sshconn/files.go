@@ -1,7 +1,6 @@
 package sshconn
 
 import (
-	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -86,7 +85,7 @@ func (c *Conn) landed(ctx context.Context, files ...shell.File) (bool, error) {
 // Change runs c.First, then writes and removes the files as WriteFile and Remove do, and runs c.Then: all in one
 // exchange, unless files go by SFTP. If First does not succeed or does not run, the files stay as they are, and err is
 // nil all the same: first says what happened. err is that of the first file that failed, else Then's; the files after
-// it may be changed all the same. If First changes something and the reply is lost, Change does not try again.
+// it stay as they are. If First or Session is set and the reply is lost, Change does not try again.
 func (c *Conn) Change(ctx context.Context, ch shell.Change) (first, then shell.Result, err error) {
 	for i, f := range ch.Write {
 		if i == 0 {
@@ -107,8 +106,14 @@ func (c *Conn) Change(ctx context.Context, ch shell.Change) (first, then shell.R
 		} else {
 			first, then, err = c.change(ctx, ch)
 		}
-		return cmp.Or(err, taken(first))
+		if err == nil {
+			err = taken(first)
+		}
+		return err
 	})
+	if first.Skipped == shell.Busy {
+		first = shell.Result{}
+	}
 	return first, then, err
 }
 
@@ -117,7 +122,7 @@ func (c *Conn) change(ctx context.Context, ch shell.Change) (first, then shell.R
 		first, then, err = c.changeOnce(ctx, ch)
 		return err
 	}
-	if err = do(); ch.First != nil || !c.settles(ctx, err) {
+	if err = do(); ch.First != nil || ch.Session != "" || !c.settles(ctx, err) {
 		return first, then, err
 	}
 	switch there, lookErr := c.landed(ctx, ch.Write...); {
@@ -162,6 +167,7 @@ func (c *Conn) changeOnce(ctx context.Context, ch shell.Change) (first, then she
 	if len(scripts) == 0 {
 		return first, then, nil
 	}
+	scripts[0].Session = ch.Session
 	err = c.with(ctx, nil, func(l *link) error {
 		release, err := c.turns(ctx, names)
 		if err != nil {
@@ -193,7 +199,11 @@ func (c *Conn) changeOnce(ctx context.Context, ch shell.Change) (first, then she
 
 // changeBySFTP is Change where files are written by SFTP.
 func (c *Conn) changeBySFTP(ctx context.Context, ch shell.Change) (first, then shell.Result, err error) {
+	if ch.Asked != nil {
+		ch.Asked() // others share no exchange with files that go by SFTP
+	}
 	if ch.First != nil {
+		ch.First.Session = ch.Session
 		if first, err = c.run(ctx, *ch.First); err != nil || first.Status != 0 {
 			return first, then, err
 		}

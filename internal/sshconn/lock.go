@@ -23,6 +23,8 @@ const defaultLockTimeout = 2 * time.Minute
 const (
 	lockPause     = 50 * time.Millisecond
 	lockPauseMost = 500 * time.Millisecond
+	// lockTries is how often a change tries again although another one has just waited for too long.
+	lockTries = 3
 )
 
 // whoLocks names this process in the file of a host's lock.
@@ -65,37 +67,38 @@ func (c *Conn) Expect() (asked func()) {
 	})
 }
 
-// lockTaken says that another process has the lock.
-type lockTaken struct{ holder string }
+// lockTaken says that another session has the lock: a shell with this process id on the host and this nonce.
+type lockTaken struct{ pid, nonce, who string }
 
-func (e *lockTaken) Error() string { return "locked by " + e.holder }
+func (e *lockTaken) Error() string { return "locked by " + e.who }
 
 // taken returns a lockTaken if that is why a script did not run, else nil.
 func taken(r shell.Result) error {
 	if r.Skipped != shell.Busy {
 		return nil
 	}
-	holder := ""
+	e := &lockTaken{}
 	if len(r.Records) > 0 {
-		holder = excerpt(r.Records[0].Body)
+		e.pid, e.who, _ = strings.Cut(r.Records[0].Body, " ")
+		e.nonce, e.who, _ = strings.Cut(e.who, " ")
+		e.who = excerpt(e.who)
 	}
-	return &lockTaken{holder}
+	return e
 }
 
-// whenFree calls do until it returns another error than a lockTaken, or the time is over.
+// whenFree calls do until it returns another error than a lockTaken, or the host has been locked for too long.
 func (c *Conn) whenFree(ctx context.Context, do func() error) error {
-	var since time.Time
-	for pause := lockPause; ; pause = min(2*pause, lockPauseMost) {
+	for tries, pause := 1, lockPause; ; tries, pause = tries+1, min(2*pause, lockPauseMost) {
 		err := do()
 		var b *lockTaken
-		if !errors.As(err, &b) {
+		var given *Error
+		if !errors.As(err, &b) || errors.As(err, &given) {
+			c.noteLocked(false)
 			return err
 		}
-		if since.IsZero() {
-			since = time.Now()
-			c.pool.log(ctx, "waiting for the lock on the host", map[string]any{"host": c.host, "holder": b.holder})
-		}
-		if time.Since(since) >= c.pool.config.LockTimeout {
+		since := c.noteLocked(true)
+		c.endOwn(ctx, b)
+		if time.Since(since) >= c.pool.config.LockTimeout && tries > lockTries {
 			return c.locked(b)
 		}
 		timer := time.NewTimer(pause)
@@ -108,14 +111,39 @@ func (c *Conn) whenFree(ctx context.Context, do func() error) error {
 	}
 }
 
+// noteLocked notes whether another session has the lock, and returns since when. All changes of a host share that, so
+// that each does not wait for the whole time again.
+func (c *Conn) noteLocked(locked bool) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !locked:
+		c.lockedSince = time.Time{}
+	case c.lockedSince.IsZero():
+		c.lockedSince = time.Now()
+	}
+	return c.lockedSince
+}
+
+// endOwn ends the shell that has the lock if it is one of this connection's own whose link is over: where the network
+// lost the connection in silence, the host may not notice for hours.
+func (c *Conn) endOwn(ctx context.Context, b *lockTaken) {
+	c.mu.Lock()
+	own := c.over[b.nonce]
+	c.mu.Unlock()
+	if own {
+		c.pool.log(ctx, "ending the shell of a lost connection", map[string]any{"host": c.host, "pid": b.pid})
+		_, _ = c.run(ctx, shell.Script{Name: "end a lost shell", Text: `kill "$1"`, Args: []string{b.pid}})
+	}
+}
+
 // locked is the error for a host that another process has changed for too long.
 func (c *Conn) locked(b *lockTaken) *Error {
-	holder := strings.TrimSpace(b.holder)
-	if holder == "" {
-		holder = "a process that did not leave its name"
+	who := "a process that did not leave its name"
+	if b.who != "" {
+		who = b.who + ", by the shell with process id " + excerpt(b.pid) + " on the host"
 	}
 	return c.fault(Locked, fmt.Sprintf("another run has been changing the host for more than %s (%s), so nothing was "+
-		"changed", c.pool.config.LockTimeout, holder), "Apply again when that run has ended. If it ended without its "+
-		"connection, its shell keeps the lock until the host notices: 'lslocks' on the host shows the process that has "+
-		shell.LockPath+", which can be ended", b)
+		"changed", c.pool.config.LockTimeout, who), "Apply again when that run has ended. If it ended without its "+
+		"connection, its shell keeps "+shell.LockPath+" until the host notices, and can be ended there", b)
 }

@@ -44,7 +44,7 @@ func TestChangesOfTwoProcessesDoNotInterleave(t *testing.T) {
 		mustEcho(t, b)
 		_, err := b.Run(t.Context(), exclusive("true"))
 		wantError(t, b.settings, err, Locked, "another run has been changing the host for more than 1s", a.pool.who,
-			"nothing was changed", "lslocks")
+			"nothing was changed", "by the shell with process id ", "can be ended there")
 		if err := b.WriteFile(t.Context(), dropIn, "x\n"); err == nil {
 			t.Error("a file was written under another's lock")
 		}
@@ -141,4 +141,23 @@ func TestChangeInOneExchange(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Guards that a connection which was lost in silence, so that its shell on the host still has the lock, does not lock out
+// the one that takes its place.
+func TestLostConnectionDoesNotLockItselfOut(t *testing.T) {
+	m := realHost(t, machineOptions{})
+	w := startWire(t, m.Addr())
+	p := pool(t, w.settings(reach(m, "root")), byShell)
+	p.config.Defaults.HostKey = m.HostKey()
+	c := conn(t, p)
+	defer c.Hold()()
+	c.must(t, exclusive("true"))
+	c.mu.Lock()
+	live := c.live
+	c.mu.Unlock()
+	w.lose()
+	live.end(errSilent)
+	<-live.over
+	c.must(t, exclusive("true"))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,8 +51,9 @@ type request struct {
 	// ctx is for logs alone: whoever asked withdraws the request.
 	ctx    context.Context
 	script shell.Script
-	// ends says that it is the last of those that were asked for together.
-	ends bool
+	// together are those that were asked for together, itself among them, and ends says that it is the last of them.
+	together []*request
+	ends     bool
 	// also are the requests of the batch that this one answers for.
 	also []*request
 	// left says that the request left with the first line of a shell. It belongs to conn.mu, and no longer changes when the dial is done.
@@ -87,19 +89,22 @@ func (r *request) answer(res shell.Result, err error) {
 
 // merged is a batch in the order in which it is sent: of the scripts that one run may answer for, only that one, at the end.
 func merged(queue []*request) (batch []*request) {
-	var last *request
+	last := map[bool]*request{} // by whether they need the lock on the host: who only reads does not wait for it
 	for _, r := range queue {
+		into := last[r.script.Exclusive]
 		switch {
 		case r.script.Merge == nil:
 			batch = append(batch, r)
-		case last == nil:
-			last = r
+		case into == nil:
+			last[r.script.Exclusive] = r
 		default:
-			last.script, last.also = last.script.Merge(last.script, r.script), append(last.also, r)
+			into.script, into.also = into.script.Merge(into.script, r.script), append(into.also, r)
 		}
 	}
-	if last != nil {
-		batch = append(batch, last)
+	for _, exclusive := range []bool{true, false} {
+		if r := last[exclusive]; r != nil {
+			batch = append(batch, r)
+		}
 	}
 	return batch
 }
@@ -141,13 +146,16 @@ func (s *session) ask(ctx context.Context, scripts []shell.Script) ([]*request, 
 	}
 	var all []*request
 	for _, script := range scripts {
+		if script.Session != "" && script.Session != s.nonce {
+			return nil, shell.ErrOtherSession
+		}
 		if _, err := shell.Encode(s.nonce, script); err != nil {
 			return nil, fmt.Errorf("script %s: %w", script.Name, err)
 		}
 		all = append(all, newRequest(ctx, script))
 	}
-	for _, r := range all[:len(all)-1] {
-		r.ends = false
+	for i, r := range all {
+		r.together, r.ends = all, i == len(all)-1
 	}
 	s.mu.Lock()
 	if s.over {
@@ -185,17 +193,21 @@ func (s *session) wake() {
 	}
 }
 
-// withdraw takes r out of the queue; false means that it was sent.
+// withdraw takes r out of the queue, and with it those that were asked for together, which all leave in one batch; false
+// means that they were sent.
 func (s *session) withdraw(r *request) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, q := range s.queue {
-		if q == r {
-			s.queue = append(s.queue[:i], s.queue[i+1:]...)
-			return true
+	if !slices.Contains(s.queue, r) {
+		return false
+	}
+	s.queue = slices.DeleteFunc(s.queue, func(q *request) bool { return q == r || slices.Contains(r.together, q) })
+	for _, q := range r.together {
+		if q != r {
+			q.answer(shell.Result{}, s.link.conn.cancelled(r.ctx, fmt.Sprintf("before %q was sent", q.script.Name)))
 		}
 	}
-	return false
+	return true
 }
 
 // send writes batches until the link is over.
@@ -274,7 +286,7 @@ func (s *session) leave(batch []*request) string {
 // giveBack gives the lock on the host back, if the session may have it.
 func (s *session) giveBack() {
 	s.mu.Lock()
-	s.unlock = s.locked
+	s.unlock = s.locked && s.link.conn.holders.Load() == 0
 	s.mu.Unlock()
 	s.wake()
 }
@@ -364,6 +376,7 @@ func (s *session) took(b []byte) error {
 		if n == 0 {
 			return nil
 		}
+		res.Session = s.nonce
 		r := s.flight[0]
 		s.flight, s.out, s.scanned = s.flight[1:], s.out[n:], 0
 		s.woken += asked(r)

@@ -13,7 +13,7 @@ type wire struct {
 	l    net.Listener
 	all  sync.WaitGroup
 	mu   sync.Mutex
-	// isDark stops everything from passing.
+	// isDark stops everything from passing on the connections that there are.
 	isDark chan struct{}
 	// cutAt closes a connection when the client has sent so many bytes, on so many connections; hushAt keeps back all that the server says after so many.
 	cutAt, cuts, hushAt int
@@ -44,9 +44,10 @@ func startWire(t *testing.T, to string) *wire {
 			}
 			w.mu.Lock()
 			w.conns = append(w.conns, near, far)
+			isDark := w.isDark
 			w.mu.Unlock()
-			w.all.Go(func() { w.pass(near, far, w.hush) })
-			w.all.Go(func() { w.pass(far, near, w.cut) })
+			w.all.Go(func() { w.pass(near, far, isDark, w.hush) })
+			w.all.Go(func() { w.pass(far, near, isDark, w.cut) })
 		}
 	})
 	t.Cleanup(w.stop)
@@ -86,7 +87,7 @@ func (w *wire) cut(sent int) bool {
 	return true
 }
 
-func (w *wire) pass(to, from net.Conn, enough func(passed int) bool) {
+func (w *wire) pass(to, from net.Conn, isDark <-chan struct{}, enough func(passed int) bool) {
 	defer to.Close()
 	buf := make([]byte, 64<<10)
 	passed := 0
@@ -97,7 +98,7 @@ func (w *wire) pass(to, from net.Conn, enough func(passed int) bool) {
 			return
 		}
 		select {
-		case <-w.isDark:
+		case <-isDark:
 			<-w.ended
 			return
 		default:
@@ -110,6 +111,14 @@ func (w *wire) pass(to, from net.Conn, enough func(passed int) bool) {
 
 // dark lets nothing pass from now on.
 func (w *wire) dark() { close(w.isDark) }
+
+// lose lets nothing pass any more on the connections that there are: neither end hears that the other one is gone.
+func (w *wire) lose() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.isDark)
+	w.isDark = make(chan struct{})
+}
 
 // settings are s, by way of the wire.
 func (w *wire) settings(s Settings) Settings {
