@@ -131,7 +131,7 @@ func (c *Conn) change(ctx context.Context, ch shell.Change) (first, then shell.R
 	case there && len(ch.Write) > 0:
 		ch.Write = nil // to remove files again does no harm
 	}
-	return first, then, c.again(err, do)
+	return first, then, c.again(err, func() error { return c.whenFree(ctx, do) })
 }
 
 // changeOnce is Change in one exchange.
@@ -277,7 +277,7 @@ func (c *Conn) Remove(ctx context.Context, names ...string) error {
 	return c.whenFree(ctx, func() error {
 		err := remove()
 		if c.settles(ctx, err) {
-			err = c.again(err, remove) // it looks before it acts
+			err = c.again(err, func() error { return c.whenFree(ctx, remove) }) // it looks before it acts
 		}
 		return err
 	})
