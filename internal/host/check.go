@@ -230,8 +230,8 @@ func (h *Host) checkRestored(v Setting, r writeResult) *Error {
 	switch {
 	case r.refused != "":
 		return h.errorf(NotRestored,
-			"%s stays %s: the kernel refused %s, the value from before: %s. Terraform manages it no longer all the same; it lasts "+
-				"until the next boot, or until it is set by hand.",
+			"%s stays %s: the kernel refused %s, the value from before: %s. Terraform manages it no longer all the same; it "+
+				"lasts until the next boot, or until it is set by hand.",
 			v.Key, quoted(r.value), quoted(v.Value), r.refused)
 	case !sysctl.Equal(v.Key, r.value, v.Value):
 		return h.errorf(NotRestored,
