@@ -18,21 +18,30 @@ type turnstile struct {
 	// waiting are the changes of the next group.
 	waiting []chan func()
 	// inside counts those of the present group that are under way, and size all that were in the last one. It began at
-	// began; in pause the next group gathers, for at most a part of the time that the last one took.
+	// began; in pause the next group gathers.
 	inside, size int
 	began        time.Time
 	pause        *time.Timer
 }
 
-// gatherAtMost bounds the wait for those who were in the last group, who soon come with other changes.
-const gatherAtMost = 250 * time.Millisecond
+// A group gathers for gatherFirst if there was none before it: a CLI has several changes under way. Later ones gather for
+// a part of the time that the last one took, but no longer than gatherAtMost, since those who were in it soon come with
+// other changes.
+const (
+	gatherFirst  = 10 * time.Millisecond
+	gatherAtMost = 250 * time.Millisecond
+)
 
 // enter waits for the next group. The caller calls asked when the host has been asked, and leave at the end.
 func (t *turnstile) enter(ctx context.Context) (asked, leave func(), err error) {
 	in := make(chan func(), 1)
 	t.mu.Lock()
 	t.waiting = append(t.waiting, in)
-	if t.inside == 0 && (t.pause == nil || len(t.waiting) >= t.size) {
+	switch {
+	case t.inside > 0:
+	case t.pause == nil:
+		t.gather(gatherFirst)
+	case t.whole():
 		t.open()
 	}
 	t.mu.Unlock()
@@ -70,17 +79,26 @@ func (t *turnstile) leave() {
 	if t.inside--; t.inside > 0 {
 		return
 	}
-	if len(t.waiting) >= t.size {
+	if t.whole() {
 		t.open()
 		return
 	}
-	t.pause = time.AfterFunc(min(time.Since(t.began)/4, gatherAtMost), func() {
+	t.gather(max(gatherFirst, min(time.Since(t.began)/4, gatherAtMost)))
+}
+
+// whole reports whether as many wait as were in the last group. One alone waits for others. The caller holds mu.
+func (t *turnstile) whole() bool { return len(t.waiting) >= max(t.size, 2) }
+
+// gather opens after a pause, if anybody waits then. The caller holds mu.
+func (t *turnstile) gather(pause time.Duration) {
+	t.pause = time.AfterFunc(pause, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if t.inside == 0 && len(t.waiting) > 0 {
+		if t.inside > 0 {
+			return
+		}
+		if t.pause = nil; len(t.waiting) > 0 {
 			t.open()
-		} else if t.inside == 0 {
-			t.pause = nil
 		}
 	})
 }
