@@ -58,22 +58,28 @@ func (c *change) end(ctx context.Context, err error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
-	failed := &undoError{cause: err}
-	for i := len(c.undos) - 1; i >= 0; i-- {
-		leftovers, undoErr := c.undos[i](ctx)
+	if leftovers, undoErr := c.undo(ctx); undoErr != nil {
+		return &undoError{cause: err, leftovers: leftovers, undoErr: undoErr}
+	}
+	return err
+}
+
+// undo undoes every step, as end says.
+func (c *change) undo(ctx context.Context) (leftovers []string, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, u := range slices.Backward(c.undos) {
+		left, undoErr := u(ctx)
 		if undoErr == nil {
 			continue
 		}
-		failed.leftovers = append(failed.leftovers, leftovers...)
-		if failed.undoErr == nil {
-			failed.undoErr = undoErr
+		leftovers = append(leftovers, left...)
+		if err == nil {
+			err = undoErr
 			cancel() // the undos that are left only name what they would have undone
 		}
 	}
-	if failed.undoErr != nil {
-		return failed
-	}
-	return err
+	return leftovers, err
 }
 
 // write is a value for a file of /proc/sys or /sys/module. before is what undoing puts back.
@@ -216,13 +222,7 @@ func (a *attempt) undo(h *Host) undo {
 				c.undos = append(c.undos, c.restoreFile(path, had.Text, was))
 			}
 		}
-		for _, u := range slices.Backward(c.undos) {
-			left, undoErr := u(ctx)
-			if undoErr != nil {
-				leftovers, err = append(leftovers, left...), errors.Join(err, undoErr)
-			}
-		}
-		return leftovers, err
+		return c.undo(ctx)
 	}
 }
 

@@ -6,9 +6,12 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
+	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 )
 
@@ -110,5 +113,34 @@ func TestFollowersValueOutlivesAFailedUndo(t *testing.T) {
 				t.Errorf("after the destroy the host runs %v, and ran %v", now, start)
 			}
 		})
+	}
+}
+
+// Guards that the value from before of a key comes back, although its destroy failed on a full disk after the drop-in
+// was gone, and another resource took the key over in the same apply.
+func TestValueFromBeforeOutlivesAFullDisk(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	one := keep(t, "net.core.somaxconn", "128")
+	one.Instance = "one"
+	st, err := b.host.SetSysctl(t.Context(), one, nil, nil)
+	must(t, err)
+	undo := b.Inject(hosttest.Fault{Errno: syscall.ENOSPC, Path: "/etc/sysctl.d"})
+	failed := b.host.UnsetSysctl(t.Context(), one, st.Original, true)
+	undo()
+	if failed == nil {
+		t.Fatal("the destroy did not fail")
+	}
+	many := keepAll(t, "net.core.somaxconn = 200")
+	many.Instance, many.FileName = "many", "90-many.conf"
+	states, err := b.host.SetSysctls(t.Context(), many, nil, nil)
+	must(t, err)
+	must(t, b.host.UnsetSysctl(t.Context(), one, st.Original, true))
+	if got := text(states[many.Settings[0].Key].Original); got != text(st.Original) {
+		t.Errorf("the value from before is %s, not %s; the destroy said %v", got, text(st.Original), failed)
+	}
+	must(t, b.host.UnsetSysctls(t.Context(), many, nil))
+	if now, _ := b.Sh("cat /proc/sys/net/core/somaxconn"); strings.TrimSpace(now) != text(st.Original) {
+		t.Errorf("after the last destroy it is %s", now)
 	}
 }
