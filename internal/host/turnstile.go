@@ -24,9 +24,9 @@ type turnstile struct {
 	pause        *time.Timer
 }
 
-// A group gathers for gatherFirst if there was none before it: a CLI has several changes under way. Later ones gather for
-// a part of the time that the last one took, but no longer than gatherAtMost, since those who were in it soon come with
-// other changes.
+// A group gathers for gatherFirst if there was none before it: a CLI has several changes under way. Later ones gather
+// for a part of the time that the last one took, but no longer than gatherAtMost, since those who were in it soon come
+// with other changes.
 const (
 	gatherFirst  = 10 * time.Millisecond
 	gatherAtMost = 250 * time.Millisecond
