@@ -319,6 +319,9 @@ func (c *change) apply(ctx context.Context, l look, v valuesAndFiles,
 	case !done && err != nil:
 		return nil, notRestored, err
 	case !done:
+		if l.session == "" {
+			l.session = looked.Session // which has had the lock on the host since the values were written
+		}
 		now, err = c.filesThen(ctx, l, v, tried, base)
 		return now, notRestored, err
 	}

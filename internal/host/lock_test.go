@@ -4,12 +4,14 @@ package host_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
+	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
 )
@@ -255,4 +257,76 @@ func TestModuleIsUnloadedUnderTheLock(t *testing.T) {
 	if tried != 1 {
 		t.Errorf("%d removals", tried)
 	}
+}
+
+// Guards that a change which lost its session after a look, or after its values were written, does not go on in another
+// session over what another process has done between: what that one wrote stays, file and value.
+func TestChangeIsBoundToItsSession(t *testing.T) {
+	for _, tt := range []struct {
+		sftp, planned bool
+		one, other    string
+	}{
+		{sftp: true, one: "100", other: "200"},
+		{sftp: true, planned: true, one: "100", other: "200"},
+		{planned: true, one: "0x100", other: "0x200"},
+		{one: "0x100", other: "0x200"},
+	} {
+		for cut := 1; cut <= 3; cut++ {
+			t.Run(fmt.Sprintf("SFTP %v, planned %v, cut at %d", tt.sftp, tt.planned, cut), func(t *testing.T) {
+				t.Parallel()
+				b := newBench(t)
+				process := func() *sshconn.Pool {
+					p := sshconn.NewPool(sshconn.Config{
+						Defaults: sshconn.Settings{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}, SFTP: tt.sftp,
+					})
+					t.Cleanup(p.Close)
+					return p
+				}
+				one, other := keep(t, "net.core.somaxconn", tt.one), keep(t, "net.core.somaxconn", tt.other)
+				one.Instance, other.Instance = "one", "other"
+				theirs := overPool(t, b, process(), asItIs)
+				var once sync.Once
+				var work sync.WaitGroup
+				ours := overPool(t, b, process(), func(c host.Conn) host.Conn {
+					return before{c, func() {
+						once.Do(func() {
+							b.Inject(hosttest.Fault{CutAt: cut})
+							work.Go(func() {
+								for range 20 {
+									if _, err := theirs.SetSysctl(t.Context(), other, nil, nil); err == nil {
+										return
+									}
+									time.Sleep(100 * time.Millisecond)
+								}
+								t.Error("the other process never got through")
+							})
+						})
+					}}
+				})
+				if tt.planned {
+					_, err := ours.PlanSysctl(t.Context(), one, nil)
+					must(t, err)
+				}
+				_, err := ours.SetSysctl(t.Context(), one, nil, nil)
+				work.Wait()
+				text, _ := b.ReadFile(testDropIn)
+				value, _ := b.Sh("cat /proc/sys/net/core/somaxconn")
+				last := map[string]string{"100": "100", "256": "0x100", "200": "200", "512": "0x200"}[strings.TrimSpace(value)]
+				if last == "" || !strings.Contains(text, "net.core.somaxconn = "+last+"\n") {
+					t.Errorf("the host runs %q, and the file holds %q; the change ended with %v", value, text, err)
+				}
+			})
+		}
+	}
+}
+
+// before is a connection that does something before each change.
+type before struct {
+	host.Conn
+	do func()
+}
+
+func (c before) Change(ctx context.Context, ch shell.Change) (first, then shell.Result, err error) {
+	c.do()
+	return c.Conn.Change(ctx, ch)
 }

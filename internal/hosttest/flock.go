@@ -5,7 +5,6 @@ package hosttest
 import (
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
@@ -72,17 +71,5 @@ func flock(p *process, args []string) int {
 		p.m.locks = map[string]*descriptor{}
 	}
 	p.m.locks[p.nine.path] = p.nine
-	return 0
-}
-
-// killLockers is kill of the shell that has a lock. Shells have no process ids of their own here: all say $$ alike, so
-// that every shell with a lock loses it.
-func killLockers(p *process, args []string) int {
-	if args[0] != strconv.Itoa(os.Getpid()) {
-		return p.unknownFlag(args[0], "kill")
-	}
-	p.m.mu.Lock()
-	defer p.m.mu.Unlock()
-	clear(p.m.locks)
 	return 0
 }

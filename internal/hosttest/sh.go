@@ -30,7 +30,6 @@ func init() {
 		"\x00command-v": commandV,
 		"\x00open-9":    openNine,
 		"\x00close-9":   closeNine,
-		"\x00kill":      killLockers,
 		"\x00umask": func(p *process, _ []string) int {
 			p.printf("%04o\n", uint32(p.umask))
 			return 0
@@ -97,7 +96,7 @@ func (p *process) child(ctx context.Context) *process {
 
 // builtins of bash that a POSIX shell lacks, and those of a POSIX shell that the interpreter does not simulate.
 var unsupported = []string{"source", "declare", "typeset", "let", "shopt", "mapfile", "readarray", "pushd", "popd", "dirs", "builtin", "compgen",
-	"complete", "enable", "help", "history", "disown", "suspend", "caller", "bind", "[[", "ulimit", "type", "hash", "fc", "bg", "fg", "jobs",
+	"complete", "enable", "help", "history", "disown", "suspend", "caller", "bind", "[[", "kill", "ulimit", "type", "hash", "fc", "bg", "fg", "jobs",
 	"newgrp", "times"}
 
 // onCall sees every simple command before it runs.
@@ -109,8 +108,6 @@ func (p *process) onCall(_ context.Context, args []string) ([]string, error) {
 		return []string{"false"}, nil
 	case name == "echo" || name == "printf":
 		return append([]string{"\x00" + name}, args[1:]...), nil
-	case name == "kill" && len(args) == 2:
-		return append([]string{"\x00kill"}, args[1:]...), nil
 	case name == "umask" && len(args) == 1:
 		return []string{"\x00umask"}, nil
 	case name == "umask":

@@ -12,7 +12,8 @@ import (
 // a login banner.
 //
 // Its lock is a flock(2) on the file LockPath, through descriptor 9 of the session's shell, so that it goes when the
-// shell ends. $L is "yes" while the session has it, "busy" if another has it, and "none" on a host that has no flock or
+// shell ends and an Exclusive script that it was running. Such a script closes the descriptor for a program that may
+// leave another one behind. $L is "yes" while the session has it, "busy" if another has it, and "none" on a host that has no flock or
 // no place for the file: there changes go on without. The file says which shell has it, by process id and nonce, and for
 // whom. $K is set if a script failed under the lock, so that it is kept until the change is undone.
 func Prologue(nonce string) string {
@@ -134,15 +135,20 @@ func encode(b *strings.Builder, nonce string, s Script, mark string) error {
 	}
 	b.WriteByte('\n')
 	b.WriteString(s.Text)
+	// A script that needs the lock keeps it even if the session's shell is ended meanwhile.
+	lock := " 9>&-"
+	if s.Exclusive {
+		lock = ""
+	}
 	switch {
 	case s.Stdin == "":
-		b.WriteString("\n) </dev/null 2>&1 9>&-\n")
+		b.WriteString("\n) </dev/null 2>&1" + lock + "\n")
 	case strings.IndexByte(s.Stdin, 0) >= 0:
 		return ErrNUL
 	case strings.Contains("\n"+s.Stdin, "\n"+nonce):
 		return fmt.Errorf("%w: data holds the session's nonce", ErrGarbled)
 	default:
-		b.WriteString("\n) 2>&1 9>&- <<'" + nonce + "'\n" + s.Stdin)
+		b.WriteString("\n) 2>&1" + lock + " <<'" + nonce + "'\n" + s.Stdin)
 		if !strings.HasSuffix(s.Stdin, "\n") {
 			b.WriteByte('\n')
 		}

@@ -197,25 +197,55 @@ func (c *Conn) changeOnce(ctx context.Context, ch shell.Change) (first, then she
 	return first, then, err
 }
 
-// changeBySFTP is Change where files are written by SFTP.
+// changeBySFTP is Change where files are written by SFTP. All of it happens in the session of its first script, which has
+// the lock on the host.
 func (c *Conn) changeBySFTP(ctx context.Context, ch shell.Change) (first, then shell.Result, err error) {
 	if ch.Asked != nil {
 		ch.Asked() // others share no exchange with files that go by SFTP
 	}
+	begin := shell.Script{Name: "begin", Text: ":\n", Exclusive: true}
 	if ch.First != nil {
-		ch.First.Session = ch.Session
-		if first, err = c.run(ctx, *ch.First); err != nil || first.Status != 0 {
-			return first, then, err
+		begin = *ch.First
+	}
+	begin.Session = ch.Session
+	begun, err := c.run(ctx, begin)
+	if ch.First != nil {
+		first = begun
+	}
+	if err != nil || begun.Status != 0 {
+		if ch.First == nil && err == nil {
+			err = taken(begun)
 		}
+		return first, then, err
+	}
+	step := func(op, name string, do func(*link) error) error {
+		return c.with(ctx, nil, func(l *link) error {
+			if l.shell.nonce != begun.Session {
+				return c.lost(op+" "+name, errHangup)
+			}
+			return do(l)
+		})
 	}
 	for _, f := range ch.Write {
-		err := c.WriteFile(ctx, f.Path, f.Content)
+		err := step("write", f.Path, func(l *link) error {
+			dir, base := path.Dir(f.Path), path.Base(f.Path)
+			w := &writing{link: l, name: f.Path, dir: dir, base: base, content: f.Content, done: make(chan struct{})}
+			return w.run(ctx)
+		})
 		if file := (*FileError)(nil); err != nil && !(f.Optional && errors.As(err, &file)) {
 			return first, then, err
 		}
 	}
-	if len(ch.Remove) > 0 {
-		if err := c.Remove(ctx, ch.Remove...); err != nil {
+	for _, name := range ch.Remove {
+		err := step("remove", name, func(l *link) error {
+			release, err := c.turns(ctx, []string{name})
+			if err != nil {
+				return err
+			}
+			defer release()
+			return l.fileScript(ctx, "remove", name, removeFileScript(name))
+		})
+		if err != nil {
 			return first, then, err
 		}
 	}

@@ -5,6 +5,7 @@ package sshconn
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"os"
@@ -125,15 +126,18 @@ func (c *Conn) noteLocked(locked bool) time.Time {
 	return c.lockedSince
 }
 
+//go:embed scripts/endshell.sh
+var endShellScript string
+
 // endOwn ends the shell that has the lock if it is one of this connection's own whose link is over: where the network
-// lost the connection in silence, the host may not notice for hours.
+// lost the connection in silence, the host may not notice for hours. A script that it runs goes on and keeps the lock.
 func (c *Conn) endOwn(ctx context.Context, b *lockTaken) {
 	c.mu.Lock()
 	own := c.over[b.nonce]
 	c.mu.Unlock()
 	if own {
 		c.pool.log(ctx, "ending the shell of a lost connection", map[string]any{"host": c.host, "pid": b.pid})
-		_, _ = c.run(ctx, shell.Script{Name: "end a lost shell", Text: `kill "$1"`, Args: []string{b.pid}})
+		_, _ = c.run(ctx, shell.Script{Name: "end a lost shell", Text: endShellScript, Args: []string{b.pid, shell.LockPath}})
 	}
 }
 

@@ -1,6 +1,7 @@
 package sshconn
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -160,4 +161,30 @@ func TestLostConnectionDoesNotLockItselfOut(t *testing.T) {
 	live.end(errSilent)
 	<-live.over
 	c.must(t, exclusive("true"))
+}
+
+// Guards that a script whose connection was lost is over before another change begins.
+func TestScriptOfALostConnectionKeepsTheLock(t *testing.T) {
+	m := realHost(t, machineOptions{})
+	c := conn(t, pool(t, reach(m, "root"), byShell))
+	mustEcho(t, c)
+	c.mu.Lock()
+	live := c.live
+	c.mu.Unlock()
+	sent := c.Batches()
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Run(t.Context(), exclusive("sleep 2; echo first >>/run/order"))
+		done <- err
+	}()
+	until(t, "it is sent", func() bool { return c.Batches() > sent })
+	time.Sleep(300 * time.Millisecond) // so that it runs
+	live.end(errHangup)
+	if err := <-done; !errors.Is(err, ErrLost) {
+		t.Errorf("it ended with %v", err)
+	}
+	c.must(t, exclusive("echo second >>/run/order"))
+	if order, _ := m.ReadFile("/run/order"); order != "first\nsecond\n" {
+		t.Errorf("the scripts ran as %q", order)
+	}
 }
