@@ -32,7 +32,8 @@ func main() {
 	flag.IntVar(&o.hosts, "hosts", 20, "how many `hosts` the fleet has")
 	flag.IntVar(&o.keys, "keys", 10, "how many `keys` each host gets")
 	flag.IntVar(&o.many, "many", 50, "how many `resources` the one host of the last part has")
-	flag.IntVar(&o.interfaces, "interfaces", 400, "how many network `interfaces` the last part's second host has; 0 leaves that part out")
+	flag.IntVar(&o.interfaces, "interfaces", 400,
+		"how many network `interfaces` the host of the first part gets; 0 leaves that part out")
 	flag.IntVar(&o.runs, "runs", 3, "how many `times` each thing is measured")
 	flag.BoolVar(&o.noAnsible, "no-ansible", false, "leave Ansible out")
 	flag.DurationVar(&o.delay, "delay", 50*time.Millisecond, "how much `time` the slow way adds in each direction")
@@ -289,18 +290,22 @@ func (b *bencher) ratios() []ratio {
 		{"no-op plan with host_sysctls, all of it, to the floor", "at most 0.75", get(fleet, planRow) / get(fleet, floorRow)},
 		{"first apply with host_sysctls to the floor", "at most 1.8", get(fleet, applyRow) / get(fleet, floorRow)},
 		{"first apply with host_sysctl a key to the floor", "at most 4", get(fleet, keyed) / get(fleet, floorRow)},
-		{"one host on the slow way, first apply with host_sysctl a key, to the floor", "at most 4", get(slowOne, keyed) / get(slowOne, floorRow)},
+		{"one host on the slow way, first apply with host_sysctl a key, to the floor", "at most 4",
+			get(slowOne, keyed) / get(slowOne, floorRow)},
 	}
 	if few, many := b.interfaced(false), b.interfaced(true); b.interfaces > 0 {
 		all = append(all,
-			ratio{fmt.Sprintf("first apply with %d interfaces to one with few", b.interfaces), "at most 1.3", get(many, applyRow) / get(few, applyRow)},
-			ratio{fmt.Sprintf("no-op plan with %d interfaces to one with few", b.interfaces), "at most 1.3", get(many, planRow) / get(few, planRow)})
+			ratio{fmt.Sprintf("first apply with %d interfaces to one with few", b.interfaces), "at most 1.3",
+				get(many, applyRow) / get(few, applyRow)},
+			ratio{fmt.Sprintf("no-op plan with %d interfaces to one with few", b.interfaces), "at most 1.3",
+				get(many, planRow) / get(few, planRow)})
 	}
 	if get(fleet, checkRow) > 0 {
 		all = append(all,
 			ratio{"Ansible's check to that", "at least 10", get(fleet, checkRow) / own},
 			ratio{"Ansible's check to the whole no-op plan, Terraform's own cost included", "", get(fleet, checkRow) / get(fleet, planRow)},
-			ratio{"Ansible's first run to the whole first apply with host_sysctls", "at least 10", get(fleet, ansibleRow) / get(fleet, applyRow)})
+			ratio{"Ansible's first run to the whole first apply with host_sysctls", "at least 10",
+				get(fleet, ansibleRow) / get(fleet, applyRow)})
 	}
 	const one, idle = "host_sysctl a key, no-op plan", "a provider that does nothing a key, no-op plan"
 	return append(all, ratio{"one host on the slow way, no-op plan with host_sysctl a key, less Terraform's own cost, to the floor", "at most 1.3",

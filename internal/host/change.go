@@ -108,15 +108,15 @@ type writeResult struct {
 	refused string
 }
 
-// errLookAgain says that a change was decided on an earlier look at the host, and that the host is not what it was. The
-// host was not touched.
+// errLookAgain says that the host is not as a change saw it, or that the look is of a session that has ended. Unless it
+// is an attempt, the host was not touched.
 var errLookAgain = errors.New("the host has changed since it was looked at")
 
 // errOtherMark is an errLookAgain for a host that printed another mark.
 var errOtherMark = fmt.Errorf("%w: its files are others", errLookAgain)
 
-// attempt is a change decided on an earlier look whose reply was lost: it may have happened, in whole or in part. It is
-// an errLookAgain.
+// attempt is a change whose reply was lost: it may have happened, in whole or in part. It is an errLookAgain, since only
+// a fresh look tells.
 type attempt struct {
 	lost      error
 	snap      *boot.Snapshot
@@ -262,9 +262,6 @@ func (c *change) writeAnd(ctx context.Context, l look, all []write, followers []
 	undone := slices.DeleteFunc(slices.Concat(all, led), func(w write) bool { return w.readOnly })
 	c.undos = append(c.undos, func(ctx context.Context) ([]string, error) { return c.host.restoreValues(ctx, undone) })
 	results, looked, done, err = c.host.writeValues(ctx, l, all, ch)
-	if errors.Is(err, errLookAgain) {
-		undone = nil
-	}
 	if results == nil {
 		return nil, looked, false, err
 	}

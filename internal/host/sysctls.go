@@ -335,7 +335,8 @@ func (h *Host) decided(decides []string, lookAt func(decides []string) (look, er
 		case made != nil:
 			return made.open(err)
 		default:
-			return fmt.Errorf("on %s, the connection was lost before anything was changed, again and again: %w", h.name, err)
+			return fmt.Errorf("on %s, nothing was changed, because the connection was lost after each of %d looks at the host. "+
+				"Apply again when the connection holds: %w", h.name, n, err)
 		}
 	}
 }
@@ -494,10 +495,11 @@ func (h *Host) valuesToWrite(snap *boot.Snapshot, wanted, restored []Setting) va
 // fault of what is set.
 func (h *Host) judgeResults(v valuesAndFiles, results []writeResult) (notRestored []*Error, err error) {
 	var faults []*Error
+	own := slices.DeleteFunc(slices.Clone(v.settings), func(s Setting) bool { return v.kept[s.Key] })
 	for i, s := range v.settings {
 		switch r := results[i]; {
 		case v.kept[s.Key]:
-			switch e := h.checkKept(s, v.settings, r); {
+			switch e := h.checkKept(s, own, r); {
 			case e == nil:
 			case v.onlyRestores:
 				e.Kind = NotRestored

@@ -13,8 +13,14 @@ func TestAccTwoRunsOnOneHost(t *testing.T) {
 	t.Parallel()
 	m := simulated(t)
 	parts := []map[string]string{
-		{"vm.swappiness": "10", "net.core.somaxconn": "128", "net.ipv4.tcp_fin_timeout": "41", "kernel.panic": "7", "net.ipv4.ip_forward": "1"},
-		{"net.ipv4.tcp_keepalive_probes": "5", "net.ipv4.tcp_retries2": "9", "vm.dirty_ratio": "30", "net.ipv4.conf.all.log_martians": "1"},
+		{
+			"vm.swappiness": "10", "net.core.somaxconn": "128", "net.ipv4.tcp_fin_timeout": "41", "kernel.panic": "7",
+			"net.ipv4.ip_forward": "1",
+		},
+		{
+			"net.ipv4.tcp_keepalive_probes": "5", "net.ipv4.tcp_retries2": "9", "vm.dirty_ratio": "30",
+			"net.ipv4.conf.all.log_martians": "1",
+		},
 	}
 	var workspaces []*workspace
 	var paths []string
@@ -22,7 +28,8 @@ func TestAccTwoRunsOnOneHost(t *testing.T) {
 	for _, part := range parts {
 		text := required + config(m, "")
 		for key, value := range part {
-			text += fmt.Sprintf("resource \"host_sysctl\" %q {\n  host = \"web1\"\n  key = %q\n  value = %q\n}\n", strings.ReplaceAll(key, ".", "_"), key, value)
+			text += fmt.Sprintf("resource \"host_sysctl\" %q {\n  host = \"web1\"\n  key = %q\n  value = %q\n}\n",
+				strings.ReplaceAll(key, ".", "_"), key, value)
 			paths = append(paths, procPath(key))
 			want[procPath(key)] = value
 		}

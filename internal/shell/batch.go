@@ -13,8 +13,8 @@ import (
 //
 // Its lock is a flock(2) on the file LockPath, through descriptor 9 of the session's shell, so that it goes when the
 // shell ends and an Exclusive script that it was running. Such a script closes the descriptor for a program that may
-// leave another one behind. $L is "yes" while the session has it, "busy" if another has it, and "none" on a host that has no flock or
-// no place for the file: there changes go on without. The file says which shell has it, by process id and nonce, and for
+// leave another one behind. $L is "yes" while the session has it, "busy" if another has it, and "none" on a host that
+// has no flock or no place for the file: there changes go on without. The file says which shell has it, by process id and nonce, and for
 // whom. $K is set if a script failed under the lock, so that it is kept until the change is undone.
 func Prologue(nonce string) string {
 	return `PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin

@@ -76,6 +76,9 @@ func (c *Conn) Batches() int { return int(c.batches.Load()) }
 // An exclusive script waits until no other process changes the host. After Config.LockTimeout Run gives up, with an
 // *Error of the kind Locked.
 func (c *Conn) Run(ctx context.Context, s shell.Script) (res shell.Result, err error) {
+	if !s.Exclusive {
+		return c.run(ctx, s)
+	}
 	err = c.whenFree(ctx, func() error {
 		res, err = c.run(ctx, s)
 		if err == nil {

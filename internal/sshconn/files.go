@@ -197,8 +197,8 @@ func (c *Conn) changeOnce(ctx context.Context, ch shell.Change) (first, then she
 	return first, then, err
 }
 
-// changeBySFTP is Change where files are written by SFTP. All of it happens in the session of its first script, which has
-// the lock on the host.
+// changeBySFTP is Change where files are written by SFTP. All of it happens in the session of its first script, which
+// has the lock on the host.
 func (c *Conn) changeBySFTP(ctx context.Context, ch shell.Change) (first, then shell.Result, err error) {
 	if ch.Asked != nil {
 		ch.Asked() // others share no exchange with files that go by SFTP
@@ -256,8 +256,8 @@ func (c *Conn) changeBySFTP(ctx context.Context, ch shell.Change) (first, then s
 }
 
 func writeFileScript(name, content string) shell.Script {
-	return shell.Script{Name: "write " + name, Text: saveScript + writeScript, Args: []string{path.Dir(name), path.Base(name)}, Stdin: content,
-		Exclusive: true}
+	return shell.Script{Name: "write " + name, Text: saveScript + writeScript, Exclusive: true,
+		Args: []string{path.Dir(name), path.Base(name)}, Stdin: content}
 }
 
 func removeFileScript(name string) shell.Script {

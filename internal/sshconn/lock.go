@@ -94,7 +94,9 @@ func (c *Conn) whenFree(ctx context.Context, do func() error) error {
 		var b *lockTaken
 		var given *Error
 		if !errors.As(err, &b) || errors.As(err, &given) {
-			c.noteLocked(false)
+			if given == nil && ctx.Err() == nil {
+				c.noteLocked(false)
+			}
 			return err
 		}
 		since := c.noteLocked(true)

@@ -1,8 +1,10 @@
 package sshconn
 
 import (
+	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,6 +91,32 @@ func TestLockIsGivenBack(t *testing.T) {
 	})
 }
 
+// Guards that the wait for the lock ends though others read the host meanwhile.
+func TestReadersDoNotPutOffTheEndOfAWait(t *testing.T) {
+	h := simulated(t, machineOptions{})
+	a, b := twoProcesses(t, h)
+	defer a.Hold()()
+	a.must(t, exclusive("true"))
+	over := make(chan struct{})
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	readers.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				mustEcho(t, b)
+			}
+		}
+	})
+	defer close(over)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := b.Run(ctx, exclusive("true"))
+	wantError(t, b.settings, err, Locked)
+}
+
 // Guards that a host without flock is changed all the same.
 func TestHostWithoutLocks(t *testing.T) {
 	h := simulated(t, machineOptions{})
@@ -144,8 +172,8 @@ func TestChangeInOneExchange(t *testing.T) {
 	})
 }
 
-// Guards that a connection which was lost in silence, so that its shell on the host still has the lock, does not lock out
-// the one that takes its place.
+// Guards that a connection which was lost in silence, so that its shell on the host still has the lock, does not lock
+// out the one that takes its place.
 func TestLostConnectionDoesNotLockItselfOut(t *testing.T) {
 	m := realHost(t, machineOptions{})
 	w := startWire(t, m.Addr())
@@ -171,14 +199,15 @@ func TestScriptOfALostConnectionKeepsTheLock(t *testing.T) {
 	c.mu.Lock()
 	live := c.live
 	c.mu.Unlock()
-	sent := c.Batches()
 	done := make(chan error, 1)
 	go func() {
-		_, err := c.Run(t.Context(), exclusive("sleep 2; echo first >>/run/order"))
+		_, err := c.Run(t.Context(), exclusive(": >/run/begun; sleep 2; echo first >>/run/order"))
 		done <- err
 	}()
-	until(t, "it is sent", func() bool { return c.Batches() > sent })
-	time.Sleep(300 * time.Millisecond) // so that it runs
+	until(t, "it runs", func() bool {
+		_, begun := m.ReadFile("/run/begun")
+		return begun
+	})
 	live.end(errHangup)
 	if err := <-done; !errors.Is(err, ErrLost) {
 		t.Errorf("it ended with %v", err)

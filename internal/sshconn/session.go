@@ -294,8 +294,9 @@ func (s *session) giveBack() {
 // gatherAtMost bounds gather: a batch may have taken long for what one script of it did.
 const gatherAtMost = 250 * time.Millisecond
 
-// gather waits until as many have asked as the last batch answered, since whoever was answered soon asks for more, and a batch costs as much as many. It does
-// so for a quarter of the time that the last batch took, and not at all where that answered one alone. Those that Expect told of it waits for in any case.
+// gather waits until as many have asked as the last batch answered, since whoever was answered soon asks for more, and
+// a batch costs as much as many. It does so for a quarter of the time that the last batch took, and not at all where
+// that answered one alone. Those that Expect told of it waits for in any case.
 func (s *session) gather() {
 	since := time.Now()
 	for {
