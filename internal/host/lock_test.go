@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -263,44 +264,55 @@ func TestModuleIsUnloadedUnderTheLock(t *testing.T) {
 // session over what another process has done between: what that one wrote stays, file and value.
 func TestChangeIsBoundToItsSession(t *testing.T) {
 	for _, tt := range []struct {
+		name          string
 		sftp, planned bool
+		now           string // what the key has when ours is applied
 		one, other    string
 	}{
-		{sftp: true, one: "100", other: "200"},
-		{sftp: true, planned: true, one: "100", other: "200"},
-		{planned: true, one: "0x100", other: "0x200"},
-		{one: "0x100", other: "0x200"},
+		{name: "by the shell", now: "4096", one: "100", other: "200"},
+		{name: "by SFTP", sftp: true, now: "4096", one: "100", other: "200"},
+		{name: "by SFTP, planned", sftp: true, planned: true, now: "4096", one: "100", other: "200"},
+		{name: "nothing to write", now: "100", one: "100", other: "200"},
+		{name: "by SFTP, nothing to write", sftp: true, now: "100", one: "100", other: "200"},
+		{name: "spelled otherwise", now: "4096", one: "0x100", other: "0x200"},
+		{name: "spelled otherwise, planned", planned: true, now: "4096", one: "0x100", other: "0x200"},
 	} {
-		for cut := 1; cut <= 3; cut++ {
-			t.Run(fmt.Sprintf("SFTP %v, planned %v, cut at %d", tt.sftp, tt.planned, cut), func(t *testing.T) {
+		for cut := 1; cut <= 4; cut++ {
+			t.Run(fmt.Sprintf("%s, cut at %d", tt.name, cut), func(t *testing.T) {
 				t.Parallel()
 				b := newBench(t)
-				process := func() *sshconn.Pool {
-					p := sshconn.NewPool(sshconn.Config{
-						Defaults: sshconn.Settings{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}, SFTP: tt.sftp,
-					})
-					t.Cleanup(p.Close)
-					return p
-				}
+				b.WriteFile("/proc/sys/net/core/somaxconn", tt.now)
 				one, other := keep(t, "net.core.somaxconn", tt.one), keep(t, "net.core.somaxconn", tt.other)
 				one.Instance, other.Instance = "one", "other"
-				theirs := overPool(t, b, process(), asItIs)
-				var once sync.Once
+				theirs := overPool(t, b, anotherProcess(t, b, time.Minute), asItIs)
+				done := make(chan struct{})
+				otherOnce := sync.OnceFunc(func() {
+					defer close(done)
+					if _, err := theirs.SetSysctl(t.Context(), other, nil, nil); err != nil {
+						t.Error(err)
+					}
+				})
 				var work sync.WaitGroup
-				ours := overPool(t, b, process(), func(c host.Conn) host.Conn {
+				var cutting atomic.Bool
+				p := sshconn.NewPool(sshconn.Config{
+					Defaults: sshconn.Settings{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}, SFTP: tt.sftp,
+					// Ours is back only when the other process has made its change.
+					Log: func(_ context.Context, msg string, _ map[string]any) {
+						switch {
+						case !cutting.Load():
+						case msg == "SSH connection closed":
+							work.Go(otherOnce)
+						case msg == "SSH connection made":
+							<-done
+						}
+					},
+				})
+				t.Cleanup(p.Close)
+				ours := overPool(t, b, p, func(c host.Conn) host.Conn {
 					return before{c, func() {
-						once.Do(func() {
+						if cutting.CompareAndSwap(false, true) {
 							b.Inject(hosttest.Fault{CutAt: cut})
-							work.Go(func() {
-								for range 20 {
-									if _, err := theirs.SetSysctl(t.Context(), other, nil, nil); err == nil {
-										return
-									}
-									time.Sleep(100 * time.Millisecond)
-								}
-								t.Error("the other process never got through")
-							})
-						})
+						}
 					}}
 				})
 				if tt.planned {
@@ -308,6 +320,7 @@ func TestChangeIsBoundToItsSession(t *testing.T) {
 					must(t, err)
 				}
 				_, err := ours.SetSysctl(t.Context(), one, nil, nil)
+				otherOnce() // if nothing was cut
 				work.Wait()
 				text, _ := b.ReadFile(testDropIn)
 				value, _ := b.Sh("cat /proc/sys/net/core/somaxconn")
