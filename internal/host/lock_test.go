@@ -277,7 +277,7 @@ func TestChangeIsBoundToItsSession(t *testing.T) {
 		{name: "spelled otherwise", now: "4096", one: "0x100", other: "0x200"},
 		{name: "spelled otherwise, planned", planned: true, now: "4096", one: "0x100", other: "0x200"},
 	} {
-		for cut := 1; cut <= 4; cut++ {
+		for cut := range 5 { // 0 is before anything of the change is sent
 			t.Run(fmt.Sprintf("%s, cut at %d", tt.name, cut), func(t *testing.T) {
 				t.Parallel()
 				b := newBench(t)
@@ -310,8 +310,11 @@ func TestChangeIsBoundToItsSession(t *testing.T) {
 				t.Cleanup(p.Close)
 				ours := overPool(t, b, p, func(c host.Conn) host.Conn {
 					return before{c, func() {
-						if cutting.CompareAndSwap(false, true) {
-							b.Inject(hosttest.Fault{CutAt: cut})
+						if !cutting.CompareAndSwap(false, true) {
+							return
+						}
+						if b.Inject(hosttest.Fault{CutAt: max(cut, 1)}); cut == 0 {
+							_, _ = c.Run(t.Context(), shell.Script{Name: "cut", Text: "true"})
 						}
 					}}
 				})
