@@ -87,14 +87,7 @@ func TestExcludedKeyMoves(t *testing.T) {
 				g.WriteFile(keyNamed(key).Path(), v)
 			}
 			start := g.values(tt.keys)
-			for _, step := range tt.steps {
-				name, settings, _ := strings.Cut(step, ":")
-				if settings = strings.TrimSpace(settings); settings == "" {
-					g.step(t, name)
-				} else {
-					g.step(t, name, strings.Split(settings, ", ")...)
-				}
-			}
+			g.steps(t, tt.steps...)
 			for _, line := range tt.then {
 				key, want, _ := strings.Cut(line, " = ")
 				if got := g.values([]string{line})[key]; got != want {

@@ -39,6 +39,19 @@ type together struct {
 	objects map[string]*object
 }
 
+// steps takes steps in order, each "NAME: KEY = VALUE, KEY = VALUE" or "NAME:".
+func (g *together) steps(t *testing.T, all ...string) {
+	t.Helper()
+	for _, step := range all {
+		name, settings, _ := strings.Cut(step, ":")
+		if settings = strings.TrimSpace(settings); settings == "" {
+			g.step(t, name)
+		} else {
+			g.step(t, name, strings.Split(settings, ", ")...)
+		}
+	}
+}
+
 // step makes the named resource set these, each "KEY = VALUE"; nothing destroys it. The file name is the resource's.
 func (g *together) step(t *testing.T, name string, settings ...string) {
 	t.Helper()
@@ -159,14 +172,7 @@ func TestCoupledKeysTogether(t *testing.T) {
 				g.WriteFile(keyNamed(key).Path(), v)
 			}
 			start := g.values(tt.then)
-			for _, step := range tt.steps {
-				name, settings, _ := strings.Cut(step, ":")
-				if settings = strings.TrimSpace(settings); settings == "" {
-					g.step(t, name)
-				} else {
-					g.step(t, name, strings.Split(settings, ", ")...)
-				}
-			}
+			g.steps(t, tt.steps...)
 			want := map[string]string{}
 			for _, line := range tt.then {
 				key, v, _ := strings.Cut(line, " = ")

@@ -113,7 +113,8 @@ func (d *bootDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, r
 			"holds":  flag("Whether every key and module comes back as it is now, no line makes a unit fail, and systemd orders its units as it has to."),
 			"kernel": computed("Running kernel release."),
 			"init":   computed("What starts services: `systemd`, `openrc`, or null for anything else."),
-			"keys": schema.MapNestedAttribute{Computed: true, MarkdownDescription: "Keys by their names with dots.",
+			"keys": schema.MapNestedAttribute{Computed: true, MarkdownDescription: "Keys by their names with dots. On a host with " +
+				"more than 64 network interfaces, a pattern for all of them shows as the keys of `all` and `default`.",
 				NestedObject: object("Whether the next boot leaves the value that runs now.", map[string]schema.Attribute{
 					"value":       computed("Running value; null where there is none, and for keys that hold a secret."),
 					"boot_value":  computed("Value that the next boot leaves; null where that is not known."),
