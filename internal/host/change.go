@@ -115,8 +115,8 @@ var errLookAgain = errors.New("the host has changed since it was looked at")
 // errOtherMark is an errLookAgain for a host that printed another mark.
 var errOtherMark = fmt.Errorf("%w: its files are others", errLookAgain)
 
-// attempt is a change whose reply was lost: it may have happened, in whole or in part. It is an errLookAgain, since only
-// a fresh look tells.
+// attempt is a change whose reply was lost: it may have happened, in whole or in part. It is an errLookAgain, since
+// only a fresh look tells.
 type attempt struct {
 	lost      error
 	snap      *boot.Snapshot
