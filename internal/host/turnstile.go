@@ -5,6 +5,7 @@ package host
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 )
@@ -17,16 +18,17 @@ type turnstile struct {
 	expect func() (asked func())
 	// waiting are the changes of the next group.
 	waiting []chan func()
-	// inside counts those of the present group that are under way, and size all that were in the last one. It began at
-	// began; in pause the next group gathers.
+	// inside counts those of the present group that are under way, and size all that were in it. It began at began.
 	inside, size int
 	began        time.Time
-	pause        *time.Timer
+	// In pause the next group gathers, until it has as many as are expected.
+	pause    *time.Timer
+	expected int
 }
 
-// A group gathers for gatherFirst if there was none before it: a CLI has several changes under way. Later ones gather
-// for a part of the time that the last one took, but no longer than gatherAtMost, since those who were in it soon come
-// with other changes.
+// A group gathers for gatherFirst if there was none before it: a CLI has several changes under way. Later ones wait
+// for as many as were in the last one, since a CLI soon comes with other changes in their place, but only for a part of
+// the time that the last one took, and no longer than gatherAtMost.
 const (
 	gatherFirst  = 10 * time.Millisecond
 	gatherAtMost = 250 * time.Millisecond
@@ -40,8 +42,8 @@ func (t *turnstile) enter(ctx context.Context) (asked, leave func(), err error) 
 	switch {
 	case t.inside > 0:
 	case t.pause == nil:
-		t.gather(gatherFirst)
-	case t.whole():
+		t.gather(gatherFirst, math.MaxInt)
+	case len(t.waiting) >= t.expected:
 		t.open()
 	}
 	t.mu.Unlock()
@@ -79,18 +81,13 @@ func (t *turnstile) leave() {
 	if t.inside--; t.inside > 0 {
 		return
 	}
-	if t.whole() {
-		t.open()
-		return
-	}
-	t.gather(max(gatherFirst, min(time.Since(t.began)/4, gatherAtMost)))
+	// One alone waits for others.
+	t.gather(max(gatherFirst, min(time.Since(t.began)/4, gatherAtMost)), max(len(t.waiting)+t.size, 2))
 }
 
-// whole reports whether as many wait as were in the last group. One alone waits for others. The caller holds mu.
-func (t *turnstile) whole() bool { return len(t.waiting) >= max(t.size, 2) }
-
-// gather opens after a pause, if anybody waits then. The caller holds mu.
-func (t *turnstile) gather(pause time.Duration) {
+// gather opens after a pause, if anybody waits then, or as soon as the expected number does. The caller holds mu.
+func (t *turnstile) gather(pause time.Duration, expected int) {
+	t.expected = expected
 	t.pause = time.AfterFunc(pause, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
