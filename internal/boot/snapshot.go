@@ -31,6 +31,8 @@ type Snapshot struct {
 	Loaded, SysModules, Builtin map[string]bool
 	// Values are the files under /proc/sys and /sys/module that were read, by path.
 	Values map[string]Reading
+	// AllKeys says that Values has all keys, those of each interface among them.
+	AllKeys bool
 
 	// Cmdline is the kernel command line, as cat /proc/cmdline prints it.
 	Cmdline string

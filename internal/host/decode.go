@@ -233,6 +233,8 @@ func (d *decoder) value(rec shell.Record) {
 	switch rec.Head {
 	case "values":
 		addValues(d.s.Values, rec.Body)
+	case "all-keys":
+		d.s.AllKeys = true
 	case "unread-values":
 		addUnread(d.s.Values, rec.Body)
 	case "path":

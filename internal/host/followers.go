@@ -4,6 +4,7 @@ package host
 
 import (
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +22,14 @@ func followerPatterns(settings ...[]Setting) []string {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// inheritorPatterns returns shell patterns of the files of all keys that inherit the settings.
+func inheritorPatterns(settings ...[]Setting) (all []string) {
+	for _, v := range slices.Concat(settings...) {
+		all = append(all, sysctl.InheritorPatterns(v.Key)...)
+	}
+	return all
 }
 
 // leaderPaths are the files of the keys that these settings follow.
@@ -45,8 +54,14 @@ var commonLeaderPaths = sync.OnceValue(func() (all []string) {
 })
 
 // followers returns the readable keys of snap that follow one of these settings and are none of them, in the order in
-// which to write them.
+// which they must be written again.
 func followers(snap *boot.Snapshot, settings []Setting) []Setting {
+	return led(snap, settings, follows)
+}
+
+// led returns the readable keys of snap that one of these settings leads, by this rule, and that are none of them, in
+// the order in which they must be written again.
+func led(snap *boot.Snapshot, settings []Setting, by func(leader, k sysctl.Key) bool) []Setting {
 	var leaders []sysctl.Key
 	own := map[sysctl.Key]bool{}
 	for _, v := range settings {
@@ -68,7 +83,7 @@ func followers(snap *boot.Snapshot, settings []Setting) []Setting {
 		if err != nil || own[k] || k.Path() != path {
 			continue
 		}
-		if slices.ContainsFunc(leaders, func(l sysctl.Key) bool { return follows(l, k) }) {
+		if slices.ContainsFunc(leaders, func(l sysctl.Key) bool { return by(l, k) }) {
 			found = append(found, Setting{k, r.Text})
 		}
 	}
@@ -80,6 +95,26 @@ func followers(snap *boot.Snapshot, settings []Setting) []Setting {
 func follows(leader, k sysctl.Key) bool {
 	effect, ok := sysctl.Follows(leader, k)
 	return ok && effect != sysctl.Inherits
+}
+
+// inherits reports whether k takes the value of the default until it is written itself.
+func inherits(leader, k sysctl.Key) bool {
+	effect, ok := sysctl.Follows(leader, k)
+	return ok && effect == sysctl.Inherits
+}
+
+// inheritors returns the keys of snap that a file of the host, or a resource of this run, sets and that may inherit one
+// of these settings, since nobody has written them.
+func (h *Host) inheritors(snap *boot.Snapshot, settings []Setting) []Setting {
+	return slices.DeleteFunc(led(snap, settings, inherits), func(v Setting) bool { return !h.declared(snap, v.Key) })
+}
+
+// inheritorLocks are the names of the locks of the inheritors of these settings.
+func (h *Host) inheritorLocks(snap *boot.Snapshot, settings []Setting) (names []string) {
+	for _, v := range h.inheritors(snap, settings) {
+		names = append(names, v.Key.Path())
+	}
+	return names
 }
 
 // excludes reports whether the kernel cannot keep both values: the keys are one limit in two units, or two names of one
@@ -101,6 +136,21 @@ func excludes(a, b Setting) bool {
 
 // followerMark begins the comment of a drop-in that keeps the value from before of a key that follows one of its keys.
 const followerMark = "Value before Terraform of "
+
+// sameAsDefault returns the inheritors that have a value of their own which a change to the settings gives the default
+// too: from then on, only who remembers it can tell that it is not inherited.
+func sameAsDefault(snap *boot.Snapshot, settings []Setting) map[sysctl.Key]string {
+	same := map[sysctl.Key]string{}
+	for _, f := range led(snap, settings, inherits) {
+		for _, v := range settings {
+			now := snap.Values[v.Key.Path()].Text
+			if inherits(v.Key, f.Key) && sysctl.Equal(f.Key, f.Value, v.Value) && !sysctl.Equal(v.Key, now, v.Value) {
+				same[f.Key] = f.Value
+			}
+		}
+	}
+	return same
+}
 
 // oddFollowers returns the values from before of the followers of settings that would not come back when the settings
 // are restored, because the kernel does not derive them from the values from before. originals are those of the
@@ -153,6 +203,9 @@ func beforeLeader(snap *boot.Snapshot, k sysctl.Key) (original string, ok bool) 
 	for _, f := range snap.Sysctl {
 		for leader, leaderBefore := range originalsIn(f) {
 			effect, led := sysctl.Follows(leader, k)
+			if led && effect == sysctl.Inherits && path.Base(leader.Path()) == path.Base(k.Path()) {
+				effect = sysctl.Copies
+			}
 			if !led || effect == sysctl.Inherits {
 				continue
 			}

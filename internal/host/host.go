@@ -188,7 +188,7 @@ type Host struct {
 	writes         int            // how many writes began; a snapshot that was under way meanwhile is not kept
 	modules        []string       // what module trees are searched for beside the modules that own keys
 	single         bool           // files change while they are read, so each is read by itself
-	everything     bool           // readers have keys that no file names, so snapshots for them hold all
+	everything     bool           // single keys are read that no file names, so snapshots for readers hold all keys
 	wanted         []string       // paths that readers wait for while another one reads
 	queued         int            // readers that wait for the one who reads
 	// unreachable is why the host could not be read: it is not tried again for every resource, before Wait finds it.

@@ -49,6 +49,8 @@ func modelPool(neighbor string, more ...modelKey) []modelKey {
 		{"net.ipv6.conf.lo.disable_ipv6", onOff},
 		{"net.ipv6.conf.default.disable_ipv6", onOff},
 		{"net.ipv6.conf.all.forwarding", onOff},
+		{"net.ipv4.conf.default.rp_filter", []string{"1", "2"}},
+		{"net.ipv4.conf.lo.rp_filter", []string{"1", "2"}},
 		{"net.ipv4.tcp_fin_timeout", []string{"30", "40"}},
 		{"net.core.somaxconn", []string{"128", "1024"}},
 		{"net.ipv4.neigh." + neighbor + ".unres_qlen", []string{"50", "200"}},

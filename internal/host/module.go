@@ -78,9 +78,6 @@ func (h *Host) ReadModule(ctx context.Context, m Module) (ModuleState, error) {
 	defer h.enter()()
 	h.knowRead(m.Instance, m.LoadPath())
 	h.searchFor(m.Name)
-	if len(m.Parameters) > 0 {
-		h.readEverything()
-	}
 	snap, err := h.read(ctx, m.paths(m.Name)...)
 	if err != nil {
 		return ModuleState{}, err

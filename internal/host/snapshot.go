@@ -120,7 +120,7 @@ func (h *Host) remember(s *boot.Snapshot) {
 		values := maps.Clone(old.Values)
 		maps.Copy(values, s.Values)
 		c := *s
-		c.Values = values
+		c.Values, c.AllKeys = values, s.AllKeys || old.AllKeys
 		s = &c
 	}
 	h.lastSeen = s
@@ -201,27 +201,43 @@ func (h *Host) predict(s *boot.Snapshot) *boot.Prediction {
 func (h *Host) extend(ctx context.Context, s *boot.Snapshot, paths []string) (*boot.Snapshot, error) {
 	slices.Sort(paths)
 	paths = slices.Compact(paths)
+	h.mu.Lock()
+	all := h.everything
+	h.mu.Unlock()
 	if s == nil {
-		h.mu.Lock()
-		all := h.everything
-		h.mu.Unlock()
 		return h.takeSnapshot(ctx, h.snapshotScript(paths, all))
 	}
 	missing := slices.DeleteFunc(paths, func(p string) bool { _, ok := s.Values[p]; return ok })
 	if len(missing) == 0 {
 		return s, nil
 	}
-	r, err := h.conn.Run(
-		ctx, shell.Script{Name: "values", Text: valuesScript + allScript, Args: missing, Repeatable: true})
+	script := shell.Script{Name: "values", Text: valuesScript, Args: missing, Repeatable: true}
+	if all {
+		script.Text += allScript
+	}
+	r, err := h.conn.Run(ctx, script)
 	if err != nil {
 		return nil, err
 	}
-	return s.WithValues(values(r)), nil
+	s = s.WithValues(values(r))
+	_, whole := r.Get("all-keys")
+	s.AllKeys = s.AllKeys || whole
+	return s, nil
 }
 
-// readEverything makes later snapshots for readers hold all keys and module parameters. It is called by a reader whose
-// keys no file names, because more such readers may follow.
-func (h *Host) readEverything() {
+// sawAllKeys reports whether the last snapshot has all keys.
+func (h *Host) sawAllKeys() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lastSeen != nil && h.lastSeen.AllKeys
+}
+
+// expectOthers makes later snapshots for readers hold all keys if s is a key alone that no file names: many resources
+// like it may follow, and one exchange for all of them is less than one for each. A group names its keys at once.
+func (h *Host) expectOthers(s Sysctls) {
+	if len(s.Settings) != 1 {
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.everything = true
@@ -255,8 +271,8 @@ func (h *Host) takeSnapshot(ctx context.Context, s shell.Script) (*boot.Snapshot
 	return h.decoded(ctx, r, s.Args[1:])
 }
 
-// snapshotScript returns a script that prints a snapshot with these paths, or with all keys and module parameters if
-// all is set. Requests for a snapshot in the same batch share one.
+// snapshotScript returns a script that prints a snapshot with these paths, or with all keys if all is set. Requests for
+// a snapshot in the same batch share one.
 func (h *Host) snapshotScript(paths []string, all bool) shell.Script {
 	paths = slices.Concat(paths, commonLeaderPaths())
 	slices.Sort(paths)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -135,7 +136,7 @@ func (h *Host) ReadSysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]Sysct
 	defer h.enter()()
 	h.knowRead(s.Instance, s.Path())
 	if !s.Persist {
-		h.readEverything()
+		h.expectOthers(s)
 	}
 	snap, err := s.readWith(ctx, h.read)
 	if err != nil {
@@ -265,7 +266,7 @@ func (s Sysctls) remembered(snap *boot.Snapshot, held map[sysctl.Key][]holding, 
 	}
 	for k, hs := range held {
 		for _, h := range hs {
-			add(h.file, func(f sysctl.Key) bool { return follows(k, f) })
+			add(h.file, func(f sysctl.Key) bool { return follows(k, f) || inherits(k, f) })
 		}
 	}
 	return all
@@ -279,17 +280,19 @@ func (s Sysctls) remembered(snap *boot.Snapshot, held map[sysctl.Key][]holding, 
 func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls,
 	originals map[sysctl.Key]string) (states map[sysctl.Key]SysctlState, err error) {
 	paths := slices.Concat(s.pathsAndSiblings(), s.pathsOf(prior.without(s)),
-		followerPatterns(s.Settings, prior.without(s)), leaderPaths(s.Settings))
-	more := func(snap *boot.Snapshot) (files []string) {
+		followerPatterns(s.Settings, prior.without(s)), inheritorPatterns(s.Settings), leaderPaths(s.Settings))
+	more := func(snap *boot.Snapshot) []string {
+		var files []string
 		for _, all := range s.holdings(snap, prior) {
 			for _, other := range all {
 				files = append(files, other.file.Path)
 			}
 		}
-		return files
+		return append(files, h.inheritorLocks(snap, slices.Concat(s.Settings, prior.without(s)))...)
 	}
 	var decides []string
-	if len(followerPatterns(s.Settings, prior.without(s))) == 0 {
+	if len(followerPatterns(s.Settings, prior.without(s))) == 0 &&
+		(len(inheritorPatterns(s.Settings)) == 0 || h.sawAllKeys()) {
 		decides = slices.Concat(s.paths(), s.pathsOf(prior.without(s)), leaderPaths(s.Settings))
 	}
 	lookAt := func(decides []string) (look, error) { return h.lookFor(ctx, decides, paths, s.locks(prior), more) }
@@ -363,11 +366,10 @@ func (h *Host) setSysctls(ctx context.Context, l look, s Sysctls, prior *Sysctls
 	}
 	originals := was.originals(snap, held, slices.Concat(s.Settings, gone.Settings), known)
 	before := s.remembered(snap, held, prior)
-	for k, v := range oddFollowers(snap, s.Settings, s.newlyHeld(snap, held, known), originals) {
-		if _, ok := before[k]; !ok {
-			before[k] = v
-		}
-	}
+	odd := oddFollowers(snap, s.Settings, s.newlyHeld(snap, held, known), originals)
+	maps.Copy(odd, sameAsDefault(snap, s.Settings))
+	maps.Copy(odd, before)
+	before = odd
 	states = map[sysctl.Key]SysctlState{}
 	for _, v := range s.Settings {
 		original := originals[v.Key]
@@ -423,7 +425,7 @@ func (s Sysctls) changedFiles(snap *boot.Snapshot, prior *Sysctls, held map[sysc
 	file, _ := snap.File(s.Path())
 	led := map[sysctl.Key]string{}
 	for k, v := range followers {
-		if slices.ContainsFunc(s.Settings, func(own Setting) bool { return follows(own.Key, k) }) {
+		if slices.ContainsFunc(s.Settings, func(own Setting) bool { return follows(own.Key, k) || inherits(own.Key, k) }) {
 			led[k] = v
 		}
 	}
@@ -458,7 +460,8 @@ type valuesAndFiles struct {
 }
 
 // valuesToWrite returns the running values to write, those that are wanted and those that are restored. A key that
-// follows one of them is written again if a file of the host sets it, since the change is not meant to change it.
+// follows one of them, or may inherit one, is written again if a file of the host sets it, since the change is not
+// meant to change it.
 func (h *Host) valuesToWrite(snap *boot.Snapshot, wanted, restored []Setting) valuesAndFiles {
 	v := valuesAndFiles{restored: map[sysctl.Key]bool{}, kept: map[sysctl.Key]bool{}, onlyRestores: len(wanted) == 0}
 	for _, r := range restored {
@@ -472,9 +475,12 @@ func (h *Host) valuesToWrite(snap *boot.Snapshot, wanted, restored []Setting) va
 		return slices.ContainsFunc(v.settings, func(s Setting) bool { return follows(s.Key, k) })
 	}
 	all := slices.Concat(wanted, restored)
+	changes := func(s Setting) bool { return !sysctl.Equal(s.Key, snap.Values[s.Key.Path()].Text, s.Value) }
+	inheriting := func(k sysctl.Key) bool {
+		return slices.ContainsFunc(all, func(s Setting) bool { return inherits(s.Key, k) && changes(s) })
+	}
 	for _, s := range (Sysctls{Settings: all}).inOrder() {
-		had := snap.Values[s.Key.Path()]
-		if !had.Absent && (led(s.Key) || !sysctl.Equal(s.Key, had.Text, s.Value)) {
+		if had := snap.Values[s.Key.Path()]; !had.Absent && (led(s.Key) || inheriting(s.Key) || changes(s)) {
 			add(s)
 		}
 	}
@@ -482,7 +488,7 @@ func (h *Host) valuesToWrite(snap *boot.Snapshot, wanted, restored []Setting) va
 	v.followers = slices.DeleteFunc(followers(snap, own), func(f Setting) bool {
 		return slices.ContainsFunc(all, func(s Setting) bool { return s.Key == f.Key })
 	})
-	for _, f := range v.followers {
+	for _, f := range slices.Concat(v.followers, h.inheritors(snap, own)) {
 		if h.declared(snap, f.Key) && !slices.ContainsFunc(own, func(s Setting) bool { return follows(f.Key, s.Key) }) {
 			v.kept[f.Key] = true
 			add(f)
@@ -567,7 +573,8 @@ func (h *Host) withoutHeld(s Sysctls, snap *boot.Snapshot, prior *Sysctls) []Set
 // a drop-in that another instance wrote. An error of the kind NotRestored says that s is gone all the same.
 func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl.Key]string) error {
 	paths := slices.Concat(s.paths(), followerPatterns(s.Settings))
-	lookAt := func([]string) (look, error) { return h.lookFor(ctx, nil, paths, s.locks(nil), noMore) }
+	more := func(snap *boot.Snapshot) []string { return h.inheritorLocks(snap, s.Settings) }
+	lookAt := func([]string) (look, error) { return h.lookFor(ctx, nil, paths, s.locks(nil), more) }
 	return h.decided(nil, lookAt, func(l look) error { return h.unsetSysctls(ctx, l, s, originals) })
 }
 

@@ -161,6 +161,35 @@ func TestCoupledKeysTogether(t *testing.T) {
 			[]string{"85-a: net.ipv4.conf.all.forwarding = 0, net.ipv4.ip_forward = 0", "85-a:"},
 			[]string{"net.ipv4.conf.all.forwarding = 1", "net.ipv4.ip_forward = 1"},
 		},
+		{
+			"a key of an interface keeps what a resource sets, and what it inherited, when the default goes",
+			nil, nil,
+			[]string{"85-a: net.ipv4.conf.default.arp_ignore = 1", "85-b: net.ipv4.conf.lo.arp_ignore = 1", "85-a:"},
+			[]string{"net.ipv4.conf.lo.arp_ignore = 1", "net.ipv4.conf.default.arp_ignore = 0"},
+		},
+		{
+			"the same when the default changes",
+			nil, nil,
+			[]string{
+				"85-a: net.ipv4.conf.default.arp_ignore = 1", "85-b: net.ipv4.conf.lo.arp_ignore = 1",
+				"85-a: net.ipv4.conf.default.arp_ignore = 2",
+			},
+			[]string{"net.ipv4.conf.lo.arp_ignore = 1", "net.ipv4.conf.default.arp_ignore = 2"},
+		},
+		{
+			"a resource sets a default and, for an interface, what that inherits by now",
+			[]string{"net.ipv4.conf.default.arp_ignore = 1"}, nil,
+			[]string{"85-a: net.ipv4.conf.default.arp_ignore = 0, net.ipv4.conf.lo.arp_ignore = 1"},
+			[]string{"net.ipv4.conf.lo.arp_ignore = 1", "net.ipv4.conf.default.arp_ignore = 0"},
+		},
+		{
+			"an interface's key has its value from before again though the default was set first and goes first",
+			nil, nil,
+			[]string{
+				"85-a: net.ipv4.conf.default.arp_ignore = 1", "85-b: net.ipv4.conf.lo.arp_ignore = 2", "85-a:", "85-b:",
+			},
+			[]string{"net.ipv4.conf.lo.arp_ignore = 0", "net.ipv4.conf.default.arp_ignore = 0"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := &together{newBench(t), map[string]*object{}}

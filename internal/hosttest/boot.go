@@ -25,7 +25,7 @@ func (m *machine) mounts() string {
 func (m *machine) boot() {
 	m.booted = time.Now()
 	m.journal, m.failedUnits = nil, nil
-	m.kernel = &kernel{keys: map[string]*key{}, mods: moduleDefs()}
+	m.kernel = &kernel{keys: map[string]*key{}, touched: map[string]bool{}, mods: moduleDefs()}
 	for _, name := range []string{"proc", "sys", "dev"} {
 		m.root.children[name] = newDir(0o555)
 	}

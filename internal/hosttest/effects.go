@@ -164,6 +164,31 @@ func (m *machine) spread6(k *key, name string) {
 	}
 }
 
+// inherit is devinet_copy_dflt_conf and neigh_copy_dflt_parms: a default that is written goes to every interface whose
+// own key nobody has written.
+func (m *machine) inherit(k *key) {
+	words := strings.Split(k.path, "/")
+	if len(words) != 5 || words[1] != "ipv4" || words[2] != "conf" && words[2] != "neigh" {
+		return
+	}
+	leaf := strings.TrimSuffix(strings.TrimSuffix(words[4], "_ms"), "_bytes")
+	path := func(name string) string { return "net/ipv4/" + words[2] + "/" + name + "/" + leaf }
+	m.kernel.touched[path(words[3])] = true
+	if words[3] != "default" || slices.Contains([]string{"forwarding", "route_localnet", "promote_secondaries"}, leaf) {
+		return
+	}
+	for _, name := range append([]string{"lo"}, m.interfaces...) {
+		if m.kernel.touched[path(name)] {
+			continue
+		}
+		for _, unit := range []string{"", "_ms", "_bytes"} {
+			if from := m.kernel.keys[path("default")+unit]; from != nil {
+				m.setKey(path(name)+unit, from.nums[0])
+			}
+		}
+	}
+}
+
 // parseText is what the types that are neither numbers nor plain strings make of a write.
 func (m *machine) parseText(k *key, off int64, p []byte) (string, error) {
 	if off > 0 {

@@ -18,7 +18,9 @@ type kernel struct {
 	keys  map[string]*key // by path below /proc/sys
 	mods  map[string]*module
 	order []string // loaded modules, newest first
-	log   []string // dmesg
+	// touched are the keys of interfaces that were written, by path without the unit: they inherit no default.
+	touched map[string]bool
+	log     []string // dmesg
 }
 
 // keyDefs reads tables/keys.txt. A line that does not parse is a bug in the table.
@@ -180,6 +182,9 @@ func (m *machine) storeNumbers(k *key, nums []uint64, err error) error {
 	k.nums = next
 	if err == nil && e.after != nil {
 		e.after(m, k, old)
+	}
+	if err == nil {
+		m.inherit(k)
 	}
 	return err
 }

@@ -161,20 +161,33 @@ func Cluster(k Key) string {
 	return table().clusters[p]
 }
 
-// FollowerPatterns returns shell patterns of the files of all keys that follow k, such as
+// FollowerPatterns returns shell patterns of the files of all keys that follow k whatever was written before, such as
 // /proc/sys/net/ipv4/conf/*/forwarding, sorted. A pattern may match files of keys that do not follow k.
 func FollowerPatterns(k Key) []string {
+	return patterns(k, func(e Effect) bool { return e != Inherits })
+}
+
+// InheritorPatterns returns shell patterns of the files of all keys that inherit k, sorted. A pattern may match files of
+// keys that do not.
+func InheritorPatterns(k Key) []string {
+	return patterns(k, func(e Effect) bool { return e == Inherits })
+}
+
+// patterns returns shell patterns of the files of all keys that k changes with one of these effects, sorted.
+func patterns(k Key, with func(Effect) bool) (all []string) {
 	p, iface := k.pattern()
-	var patterns []string
 	for _, f := range table().followers[p] {
+		if !with(f.effect) {
+			continue
+		}
 		path := f.pattern
 		if iface != "" {
 			path = strings.Replace(path, "*", iface, 1)
 		}
-		patterns = append(patterns, "/proc/sys/"+path)
+		all = append(all, "/proc/sys/"+path)
 	}
-	slices.Sort(patterns)
-	return patterns
+	slices.Sort(all)
+	return all
 }
 
 // CommonLeaders returns the keys that are not an interface's and that change a key of every interface, sorted by name.
