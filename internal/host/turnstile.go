@@ -21,17 +21,17 @@ type turnstile struct {
 	// inside counts those of the present group that are under way, and size all that were in it. It began at began.
 	inside, size int
 	began        time.Time
-	// In pause the next group gathers, until it has as many as are expected.
+	// In pause the next group waits, until it has as many as are expected.
 	pause    *time.Timer
 	expected int
 }
 
-// A group gathers for gatherFirst if there was none before it: a CLI has several changes under way. Later ones wait
+// A group waits for lingerFirst if there was none before it: a CLI has several changes under way. Later ones wait
 // for as many as were in the last one, since a CLI soon comes with other changes in their place, but only for a part of
-// the time that the last one took, and no longer than gatherAtMost.
+// the time that the last one took, and no longer than lingerAtMost.
 const (
-	gatherFirst  = 10 * time.Millisecond
-	gatherAtMost = 250 * time.Millisecond
+	lingerFirst  = 10 * time.Millisecond
+	lingerAtMost = 250 * time.Millisecond
 )
 
 // enter waits for the next group. The caller calls asked when the host has been asked, and leave at the end.
@@ -42,7 +42,7 @@ func (t *turnstile) enter(ctx context.Context) (asked, leave func(), err error) 
 	switch {
 	case t.inside > 0:
 	case t.pause == nil:
-		t.gather(gatherFirst, math.MaxInt)
+		t.linger(lingerFirst, math.MaxInt)
 	case len(t.waiting) >= t.expected:
 		t.open()
 	}
@@ -74,7 +74,7 @@ func (t *turnstile) open() {
 	t.waiting = nil
 }
 
-// leave ends one change of the group. After the last one, the next group gathers.
+// leave ends one change of the group. After the last one, the next group waits.
 func (t *turnstile) leave() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -82,11 +82,11 @@ func (t *turnstile) leave() {
 		return
 	}
 	// One alone waits for others.
-	t.gather(max(gatherFirst, min(time.Since(t.began)/4, gatherAtMost)), max(len(t.waiting)+t.size, 2))
+	t.linger(max(lingerFirst, min(time.Since(t.began)/4, lingerAtMost)), max(len(t.waiting)+t.size, 2))
 }
 
-// gather opens after a pause, if anybody waits then, or as soon as the expected number does. The caller holds mu.
-func (t *turnstile) gather(pause time.Duration, expected int) {
+// linger opens after a pause, if anybody waits then, or as soon as the expected number does. The caller holds mu.
+func (t *turnstile) linger(pause time.Duration, expected int) {
 	t.expected = expected
 	t.pause = time.AfterFunc(pause, func() {
 		t.mu.Lock()

@@ -207,5 +207,5 @@ func TestFirstReadLeavesWithTheShellsFirstLine(t *testing.T) {
 // Guards that a session whose first batch answered several does not wait for them as if that batch had landed in year 1.
 func TestGatherBeforeTheFirstBatchLanded(t *testing.T) {
 	s := &session{woken: 2, left: time.Now(), queue: []*request{newRequest(t.Context(), listing())}, link: &link{ctx: t.Context(), conn: &Conn{}}}
-	s.gather()
+	s.linger()
 }

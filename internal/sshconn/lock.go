@@ -54,7 +54,7 @@ func (c *Conn) Hold() (release func()) {
 	})
 }
 
-// Expect has the next batch wait until asked is called, but no longer than gatherAtMost. It does no I/O.
+// Expect has the next batch wait until asked is called, but no longer than lingerAtMost. It does no I/O.
 func (c *Conn) Expect() (asked func()) {
 	c.expected.Add(1)
 	return sync.OnceFunc(func() {

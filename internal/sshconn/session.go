@@ -218,7 +218,7 @@ func (s *session) send() {
 			return
 		case <-s.kick:
 		}
-		s.gather()
+		s.linger()
 		s.mu.Lock()
 		if s.over || len(s.flight) > 0 || len(s.queue) == 0 && !s.unlock {
 			s.mu.Unlock()
@@ -291,22 +291,22 @@ func (s *session) giveBack() {
 	s.wake()
 }
 
-// gatherAtMost bounds gather: a batch may have taken long for what one script of it did.
-const gatherAtMost = 250 * time.Millisecond
+// lingerAtMost bounds linger: a batch may have taken long for what one script of it did.
+const lingerAtMost = 250 * time.Millisecond
 
-// gather waits until as many have asked as the last batch answered, since whoever was answered soon asks for more, and
+// linger waits until as many have asked as the last batch answered, since whoever was answered soon asks for more, and
 // a batch costs as much as many. It does so for a quarter of the time that the last batch took, and not at all where
 // that answered one alone. Those that Expect told of it waits for in any case.
-func (s *session) gather() {
+func (s *session) linger() {
 	since := time.Now()
 	for {
 		s.mu.Lock()
 		expected := s.link.conn.expected.Load() > 0
 		enough := len(s.queue) == 0 || len(s.flight) > 0 || s.over ||
 			!expected && (s.woken < 2 || asked(s.queue...) >= s.woken)
-		patience := time.Until(s.landed.Add(min(s.landed.Sub(s.left)/4, gatherAtMost)))
+		patience := time.Until(s.landed.Add(min(s.landed.Sub(s.left)/4, lingerAtMost)))
 		if expected {
-			patience = time.Until(since.Add(gatherAtMost))
+			patience = time.Until(since.Add(lingerAtMost))
 		}
 		s.mu.Unlock()
 		if enough || patience <= 0 {
