@@ -61,8 +61,8 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	attributes["connect_timeout"] = schema.StringAttribute{
 		Optional:   true,
 		Validators: durationValidators(),
-		MarkdownDescription: "How long one connection may take to be made, authentication included, as in `15s`. Default: ssh_config's `ConnectTimeout` " +
-			"for the host, else `15s`.",
+		MarkdownDescription: "How long one connection may take to be made, authentication included, as in `15s`; sudo and doas get a minute at least. " +
+			"Default: ssh_config's `ConnectTimeout` for the host, else `15s`.",
 	}
 	attributes["timeout"] = schema.StringAttribute{
 		Optional:            true,

@@ -124,6 +124,10 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 	client, err := c.handshake(ctx, tcp, login, keys)
 	passed()
 	if err == nil {
+		if c.settings.root() != "" {
+			ctx, cancel = context.WithTimeout(c.pool.ctx, max(limit-took-time.Since(began), c.pool.pace.root))
+			defer cancel()
+		}
 		l, err = c.open(ctx, d, client, leave)
 	}
 	return took + time.Since(began), l, err

@@ -21,6 +21,8 @@ const (
 	handshakesAtOnce = 4
 	// passageHold is how long a handshake counts among those through one jump host: one that takes longer waits for its own host, and holds up no other.
 	passageHold = 3 * time.Second
+	// rootTime is how long sudo or doas may take at least, whatever a connection may: where the host's own name does not resolve, sudo waits for it.
+	rootTime = time.Minute
 	// keepaliveEvery and keepaliveMisses: a network that goes dark is noticed after three unanswered questions.
 	keepaliveEvery  = 15 * time.Second
 	keepaliveMisses = 3
@@ -33,6 +35,7 @@ const (
 type pace struct {
 	keepalive   time.Duration
 	passageHold time.Duration
+	root        time.Duration
 	answersFor  func(err error, took time.Duration) time.Duration
 	// backoff is the pause of Conn.Wait, redial the one within a single try to connect.
 	backoff, redial func(try int) time.Duration
@@ -73,7 +76,7 @@ func NewPool(c Config) *Pool {
 	p := &Pool{
 		config: c,
 		who:    whoLocks(),
-		pace:   pace{keepalive: keepaliveEvery, passageHold: passageHold, answersFor: answersFor, backoff: backoff, redial: redial},
+		pace:   pace{keepalive: keepaliveEvery, passageHold: passageHold, root: rootTime, answersFor: answersFor, backoff: backoff, redial: redial},
 		conns:  map[string]*Conn{},
 		hops:   map[string]*Conn{},
 		slots:  map[string]chan struct{}{},

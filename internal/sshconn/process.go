@@ -130,7 +130,18 @@ func (p *process) stop() { _ = p.chn.Close() }
 // nonce is a word that nobody can guess.
 func nonce() string { return "tf" + strings.ToLower(rand.Text()) }
 
-// answer waits for line and, whenever prompt ends the complaints, calls asked with the number of times it has. It returns nil when the line came.
+// asks reports whether words end in a question with this prompt: sudo prints the prompt alone, and sudo-rs "[sudo: PROMPT] Password: ", maybe in two writes.
+func asks(words, prompt string) bool {
+	at := strings.LastIndex(words, prompt)
+	if at < 0 {
+		return false
+	}
+	rest := words[at+len(prompt):]
+	return rest == "" || strings.HasPrefix(rest, "] ") && !strings.Contains(rest, "\n")
+}
+
+// answer waits for line and, whenever the complaints end in a question with prompt, calls asked with the number of times they have. It returns nil when the line
+// came.
 func (p *process) answer(ctx context.Context, line, prompt string, asked func(times int) error) error {
 	found := p.await(line)
 	from, times := 0, 0
@@ -149,7 +160,7 @@ func (p *process) answer(ctx context.Context, line, prompt string, asked func(ti
 			return ctx.Err()
 		case <-p.complained.changed:
 			words := p.complained.String()
-			if prompt != "" && len(words) > from && strings.HasSuffix(words, prompt) {
+			if prompt != "" && asks(words[from:], prompt) {
 				from, times = len(words), times+1
 				if err := asked(times); err != nil {
 					return err

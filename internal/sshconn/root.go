@@ -132,6 +132,8 @@ func (c *Conn) noRootByDoas(p *process, err error) error {
 		return refused("doas is not enabled, since there is no /etc/doas.conf", fmt.Sprintf(next, user))
 	case has("doas: command not found", "doas: not found", "doas': No such file", "doas’: No such file", "doas: No such file", "Unknown command: doas"):
 		return refused("there is no doas on the host", "Install doas, set sudo = true instead, or log in as root")
+	case errors.Is(err, context.DeadlineExceeded):
+		return refused("doas started no shell within "+c.timeAsRoot(excerpt(p.said(), c.secrets()...)), fmt.Sprintf(slowRoot, "doas"))
 	case has("doas: "):
 		return refused("it said: "+excerpt(p.said(), c.secrets()...), fmt.Sprintf(next, user))
 	default:
@@ -147,23 +149,40 @@ func (c *Conn) noRoot(p *process, err error) error {
 	const next = "Log in as root, or as a user whom sudoers allows to run everything"
 	quoted := excerpt(p.said(), c.secrets()...)
 	switch {
-	case errors.Is(err, errWrongPassword), has("incorrect password attempt", "Sorry, try again", "no password was provided"):
+	case errors.Is(err, errWrongPassword), has("incorrect password attempt", "Sorry, try again", "no password was provided",
+		"Authentication failed", "incorrect authentication attempt"):
 		return refused("sudo did not accept the password of user "+user, "Correct sudo_password; it is the user's own password")
-	case has("not in the sudoers file", "may not run sudo", "is not allowed to execute", "not allowed to run sudo"):
+	case has("not in the sudoers file", "may not run sudo", "is not allowed to execute", "not allowed to run sudo",
+		"I'm afraid I can't do that"):
 		return refused("user "+user+" may not run /bin/sh as root ("+quoted+")", next)
 	case has("must have a tty"):
 		return refused("sudoers has requiretty, and no terminal is there", "Add the line 'Defaults:"+user+" !requiretty' to sudoers")
-	case has("password is required", "terminal is required"):
+	case has("password is required", "terminal is required", "authentication is required"):
 		return refused("sudo wants a password for user "+user+", or the user may not use sudo at all",
 			"Set sudo_password, give the user a NOPASSWD line in sudoers, or log in as root")
 	case has("sudo: command not found", "sudo: not found", "sudo': No such file", "sudo’: No such file", "sudo: No such file", "Unknown command: sudo"):
 		return refused("there is no sudo on the host", "Install sudo, or log in as root")
-	case has("sudo: "):
+	case errors.Is(err, context.DeadlineExceeded):
+		return refused("sudo started no shell within "+c.timeAsRoot(quoted), fmt.Sprintf(slowRoot, "sudo"))
+	case has("sudo: ", "sudo-rs: "):
 		return refused("it said: "+quoted, next)
 	default:
 		return c.noShell(p, err)
 	}
 }
+
+// timeAsRoot names the time that sudo or doas had, with what it said meanwhile.
+func (c *Conn) timeAsRoot(said string) string {
+	text := max(c.connectTimeout(), c.pool.pace.root).String()
+	if said != "" {
+		text += " (" + said + ")"
+	}
+	return text
+}
+
+// slowRoot is what to do about a sudo or doas that starts no shell in its time.
+const slowRoot = "Run '%s -n true' on the host to see what it waits for, such as the host's own name if that does not resolve: " +
+	"add it to /etc/hosts there, or raise connect_timeout"
 
 // noShell says that the login works and no POSIX shell answers.
 func (c *Conn) noShell(p *process, err error) error {

@@ -1,12 +1,14 @@
 package sshconn
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
 var accounts = []account{
@@ -18,44 +20,104 @@ var accounts = []account{
 
 var whoami = shell.Script{Name: "id", Text: "id -u"}
 
+// Guards that sudo gives root where sudoers allows it, and that it is told apart why it does not: sudo, and sudo-rs,
+// which prints other words and its prompt in the middle of a line.
 func TestSudo(t *testing.T) {
-	onMachines(t, machineOptions{users: accounts}, func(t *testing.T, m machine) {
-		for _, tc := range []struct {
-			name, user, password string
-			sudo                 bool
-			kind                 Kind // 0: it works
-			words                []string
-		}{
-			{name: "root needs none", user: "root", sudo: true},
-			{name: "without a password", user: "free", sudo: true},
-			{name: "password set that sudo does not ask for", user: "free", password: "free-secret", sudo: true},
-			{name: "right password", user: "ops", password: "ops-secret", sudo: true},
-			{name: "wrong password", user: "ops", password: "not-the-secret", sudo: true, kind: SudoRefused, words: []string{"did not accept the password of user ops"}},
-			{name: "password needed and not set", user: "ops", sudo: true, kind: SudoRefused, words: []string{"wants a password", "sudo_password"}},
-			{name: "not in sudoers", user: "guest", password: "guest-secret", sudo: true, kind: SudoRefused, words: []string{"guest may not run"}},
-			{name: "not in sudoers, no password set", user: "guest", sudo: true, kind: SudoRefused, words: []string{"user guest"}},
-			{name: "off", user: "guest"},
-		} {
-			t.Run(tc.name, func(t *testing.T) {
-				set := reach(m, tc.user)
-				set.Sudo, set.SudoPassword = &tc.sudo, tc.password
-				c := conn(t, pool(t, set))
-				if tc.kind != 0 {
-					fails(t, c, tc.kind, tc.words...)
-					return
-				}
-				res, err := c.Run(t.Context(), whoami)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got, _ := res.Get("")
-				if isRoot := strings.TrimSpace(got) == "0"; isRoot != (tc.sudo || tc.user == "root") {
-					t.Errorf("runs as user %s", got)
-				}
-				mustEcho(t, c)
-			})
+	onMachines(t, machineOptions{users: accounts}, checkSudo)
+	t.Run("real sudo-rs", func(t *testing.T) {
+		h := realHost(t, machineOptions{users: accounts})
+		program, err := sshdtest.SudoRS(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
+		h.WriteFile("/usr/bin/sudo", string(program))
+		if out, status := h.Sh("chmod 4755 /usr/bin/sudo && sudo --version"); status != 0 || !strings.Contains(out, "sudo-rs") {
+			t.Fatalf("sudo --version ended with %d, %s", status, out)
+		}
+		checkSudo(t, h)
 	})
+}
+
+func checkSudo(t *testing.T, m machine) {
+	t.Helper()
+	for _, tc := range []struct {
+		name, user, password string
+		sudo                 bool
+		kind                 Kind // 0: it works
+		words                []string
+	}{
+		{name: "root needs none", user: "root", sudo: true},
+		{name: "without a password", user: "free", sudo: true},
+		{name: "password set that sudo does not ask for", user: "free", password: "free-secret", sudo: true},
+		{name: "right password", user: "ops", password: "ops-secret", sudo: true},
+		{name: "wrong password", user: "ops", password: "not-the-secret", sudo: true, kind: SudoRefused,
+			words: []string{"did not accept the password of user ops"}},
+		{name: "password needed and not set", user: "ops", sudo: true, kind: SudoRefused,
+			words: []string{"wants a password", "sudo_password"}},
+		{name: "not in sudoers", user: "guest", password: "guest-secret", sudo: true, kind: SudoRefused,
+			words: []string{"guest may not run"}},
+		{name: "not in sudoers, no password set", user: "guest", sudo: true, kind: SudoRefused,
+			words: []string{"user guest"}},
+		{name: "off", user: "guest"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			set := reach(m, tc.user)
+			set.Sudo, set.SudoPassword = &tc.sudo, tc.password
+			c := conn(t, pool(t, set))
+			if tc.kind != 0 {
+				fails(t, c, tc.kind, tc.words...)
+				return
+			}
+			res, err := c.Run(t.Context(), whoami)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _ := res.Get("")
+			if isRoot := strings.TrimSpace(got) == "0"; isRoot != (tc.sudo || tc.user == "root") {
+				t.Errorf("runs as user %s", got)
+			}
+			mustEcho(t, c)
+		})
+	}
+}
+
+// slowSudo is a sudo that waits before it does anything, as one does whose host cannot resolve its own name.
+const slowSudo = "mv /usr/bin/sudo /usr/bin/sudo.real && printf '#!/bin/sh\\nsleep %s\\nexec /usr/bin/sudo.real \"$@\"\\n' >/usr/bin/sudo && " +
+	"chmod 755 /usr/bin/sudo"
+
+// Guards that a sudo which takes longer than a connection may is given its time, and named if that does not suffice.
+func TestSlowSudo(t *testing.T) {
+	on := true
+	for name, tc := range map[string]struct {
+		sleeps       string
+		user, secret string
+		works        bool
+	}{
+		"with a password":                   {"3", "ops", "ops-secret", true},
+		"without a password":                {"3", "free", "", true},
+		"that never ends, with a password":  {"1000", "ops", "ops-secret", false},
+		"that never ends, without password": {"1000", "free", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := realHost(t, machineOptions{users: accounts})
+			if out, status := h.Sh(fmt.Sprintf(slowSudo, tc.sleeps)); status != 0 {
+				t.Fatal(out)
+			}
+			set := reach(h, tc.user)
+			set.Sudo, set.SudoPassword = &on, tc.secret
+			patience := time.Minute
+			if !tc.works {
+				patience = time.Second
+			}
+			c := conn(t, pool(t, set, func(p *Pool) { p.config.ConnectTimeout, p.pace.root = 2*time.Second, patience }))
+			if tc.works {
+				mustEcho(t, c)
+				return
+			}
+			fails(t, c, SudoRefused, "sudo started no shell within", "/etc/hosts", "connect_timeout")
+		})
+	}
 }
 
 // Whoever lists the processes of the host and their environments sees no password: neither sudo's, which waits as long as the connection lasts, nor the shell's.

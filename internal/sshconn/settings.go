@@ -79,8 +79,8 @@ type Config struct {
 	Hosts map[string]Settings
 	// Unknown are the names of hosts that have settings which are not known yet. No way leads to or through one of them.
 	Unknown map[string]bool
-	// ConnectTimeout limits one try to connect: TCP, handshake, login and the start of the shell; when zero, ssh_config's for the host, else
-	// FallbackConnectTimeout, else 15 s.
+	// ConnectTimeout limits one try to connect: TCP, handshake, login and the start of the shell, but for sudo and doas, which get a minute at least; when zero,
+	// ssh_config's for the host, else FallbackConnectTimeout, else 15 s.
 	ConnectTimeout, FallbackConnectTimeout time.Duration
 	// Timeout limits Conn.Wait; 5 min when zero.
 	Timeout time.Duration

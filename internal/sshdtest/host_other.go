@@ -10,6 +10,9 @@ import (
 var errNotLinux = &Error{What: "real hosts cannot be started here", Err: errors.New("they need Linux namespaces"), Next: "Run this on Linux as root.",
 	Lacking: true}
 
+// SudoRS fails on this system.
+func SudoRS(context.Context) ([]byte, error) { return nil, errNotLinux }
+
 // Host is never made on this system.
 type Host struct{}
 
