@@ -86,8 +86,9 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	}
 	attributes["unreachable"] = schema.StringAttribute{
 		Optional: true, Validators: []validator.String{stringvalidator.OneOf(unreachableModes...)},
-		MarkdownDescription: "What a refresh makes of a host that cannot be reached: `error`; or `warn`, which keeps the state of its resources as it was, so that the other " +
-			"hosts can be planned and changed. A change of that host itself is an error in apply, and a `host_boot` of it one at plan. Default `error`.",
+		MarkdownDescription: "What a refresh makes of a host that does not answer: `error`; or `warn`, which keeps the state of its resources as it was, so that the other " +
+			"hosts can be planned and changed. A change of that host itself is an error in apply, and a `host_boot` of it one at plan. A host that answers with " +
+			"another host key, or that refuses the login or sudo, is an error in any case. Default `error`.",
 	}
 	host := connectionAttributes()
 	host["address"] = schema.StringAttribute{Optional: true, MarkdownDescription: "Address or DNS name. Default: the entry's name."}

@@ -53,10 +53,11 @@ var ErrClosed = errors.New("the SSH connections are closed")
 // ErrUnknown is returned for a host in Config.Unknown, and for one whose way leads through such a host.
 var ErrUnknown = errors.New("settings of the host, or of a jump host on the way to it, are not known yet")
 
-// NotReached reports whether err says that a host was asked in vain: its settings may be right, and another time it may be reached.
+// NotReached reports whether err says that a host did not answer, or stopped answering: another time it may. A host that
+// answers and refuses, or shows a wrong key, is no such host.
 func NotReached(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && e.Kind != Misconfigured && e.Kind != KeyUnusable
+	return errors.As(err, &e) && (e.Kind == Unreachable && !e.final || e.OutcomeUnknown())
 }
 
 // Error is why a host could not be asked, or why the answer is missing. It never holds a secret.
