@@ -11,6 +11,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -109,10 +110,14 @@ func (h *Host) inheritors(snap *boot.Snapshot, settings []Setting) []Setting {
 	return slices.DeleteFunc(led(snap, settings, inherits), func(v Setting) bool { return !h.declared(snap, v.Key) })
 }
 
-// inheritorLocks are the names of the locks of the inheritors of these settings.
-func (h *Host) inheritorLocks(snap *boot.Snapshot, settings []Setting) (names []string) {
+// inheritLocks are the names of the locks that a change to these settings needs: those of their inheritors, and of the
+// drop-ins that set what they inherit themselves.
+func (h *Host) inheritLocks(snap *boot.Snapshot, settings []Setting) (names []string) {
 	for _, v := range h.inheritors(snap, settings) {
 		names = append(names, v.Key.Path())
+	}
+	for _, f := range defaultsOf(snap, settings) {
+		names = append(names, f.Path)
 	}
 	return names
 }
@@ -137,19 +142,63 @@ func excludes(a, b Setting) bool {
 // followerMark begins the comment of a drop-in that keeps the value from before of a key that follows one of its keys.
 const followerMark = "Value before Terraform of "
 
-// sameAsDefault returns the inheritors that have a value of their own which a change to the settings gives the default
-// too: from then on, only who remembers it can tell that it is not inherited.
-func sameAsDefault(snap *boot.Snapshot, settings []Setting) map[sysctl.Key]string {
+// sameAsDefault returns the inheritors that have a value of their own, in snap or because it is restored, which a change
+// to the settings gives the default too: from then on, only who remembers it can tell that it is not inherited.
+func sameAsDefault(snap *boot.Snapshot, settings, restored []Setting) map[sysctl.Key]string {
 	same := map[sysctl.Key]string{}
-	for _, f := range led(snap, settings, inherits) {
-		for _, v := range settings {
-			now := snap.Values[v.Key.Path()].Text
-			if inherits(v.Key, f.Key) && sysctl.Equal(f.Key, f.Value, v.Value) && !sysctl.Equal(v.Key, now, v.Value) {
+	for _, v := range settings {
+		now := snap.Values[v.Key.Path()].Text
+		for _, f := range led(snap, []Setting{v}, inherits) {
+			if sysctl.Equal(f.Key, f.Value, v.Value) && !sysctl.Equal(v.Key, now, v.Value) {
 				same[f.Key] = f.Value
+			}
+		}
+		for _, r := range restored {
+			if inherits(v.Key, r.Key) && sysctl.Equal(r.Key, r.Value, v.Value) {
+				same[r.Key] = r.Value
 			}
 		}
 	}
 	return same
+}
+
+// defaultsOf returns the drop-ins of ours that set a default which one of these settings inherits.
+func defaultsOf(snap *boot.Snapshot, settings []Setting) []confdir.File {
+	return slices.DeleteFunc(slices.Clone(snap.Sysctl), func(f confdir.File) bool {
+		for leader := range originalsIn(f) {
+			if slices.ContainsFunc(settings, func(v Setting) bool { return inherits(leader, v.Key) }) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// remind has the drop-ins of defaults remember the restored values that are the same as the default by now.
+func (v *valuesAndFiles) remind(snap *boot.Snapshot, own string, restored []Setting) {
+	for _, f := range defaultsOf(snap, restored) {
+		if f.Path == own || slices.Contains(v.removed, f.Path) {
+			continue
+		}
+		var lines strings.Builder
+		for _, r := range restored {
+			known, ok := followersIn(f)[r.Key]
+			for leader := range originalsIn(f) {
+				same := inherits(leader, r.Key) && sysctl.Equal(r.Key, r.Value, snap.Values[leader.Path()].Text)
+				if same && (!ok || known != r.Value) {
+					lines.WriteString(followersText(map[sysctl.Key]string{r.Key: r.Value}))
+				}
+			}
+		}
+		at := slices.IndexFunc(v.written, func(w shell.File) bool { return w.Path == f.Path })
+		switch {
+		case lines.Len() == 0:
+		case at >= 0:
+			v.written[at].Content += lines.String()
+		default:
+			v.written = append(v.written, shell.File{Path: f.Path, Content: f.Text + lines.String()})
+		}
+	}
 }
 
 // oddFollowers returns the values from before of the followers of settings that would not come back when the settings

@@ -288,7 +288,7 @@ func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls,
 				files = append(files, other.file.Path)
 			}
 		}
-		return append(files, h.inheritorLocks(snap, slices.Concat(s.Settings, prior.without(s)))...)
+		return append(files, h.inheritLocks(snap, slices.Concat(s.Settings, prior.without(s)))...)
 	}
 	var decides []string
 	if len(followerPatterns(s.Settings, prior.without(s))) == 0 &&
@@ -367,7 +367,6 @@ func (h *Host) setSysctls(ctx context.Context, l look, s Sysctls, prior *Sysctls
 	originals := was.originals(snap, held, slices.Concat(s.Settings, gone.Settings), known)
 	before := s.remembered(snap, held, prior)
 	odd := oddFollowers(snap, s.Settings, s.newlyHeld(snap, held, known), originals)
-	maps.Copy(odd, sameAsDefault(snap, s.Settings))
 	maps.Copy(odd, before)
 	before = odd
 	states = map[sysctl.Key]SysctlState{}
@@ -384,7 +383,9 @@ func (h *Host) setSysctls(ctx context.Context, l look, s Sysctls, prior *Sysctls
 		restored = slices.DeleteFunc(restored, func(v Setting) bool { return s.has(v.Key) })
 	}
 	v := h.valuesToWrite(snap, s.Settings, restored)
+	maps.Copy(before, sameAsDefault(snap, s.Settings, restored))
 	v.written, v.removed = s.changedFiles(snap, prior, held, originals, before)
+	v.remind(snap, s.Path(), restored)
 	s.addNote(&v, snap, originals)
 	then := h.snapshotScript(s.pathsAndSiblings(), false)
 	v.then = &then
@@ -573,7 +574,7 @@ func (h *Host) withoutHeld(s Sysctls, snap *boot.Snapshot, prior *Sysctls) []Set
 // a drop-in that another instance wrote. An error of the kind NotRestored says that s is gone all the same.
 func (h *Host) UnsetSysctls(ctx context.Context, s Sysctls, originals map[sysctl.Key]string) error {
 	paths := slices.Concat(s.paths(), followerPatterns(s.Settings))
-	more := func(snap *boot.Snapshot) []string { return h.inheritorLocks(snap, s.Settings) }
+	more := func(snap *boot.Snapshot) []string { return h.inheritLocks(snap, s.Settings) }
 	lookAt := func([]string) (look, error) { return h.lookFor(ctx, nil, paths, s.locks(nil), more) }
 	return h.decided(nil, lookAt, func(l look) error { return h.unsetSysctls(ctx, l, s, originals) })
 }
@@ -609,6 +610,7 @@ func (h *Host) unsetSysctls(ctx context.Context, l look, s Sysctls, originals ma
 	if own {
 		v.removed = append(v.removed, s.Path())
 	}
+	v.remind(snap, s.Path(), restored)
 	_, notRestored, err := c.apply(ctx, l, v)
 	if err != nil {
 		return err

@@ -190,6 +190,32 @@ func TestCoupledKeysTogether(t *testing.T) {
 			},
 			[]string{"net.ipv4.conf.lo.arp_ignore = 0", "net.ipv4.conf.default.arp_ignore = 0"},
 		},
+		{
+			"a value that was written by hand before the default got the same one is no inherited one",
+			[]string{"net.ipv4.conf.lo.arp_ignore = 2"}, nil,
+			[]string{
+				"85-a: net.ipv4.conf.default.arp_ignore = 2", "85-b: net.ipv4.conf.lo.arp_ignore = 1", "85-b:", "85-a:",
+			},
+			[]string{"net.ipv4.conf.lo.arp_ignore = 2", "net.ipv4.conf.default.arp_ignore = 0"},
+		},
+		{
+			"nor one that comes back in the change that gives the default the same",
+			[]string{"net.ipv4.conf.lo.arp_ignore = 1"}, nil,
+			[]string{
+				"85-b: net.ipv4.conf.lo.arp_ignore = 2", "85-b: net.ipv4.conf.default.arp_ignore = 1",
+				"85-a: net.ipv4.conf.lo.arp_ignore = 2",
+			},
+			[]string{"net.ipv4.conf.lo.arp_ignore = 2", "net.ipv4.conf.default.arp_ignore = 1"},
+		},
+		{
+			"nor one that comes back when the default of another resource has the same",
+			[]string{"net.ipv4.conf.lo.arp_ignore = 2"}, nil,
+			[]string{
+				"85-a: net.ipv4.conf.lo.arp_ignore = 1", "85-b: net.ipv4.conf.default.arp_ignore = 2", "85-a:",
+				"85-c: net.ipv4.conf.lo.arp_ignore = 1",
+			},
+			[]string{"net.ipv4.conf.lo.arp_ignore = 1", "net.ipv4.conf.default.arp_ignore = 2"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := &together{newBench(t), map[string]*object{}}
