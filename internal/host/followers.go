@@ -142,8 +142,8 @@ func excludes(a, b Setting) bool {
 // followerMark begins the comment of a drop-in that keeps the value from before of a key that follows one of its keys.
 const followerMark = "Value before Terraform of "
 
-// sameAsDefault returns the inheritors that have a value of their own, in snap or because it is restored, which a change
-// to the settings gives the default too: from then on, only who remembers it can tell that it is not inherited.
+// sameAsDefault returns the inheritors that have a value of their own, in snap or because it is restored, which a
+// change to the settings gives the default too: from then on, only who remembers it can tell that it is not inherited.
 func sameAsDefault(snap *boot.Snapshot, settings, restored []Setting) map[sysctl.Key]string {
 	same := map[sysctl.Key]string{}
 	for _, v := range settings {
