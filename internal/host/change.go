@@ -7,6 +7,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -145,6 +146,7 @@ func (a *attempt) takenBack(l look) look {
 			values[path] = a.snap.Values[path]
 		}
 	}
+	maps.Copy(values, a.inherited(l, fresh))
 	fresh = fresh.WithValues(values)
 	back := func(path string) {
 		if had, was := a.snap.File(path); was {
@@ -165,6 +167,28 @@ func (a *attempt) takenBack(l look) look {
 	}
 	l.snap = fresh
 	return l
+}
+
+// inherited returns what the attempt's look has of the keys which a default that was written seems to have given its
+// value. They get that back with the default.
+func (a *attempt) inherited(l look, fresh *boot.Snapshot) map[string]boot.Reading {
+	values := map[string]boot.Reading{}
+	for _, w := range a.writes {
+		if _, written := l.written[w.path]; !written {
+			continue
+		}
+		for _, f := range led(fresh, []Setting{{Key: w.key()}}, inherits) {
+			path := f.Key.Path()
+			had, was := a.snap.Values[path]
+			if was && sysctl.Equal(f.Key, f.Value, fresh.Values[inheritedKey(w.key(), f.Key).Path()].Text) {
+				values[path] = had
+			}
+		}
+	}
+	for path := range l.written {
+		delete(values, path)
+	}
+	return values
 }
 
 // leftovers names what the attempt may have left.

@@ -204,15 +204,15 @@ func (h *Host) checkWritten(v Setting, had string, r writeResult) *Error {
 	return nil
 }
 
-// checkKept says what is wrong with a key that follows one of the settings and was written again, so that it stays
-// what a file of the host sets; nil when nothing is.
+// checkKept says what is wrong with a key that follows one of the settings, or may inherit one, and was written again,
+// so that it stays what a file of the host sets; nil when nothing is, or when its interface has gone meanwhile.
 func (h *Host) checkKept(v Setting, settings []Setting, r writeResult) *Error {
-	if r.refused == "" && sysctl.Equal(v.Key, r.value, v.Value) {
+	if r.absent || r.refused == "" && sysctl.Equal(v.Key, r.value, v.Value) {
 		return nil
 	}
 	var leaders []string
 	for _, l := range settings {
-		if follows(l.Key, v.Key) {
+		if follows(l.Key, v.Key) || inherits(l.Key, v.Key) {
 			leaders = append(leaders, l.Key.String())
 		}
 	}

@@ -34,16 +34,43 @@ func inheritorPatterns(settings ...[]Setting) (all []string) {
 }
 
 // leaderPaths are the files of the keys that these settings follow.
-func leaderPaths(settings []Setting) []string {
-	var all []string
+func leaderPaths(settings []Setting) []string { return pathsOfLeaders(settings, follows) }
+
+// inheritedPaths are the files of the defaults that these settings may inherit.
+func inheritedPaths(settings []Setting) []string { return pathsOfLeaders(settings, inherits) }
+
+// pathsOfLeaders are the files of the keys that lead these settings by this rule.
+func pathsOfLeaders(settings []Setting, by func(leader, k sysctl.Key) bool) (all []string) {
 	for _, v := range settings {
 		for _, l := range sysctl.Leaders(v.Key) {
-			if follows(l, v.Key) {
+			if by(l, v.Key) {
 				all = append(all, l.Path())
 			}
 		}
 	}
 	return all
+}
+
+// inheritedKey returns the default of which k, which inherits from leader, has the value. It is in the unit of k, and
+// leader may not be.
+func inheritedKey(leader, k sysctl.Key) sysctl.Key {
+	return write{path: path.Join(path.Dir(leader.Path()), path.Base(k.Path()))}.key()
+}
+
+// readLeaders reports whether snap has the values of all keys that lead these settings and that only a note names: a
+// snapshot has them only if they were asked for.
+func readLeaders(snap *boot.Snapshot, settings []Setting) bool {
+	for noted := range notesOf(snap) {
+		for _, v := range settings {
+			if _, led := sysctl.Follows(noted, v.Key); !led {
+				continue
+			}
+			if _, read := snap.Values[noted.Path()]; !read {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // commonLeaderPaths are files that every snapshot has: a change of a key of an interface is decided on them.
@@ -143,18 +170,22 @@ func excludes(a, b Setting) bool {
 const followerMark = "Value before Terraform of "
 
 // sameAsDefault returns the inheritors that have a value of their own, in snap or because it is restored, which a
-// change to the settings gives the default too: from then on, only who remembers it can tell that it is not inherited.
+// change to the settings gives, or in another unit may give, the default too: from then on, only who remembers it can
+// tell that it is not inherited.
 func sameAsDefault(snap *boot.Snapshot, settings, restored []Setting) map[sysctl.Key]string {
 	same := map[sysctl.Key]string{}
 	for _, v := range settings {
-		now := snap.Values[v.Key.Path()].Text
+		becomes := func(f Setting) bool {
+			return inheritedKey(v.Key, f.Key) != v.Key || sysctl.Equal(f.Key, f.Value, v.Value)
+		}
 		for _, f := range led(snap, []Setting{v}, inherits) {
-			if sysctl.Equal(f.Key, f.Value, v.Value) && !sysctl.Equal(v.Key, now, v.Value) {
+			now := snap.Values[inheritedKey(v.Key, f.Key).Path()].Text
+			if becomes(f) && !sysctl.Equal(f.Key, f.Value, now) {
 				same[f.Key] = f.Value
 			}
 		}
 		for _, r := range restored {
-			if inherits(v.Key, r.Key) && sysctl.Equal(r.Key, r.Value, v.Value) {
+			if inherits(v.Key, r.Key) && becomes(r) {
 				same[r.Key] = r.Value
 			}
 		}
@@ -184,8 +215,10 @@ func (v *valuesAndFiles) remind(snap *boot.Snapshot, own string, restored []Sett
 		for _, r := range restored {
 			known, ok := followersIn(f)[r.Key]
 			for leader := range originalsIn(f) {
-				same := inherits(leader, r.Key) && sysctl.Equal(r.Key, r.Value, snap.Values[leader.Path()].Text)
-				if same && (!ok || known != r.Value) {
+				if !inherits(leader, r.Key) || ok && known == r.Value {
+					continue
+				}
+				if sysctl.Equal(r.Key, r.Value, snap.Values[inheritedKey(leader, r.Key).Path()].Text) {
 					lines.WriteString(followersText(map[sysctl.Key]string{r.Key: r.Value}))
 				}
 			}
@@ -250,13 +283,21 @@ func derived(effect sysctl.Effect, leader string) (value string, ok bool) {
 // gave it: what that drop-in remembers, else what the kernel derives from the leader's own value from before.
 func beforeLeader(snap *boot.Snapshot, k sysctl.Key) (original string, ok bool) {
 	for _, f := range snap.Sysctl {
-		for leader, leaderBefore := range originalsIn(f) {
+		originals := originalsIn(f)
+		for leader, leaderBefore := range originals {
 			effect, led := sysctl.Follows(leader, k)
-			if led && effect == sysctl.Inherits && path.Base(leader.Path()) == path.Base(k.Path()) {
-				effect = sysctl.Copies
-			}
-			if !led || effect == sysctl.Inherits {
+			if !led {
 				continue
+			}
+			knownBefore := true
+			if effect == sysctl.Inherits {
+				effect = sysctl.Copies
+				if from := inheritedKey(leader, k); from != leader { // the drop-in remembers it too, in its own unit
+					leader = from
+					if leaderBefore, knownBefore = originals[from]; !knownBefore {
+						leaderBefore, knownBefore = followersIn(f)[from]
+					}
+				}
 			}
 			now, known := derived(effect, snap.Values[leader.Path()].Text)
 			if known && !sysctl.Equal(k, snap.Values[k.Path()].Text, now) {
@@ -265,7 +306,7 @@ func beforeLeader(snap *boot.Snapshot, k sysctl.Key) (original string, ok bool) 
 			if original, ok = followersIn(f)[k]; ok {
 				return original, true
 			}
-			if original, ok = derived(effect, leaderBefore); ok {
+			if original, ok = derived(effect, leaderBefore); ok && knownBefore {
 				return original, true
 			}
 		}

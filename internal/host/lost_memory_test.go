@@ -99,7 +99,8 @@ func TestFollowersValueOutlivesAFailedUndo(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			cut := &cutConn{}
-			g := &together{over(t, func(c host.Conn) host.Conn { cut.Conn = c; return cut }), map[string]*object{}}
+			b := over(t, func(c host.Conn) host.Conn { cut.Conn = c; return cut })
+			g := &together{bench: b, objects: map[string]*object{}}
 			start := g.values(lines)
 			g.step(t, "85-a", "vm.dirty_bytes = 8388608")
 			cut.removes, cut.restores = 1, 1

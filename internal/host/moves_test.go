@@ -81,7 +81,7 @@ func TestExcludedKeyMoves(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			g := &together{newBench(t), map[string]*object{}}
+			g := &together{bench: newBench(t), objects: map[string]*object{}}
 			for _, line := range tt.hand {
 				key, v, _ := strings.Cut(line, " = ")
 				g.WriteFile(keyNamed(key).Path(), v)

@@ -280,7 +280,8 @@ func (s Sysctls) remembered(snap *boot.Snapshot, held map[sysctl.Key][]holding, 
 func (h *Host) SetSysctls(ctx context.Context, s Sysctls, prior *Sysctls,
 	originals map[sysctl.Key]string) (states map[sysctl.Key]SysctlState, err error) {
 	paths := slices.Concat(s.pathsAndSiblings(), s.pathsOf(prior.without(s)),
-		followerPatterns(s.Settings, prior.without(s)), inheritorPatterns(s.Settings), leaderPaths(s.Settings))
+		followerPatterns(s.Settings, prior.without(s)), inheritorPatterns(s.Settings), leaderPaths(s.Settings),
+		inheritedPaths(s.Settings))
 	more := func(snap *boot.Snapshot) []string {
 		var files []string
 		for _, all := range s.holdings(snap, prior) {
@@ -352,6 +353,9 @@ func (h *Host) setSysctls(ctx context.Context, l look, s Sysctls, prior *Sysctls
 	defer func() { err = c.end(ctx, err) }()
 	if c.last = true; l.made != nil {
 		c.undos = append(c.undos, l.made.undo(h))
+	}
+	if l.mark != "" && !readLeaders(snap, s.Settings) {
+		return nil, errLookAgain
 	}
 	held := s.holdings(snap, prior)
 	if err := h.checkSettable(snap, s, prior, held); err != nil {
@@ -462,7 +466,8 @@ type valuesAndFiles struct {
 
 // valuesToWrite returns the running values to write, those that are wanted and those that are restored. A key that
 // follows one of them, or may inherit one, is written again if a file of the host sets it, since the change is not
-// meant to change it.
+// meant to change it. A wanted key that nobody has declared yet is written though it has its value, if it may have that
+// from a default: a change of the default at the same time does not know of it.
 func (h *Host) valuesToWrite(snap *boot.Snapshot, wanted, restored []Setting) valuesAndFiles {
 	v := valuesAndFiles{restored: map[sysctl.Key]bool{}, kept: map[sysctl.Key]bool{}, onlyRestores: len(wanted) == 0}
 	for _, r := range restored {
@@ -480,8 +485,11 @@ func (h *Host) valuesToWrite(snap *boot.Snapshot, wanted, restored []Setting) va
 	inheriting := func(k sysctl.Key) bool {
 		return slices.ContainsFunc(all, func(s Setting) bool { return inherits(s.Key, k) && changes(s) })
 	}
+	fresh := func(s Setting) bool {
+		return slices.Contains(wanted, s) && len(inheritedPaths([]Setting{s})) > 0 && !h.declared(snap, s.Key)
+	}
 	for _, s := range (Sysctls{Settings: all}).inOrder() {
-		if had := snap.Values[s.Key.Path()]; !had.Absent && (led(s.Key) || inheriting(s.Key) || changes(s)) {
+		if had := snap.Values[s.Key.Path()]; !had.Absent && (led(s.Key) || inheriting(s.Key) || changes(s) || fresh(s)) {
 			add(s)
 		}
 	}

@@ -37,6 +37,8 @@ func keyNamed(name string) sysctl.Key {
 type together struct {
 	bench
 	objects map[string]*object
+	// unpersisted says that the next steps persist nothing.
+	unpersisted bool
 }
 
 // steps takes steps in order, each "NAME: KEY = VALUE, KEY = VALUE" or "NAME:".
@@ -62,7 +64,7 @@ func (g *together) step(t *testing.T, name string, settings ...string) {
 		return
 	}
 	s := keepAll(t, settings...)
-	s.Name, s.FileName, s.Instance = name, name+".conf", name
+	s.Name, s.FileName, s.Instance, s.Persist = name, name+".conf", name, !g.unpersisted
 	var prior *host.Sysctls
 	var known map[sysctl.Key]string
 	if old != nil {
@@ -216,9 +218,35 @@ func TestCoupledKeysTogether(t *testing.T) {
 			},
 			[]string{"net.ipv4.conf.lo.arp_ignore = 1", "net.ipv4.conf.default.arp_ignore = 2"},
 		},
+		{
+			"a key of an interface has its value from before again, though its default was set in the other unit",
+			nil, nil,
+			[]string{
+				"85-a: net.ipv4.neigh.default.unres_qlen_bytes = 425984", "85-b: net.ipv4.neigh.eth0.unres_qlen = 50",
+				"85-a:", "85-b:",
+			},
+			[]string{"net.ipv4.neigh.eth0.unres_qlen = 101", "net.ipv4.neigh.eth0.unres_qlen_bytes = 212992"},
+		},
+		{
+			"the same in one unit",
+			nil, nil,
+			[]string{
+				"85-a: net.ipv4.neigh.default.unres_qlen = 50", "85-b: net.ipv4.neigh.eth0.unres_qlen = 60", "85-a:", "85-b:",
+			},
+			[]string{"net.ipv4.neigh.eth0.unres_qlen = 101", "net.ipv4.neigh.eth0.unres_qlen_bytes = 212992"},
+		},
+		{
+			"what was set by hand in the other unit comes back",
+			[]string{"net.ipv4.neigh.eth0.base_reachable_time = 50"}, nil,
+			[]string{
+				"85-a: net.ipv4.neigh.default.base_reachable_time_ms = 50000",
+				"85-b: net.ipv4.neigh.eth0.base_reachable_time = 60", "85-a:", "85-b:",
+			},
+			[]string{"net.ipv4.neigh.eth0.base_reachable_time = 50"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			g := &together{newBench(t), map[string]*object{}}
+			g := &together{bench: newBench(t), objects: map[string]*object{}}
 			if len(tt.site) > 0 {
 				g.WriteFile("/etc/sysctl.d/10-site.conf", strings.Join(tt.site, "\n")+"\n")
 			}
@@ -249,7 +277,7 @@ func TestCoupledKeysTogether(t *testing.T) {
 // Guards that a drop-in remembers what its key changes although the state knows the key's value from before already, as
 // it does after an update that failed.
 func TestFollowerIsRememberedAfterAFailedUpdate(t *testing.T) {
-	g := &together{newBench(t), map[string]*object{}}
+	g := &together{bench: newBench(t), objects: map[string]*object{}}
 	lines := []string{"vm.dirty_bytes = 0", "vm.dirty_ratio = 20"}
 	start := g.values(lines)
 	g.step(t, "85-a", "vm.swappiness = 10")
