@@ -10,8 +10,7 @@ import (
 	real "github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// Guards that a write to the simulated kernel changes the keys that it changes in a real one, and no others. The
-// interfaces have addresses, so no key takes its default's value.
+// Guards that a write to the simulated kernel changes the keys that it changes in a real one, and no others.
 func TestTheKernelCouplesKeysAsARealOne(t *testing.T) {
 	h := start(t, Options{})
 	if out, status := h.Sh("modprobe nf_conntrack"); status != 0 {
