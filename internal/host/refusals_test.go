@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	sshfault "github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -148,8 +149,8 @@ func (p *plant) rootRefused(t *testing.T, ops []operation) {
 		}{
 			{"no sudo", sshconn.Settings{User: sshdtest.NoSudo}, failed},
 			{"sudo refuses", sshconn.Settings{User: sshdtest.NoSudo, Sudo: &on}, func(err error) bool {
-				var e *sshconn.Error
-				return errors.As(err, &e) && e.Kind == sshconn.SudoRefused
+				var e *sshfault.Error
+				return errors.As(err, &e) && e.Kind == sshfault.SudoRefused
 			}},
 		} {
 			o.tries(t, fault{

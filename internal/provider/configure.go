@@ -21,6 +21,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // loginModel is what loginAttributes describe.
@@ -98,7 +99,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	var unknownHosts map[string]bool
 	c.unknown, unknownHosts = unknownSettings(req.Config.Raw)
 	if cmp.Or(m.Unreachable.ValueString(), env.oneOf("unreachable", unreachableModes...)) == unreachableWarn {
-		c.tolerated = sshconn.NotReached
+		c.tolerated = fault.NotReached
 	}
 	config := m.config(ctx, env, &resp.Diagnostics)
 	config.Unknown = unknownHosts
@@ -212,7 +213,7 @@ func warnInsecure(settings []sshconn.Settings, diags *diag.Diagnostics) {
 }
 
 // errUnknown says that a host cannot be reached before something is known that its settings depend on.
-var errUnknown = sshconn.ErrUnknown
+var errUnknown = fault.ErrUnknown
 
 // unknownSettings reports whether a setting of the provider block that holds for all hosts is unknown, and the entries of
 // hosts in which something is. It looks at the raw block, so that no attribute is forgotten. The attribute host does not

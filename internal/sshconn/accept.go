@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/rogpeppe/go-internal/lockedfile"
 	skeema "github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
@@ -21,10 +22,10 @@ import (
 func (k *hostKeys) record(addr string, remote net.Addr, key ssh.PublicKey) error {
 	files := k.conn.settings.knownHostsFiles()
 	if len(files) == 0 {
-		return k.conn.fault(Misconfigured, "host_key_checking is accept_new, and no known_hosts file is there to record its key", "Set known_hosts_files", nil)
+		return k.conn.fault(fault.Misconfigured, "host_key_checking is accept_new, and no known_hosts file is there to record its key", "Set known_hosts_files", nil)
 	}
 	failed := func(err error) error {
-		return k.conn.fault(HostKeyUnknown, fmt.Sprintf("its key %s could not be recorded in %s (%s)", fingerprint(key), files[0], err),
+		return k.conn.fault(fault.HostKeyUnknown, fmt.Sprintf("its key %s could not be recorded in %s (%s)", fingerprint(key), files[0], err),
 			"Make that file writable, or set host_key", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(files[0]), 0o700); err != nil {

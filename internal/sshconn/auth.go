@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 )
@@ -38,19 +39,19 @@ func (c *Conn) login() (*login, error) {
 		k := c.pool.parse(keyText{s.PrivateKey, s.PrivateKeyPassphrase})
 		if k.err != nil {
 			why, next := explainKey(s, k.err)
-			return nil, c.fault(KeyUnusable, why, next, nil)
+			return nil, c.fault(fault.KeyUnusable, why, next, nil)
 		}
 		l.keys = append(l.keys, k.signer)
 	}
 	if why, next := l.addCertificate(s.Certificate); why != "" {
-		return nil, c.fault(KeyUnusable, why, next, nil)
+		return nil, c.fault(fault.KeyUnusable, why, next, nil)
 	}
 	l.readIdentities(c.route.sshAdds)
 	if s.Agent == nil || *s.Agent {
 		l.agent = os.Getenv("SSH_AUTH_SOCK")
 	}
 	if s.Agent != nil && *s.Agent && l.agent == "" {
-		return nil, c.fault(KeyUnusable, "agent is true and SSH_AUTH_SOCK is not set", "Start an agent and add the key to it, or set private_key", nil)
+		return nil, c.fault(fault.KeyUnusable, "agent is true and SSH_AUTH_SOCK is not set", "Start an agent and add the key to it, or set private_key", nil)
 	}
 	return l, nil
 }
@@ -155,7 +156,7 @@ func (l *login) methods(ctx context.Context) (methods []ssh.AuthMethod, done fun
 				}
 				l.tried = append(l.tried, "keyboard-interactive")
 				if len(questions) > 1 || echos[0] {
-					l.notes = append(l.notes, "the host also asks "+excerpt(strings.Join(questions, " "), l.conn.secrets()...))
+					l.notes = append(l.notes, "the host also asks "+fault.Excerpt(strings.Join(questions, " "), l.conn.secrets()...))
 					return nil, errors.New("a question that is not for a password")
 				}
 				return []string{password}, nil
@@ -239,8 +240,8 @@ func (l *login) refused(banner string, err error) error {
 	if len(l.notes) > 0 {
 		why += " (" + strings.Join(l.notes, "; ") + ")"
 	}
-	if text := excerpt(banner, c.secrets()...); text != "" {
+	if text := fault.Excerpt(banner, c.secrets()...); text != "" {
 		why += "; it said: " + text
 	}
-	return c.fault(AuthRefused, why, next, err)
+	return c.fault(fault.AuthRefused, why, next, err)
 }

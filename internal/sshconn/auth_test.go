@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -73,17 +74,17 @@ func encryptedPEM(t *testing.T, key any, passphrase string) string {
 }
 
 // fails runs a request that must fail with an *Error of this kind whose text has all the words, and no secret.
-func fails(t *testing.T, c *Conn, kind Kind, words ...string) {
+func fails(t *testing.T, c *Conn, kind fault.Kind, words ...string) {
 	t.Helper()
 	_, err := c.Run(t.Context(), echo("x"))
 	wantError(t, c.settings, err, kind, words...)
 }
 
-func wantError(t *testing.T, s Settings, err error, kind Kind, words ...string) {
+func wantError(t *testing.T, s Settings, err error, kind fault.Kind, words ...string) {
 	t.Helper()
-	var e *Error
+	var e *fault.Error
 	if !errors.As(err, &e) || e.Kind != kind || e.Next == "" {
-		t.Fatalf("got %v, want kind %q and what to do about it", err, (&Error{Kind: kind}).Summary())
+		t.Fatalf("got %v, want kind %q and what to do about it", err, (&fault.Error{Kind: kind}).Summary())
 	}
 	noSecret(t, s, e.Error())
 	for _, w := range words {
@@ -101,7 +102,7 @@ func TestLogin(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*testing.T, *Settings)
-		kind   Kind // 0: it works
+		kind   fault.Kind // 0: it works
 		words  []string
 	}{
 		{"key", func(*testing.T, *Settings) {}, 0, nil},
@@ -110,20 +111,20 @@ func TestLogin(t *testing.T) {
 		}, 0, nil},
 		{"passphrase for a key that needs none", func(_ *testing.T, s *Settings) { s.PrivateKeyPassphrase = "correct horse" }, 0, nil},
 		{"encrypted key without passphrase", func(_ *testing.T, s *Settings) { s.PrivateKey = encrypted },
-			KeyUnusable, []string{"encrypted", "private_key_passphrase"}},
+			fault.KeyUnusable, []string{"encrypted", "private_key_passphrase"}},
 		{"wrong passphrase", func(_ *testing.T, s *Settings) {
 			s.PrivateKey, s.PrivateKeyPassphrase = encrypted, "battery staple"
-		}, KeyUnusable, []string{"does not decrypt"}},
-		{"path of a key", func(_ *testing.T, s *Settings) { s.PrivateKey = "~/.ssh/id_web1" }, KeyUnusable, []string{"not its path", `file("`}},
-		{"public key", func(_ *testing.T, s *Settings) { s.PrivateKey = publicLine(userKey) }, KeyUnusable, []string{"public key"}},
-		{"PuTTY key", func(_ *testing.T, s *Settings) { s.PrivateKey = "PuTTY-User-Key-File-3: ssh-ed25519\n" }, KeyUnusable, []string{"puttygen"}},
-		{"broken key", func(_ *testing.T, s *Settings) { s.PrivateKey = s.PrivateKey[:120] + s.PrivateKey[130:] }, KeyUnusable, []string{"cannot be read"}},
+		}, fault.KeyUnusable, []string{"does not decrypt"}},
+		{"path of a key", func(_ *testing.T, s *Settings) { s.PrivateKey = "~/.ssh/id_web1" }, fault.KeyUnusable, []string{"not its path", `file("`}},
+		{"public key", func(_ *testing.T, s *Settings) { s.PrivateKey = publicLine(userKey) }, fault.KeyUnusable, []string{"public key"}},
+		{"PuTTY key", func(_ *testing.T, s *Settings) { s.PrivateKey = "PuTTY-User-Key-File-3: ssh-ed25519\n" }, fault.KeyUnusable, []string{"puttygen"}},
+		{"broken key", func(_ *testing.T, s *Settings) { s.PrivateKey = s.PrivateKey[:120] + s.PrivateKey[130:] }, fault.KeyUnusable, []string{"cannot be read"}},
 		{"wrong key", func(_ *testing.T, s *Settings) { s.PrivateKey = privatePEM(otherKey) },
-			AuthRefused, []string{"user root", "it offers: publickey", ssh.FingerprintSHA256(public(otherKey)), "127.0.0.1"}},
-		{"unknown user", func(_ *testing.T, s *Settings) { s.User = "nobody-here" }, AuthRefused, []string{"user nobody-here"}},
-		{"nothing to log in with", func(_ *testing.T, s *Settings) { s.PrivateKey = "" }, AuthRefused, []string{"no key, agent or password"}},
+			fault.AuthRefused, []string{"user root", "it offers: publickey", ssh.FingerprintSHA256(public(otherKey)), "127.0.0.1"}},
+		{"unknown user", func(_ *testing.T, s *Settings) { s.User = "nobody-here" }, fault.AuthRefused, []string{"user nobody-here"}},
+		{"nothing to log in with", func(_ *testing.T, s *Settings) { s.PrivateKey = "" }, fault.AuthRefused, []string{"no key, agent or password"}},
 		{"password that the host does not ask for", func(_ *testing.T, s *Settings) { s.PrivateKey, s.Password = "", "hunter22" },
-			AuthRefused, []string{"tried: password"}},
+			fault.AuthRefused, []string{"tried: password"}},
 		{"agent", func(t *testing.T, s *Settings) {
 			startAgent(t, userKey)
 			s.PrivateKey, s.Agent = "", nil
@@ -139,15 +140,15 @@ func TestLogin(t *testing.T) {
 		{"agent whose right key comes after too many", func(t *testing.T, s *Settings) {
 			startAgent(t, otherKey, ecdsaKey, rsaKey, newKey(), newKey(), userKey)
 			s.PrivateKey, s.Agent = "", &on
-		}, AuthRefused, []string{"only the first 5 of 6 keys"}},
+		}, fault.AuthRefused, []string{"only the first 5 of 6 keys"}},
 		{"agent switched off", func(t *testing.T, s *Settings) {
 			startAgent(t, userKey)
 			s.PrivateKey, s.Agent = "", &off
-		}, AuthRefused, nil},
+		}, fault.AuthRefused, nil},
 		{"agent that is not there", func(t *testing.T, s *Settings) {
 			t.Setenv("SSH_AUTH_SOCK", filepath.Join(t.TempDir(), "none"))
 			s.PrivateKey, s.Agent = "", nil
-		}, AuthRefused, []string{"the agent at SSH_AUTH_SOCK did not answer"}},
+		}, fault.AuthRefused, []string{"the agent at SSH_AUTH_SOCK did not answer"}},
 		{"agent that is not there does not matter with a key", func(t *testing.T, s *Settings) {
 			t.Setenv("SSH_AUTH_SOCK", filepath.Join(t.TempDir(), "none"))
 			s.Agent = nil
@@ -155,7 +156,7 @@ func TestLogin(t *testing.T) {
 		{"agent wanted and not set", func(t *testing.T, s *Settings) {
 			t.Setenv("SSH_AUTH_SOCK", "")
 			s.Agent = &on
-		}, KeyUnusable, []string{"SSH_AUTH_SOCK is not set"}},
+		}, fault.KeyUnusable, []string{"SSH_AUTH_SOCK is not set"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			set := s.settings()
@@ -193,7 +194,7 @@ func TestUserCertificate(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*testing.T, *Settings)
-		kind   Kind
+		kind   fault.Kind
 		words  []string
 	}{
 		{"in the settings", func(_ *testing.T, s *Settings) { s.Certificate = text(good) }, 0, nil},
@@ -205,18 +206,18 @@ func TestUserCertificate(t *testing.T) {
 			startAgent(t, agent.AddedKey{PrivateKey: ecdsaKey, Certificate: good})
 			s.PrivateKey, s.Agent = "", &on
 		}, 0, nil},
-		{"none", func(*testing.T, *Settings) {}, AuthRefused, []string{"key " + ssh.FingerprintSHA256(public(ecdsaKey)), "it offers: publickey"}},
+		{"none", func(*testing.T, *Settings) {}, fault.AuthRefused, []string{"key " + ssh.FingerprintSHA256(public(ecdsaKey)), "it offers: publickey"}},
 		{"for another user", func(_ *testing.T, s *Settings) { s.Certificate = text(certify(ecdsaKey, ssh.UserCert, "ops", always)) },
-			AuthRefused, []string{`certificate "ops@example" of key ` + ssh.FingerprintSHA256(public(ecdsaKey)) + " for ops"}},
+			fault.AuthRefused, []string{`certificate "ops@example" of key ` + ssh.FingerprintSHA256(public(ecdsaKey)) + " for ops"}},
 		{"expired", func(_ *testing.T, s *Settings) {
 			s.Certificate = text(certify(ecdsaKey, ssh.UserCert, "root", time.Unix(1000, 0)))
 		},
-			AuthRefused, []string{"certificate expired at 1970-01-01T00:16:40Z"}},
+			fault.AuthRefused, []string{"certificate expired at 1970-01-01T00:16:40Z"}},
 		{"of another key", func(_ *testing.T, s *Settings) { s.Certificate = text(certify(rsaKey, ssh.UserCert, "root", always)) },
-			KeyUnusable, []string{"certificate is for the key " + fingerprint(public(rsaKey)), "private_key is " + fingerprint(public(ecdsaKey))}},
-		{"of a host", func(_ *testing.T, s *Settings) { s.Certificate = text(certify(ecdsaKey, ssh.HostCert, "root", always)) }, KeyUnusable, []string{"a host's certificate"}},
-		{"a public key", func(_ *testing.T, s *Settings) { s.Certificate = publicLine(ecdsaKey) }, KeyUnusable, []string{"without a signature"}},
-		{"a path", func(_ *testing.T, s *Settings) { s.Certificate = "~/.ssh/x-cert.pub" }, KeyUnusable, []string{"not the text of a certificate", "file("}},
+			fault.KeyUnusable, []string{"certificate is for the key " + fingerprint(public(rsaKey)), "private_key is " + fingerprint(public(ecdsaKey))}},
+		{"of a host", func(_ *testing.T, s *Settings) { s.Certificate = text(certify(ecdsaKey, ssh.HostCert, "root", always)) }, fault.KeyUnusable, []string{"a host's certificate"}},
+		{"a public key", func(_ *testing.T, s *Settings) { s.Certificate = publicLine(ecdsaKey) }, fault.KeyUnusable, []string{"without a signature"}},
+		{"a path", func(_ *testing.T, s *Settings) { s.Certificate = "~/.ssh/x-cert.pub" }, fault.KeyUnusable, []string{"not the text of a certificate", "file("}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			set := s.settings()
@@ -276,7 +277,7 @@ func TestSecondFactor(t *testing.T) {
 	}
 	t.Cleanup(func() { h.Close() })
 	set := reach(h, "ops")
-	fails(t, conn(t, pool(t, set)), AuthRefused, "it accepted publickey and wants more", "it offers: password")
+	fails(t, conn(t, pool(t, set)), fault.AuthRefused, "it accepted publickey and wants more", "it offers: password")
 	set.Password = "ops-secret"
 	mustEcho(t, conn(t, pool(t, set)))
 }
@@ -287,14 +288,14 @@ func TestRefusedLoginIsNotTriedAgainAtOnce(t *testing.T) {
 	set.PrivateKey = privatePEM(otherKey)
 	p := pool(t, set)
 	c := conn(t, p)
-	fails(t, c, AuthRefused)
-	fails(t, c, AuthRefused)
+	fails(t, c, fault.AuthRefused)
+	fails(t, c, fault.AuthRefused)
 	if n := s.count("Connection from"); n != 1 {
 		t.Errorf("%d tries, want 1", n)
 	}
 	p.pace.answersFor = forNobodyElse
 	c.until = time.Time{}
-	fails(t, c, AuthRefused)
+	fails(t, c, fault.AuthRefused)
 	s.await("Connection from")
 	until(t, "a second try", func() bool { return s.count("Connection from") == 2 })
 }

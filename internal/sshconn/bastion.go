@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -22,7 +23,7 @@ func (c *Conn) pass(anew bool) (via *link, leave func(), err error) {
 		return nil, func() {}, nil
 	}
 	via, err = c.via.use(c.pool.ctx, anew, nil)
-	var e *Error
+	var e *fault.Error
 	switch {
 	case err == nil:
 		return via, sync.OnceFunc(func() { c.via.release(via) }), nil
@@ -30,7 +31,7 @@ func (c *Conn) pass(anew bool) (via *link, leave func(), err error) {
 		return nil, nil, ErrClosed
 	case errors.As(err, &e):
 		f := c.fault(e.Kind, fmt.Sprintf("its jump host %s cannot be passed: %s", c.via, e.Why), e.Next, e)
-		f.final = e.final
+		f.Final = e.Final
 		return nil, nil, f
 	default:
 		return nil, nil, err
@@ -144,7 +145,7 @@ func (f *forwarded) Close() error {
 
 // notForwarded says why the jump host did not open a connection.
 func (c *Conn) notForwarded(e *ssh.OpenChannelError) (why, next string, redials int, final bool) {
-	said := excerpt(e.Message)
+	said := fault.Excerpt(e.Message)
 	if e.Reason == ssh.Prohibited {
 		return fmt.Sprintf("its jump host %s does not let connections through (%s)", c.via, said),
 			"Look at AllowTcpForwarding, PermitOpen and DisableForwarding in its sshd_config, and at the options in authorized_keys there", 0, true

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 )
@@ -84,7 +85,7 @@ func TestChainOfThreeJumpHosts(t *testing.T) {
 			if name != "web1" {
 				words = append(words, "its jump host "+name+" (")
 			}
-			fails(t, conn(t, p), HostKeyChanged, words...)
+			fails(t, conn(t, p), fault.HostKeyChanged, words...)
 		})
 	}
 }
@@ -159,7 +160,7 @@ func TestAtMostFourHandshakesAtOnceThroughAJumpHost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all.Go(func() { fails(t, c, Unreachable) })
+		all.Go(func() { fails(t, c, fault.Unreachable) })
 	}
 	// One comes out, and one goes in.
 	for i := range hosts {
@@ -193,15 +194,15 @@ func TestJumpHostThatIsNotPassed(t *testing.T) {
 	for _, tc := range []struct {
 		name            string
 		bastion, target Settings
-		kind            Kind
+		kind            fault.Kind
 		words           []string
 	}{
-		{"nobody listens behind it", bastion.settings(), nobody, Unreachable, []string{"On web1 (127.0.0.1:1)", "its jump host 127.0.0.1:", "refused"}},
-		{"name that it does not resolve", bastion.settings(), name, Unreachable, []string{"does not reach it"}},
-		{"forwarding is forbidden", closed.settings(), target.settings(), Unreachable, []string{"does not let connections through", "AllowTcpForwarding"}},
-		{"forwarding goes elsewhere only", elsewhere.settings(), target.settings(), Unreachable, []string{"does not let connections through", "PermitOpen"}},
-		{"login refused", stranger, target.settings(), AuthRefused, []string{"its jump host", "does not let user root in"}},
-		{"nobody listens there", gone, target.settings(), Unreachable, []string{"its jump host 127.0.0.1:1 (127.0.0.1:1) cannot be passed", "nobody listens"}},
+		{"nobody listens behind it", bastion.settings(), nobody, fault.Unreachable, []string{"On web1 (127.0.0.1:1)", "its jump host 127.0.0.1:", "refused"}},
+		{"name that it does not resolve", bastion.settings(), name, fault.Unreachable, []string{"does not reach it"}},
+		{"forwarding is forbidden", closed.settings(), target.settings(), fault.Unreachable, []string{"does not let connections through", "AllowTcpForwarding"}},
+		{"forwarding goes elsewhere only", elsewhere.settings(), target.settings(), fault.Unreachable, []string{"does not let connections through", "PermitOpen"}},
+		{"login refused", stranger, target.settings(), fault.AuthRefused, []string{"its jump host", "does not let user root in"}},
+		{"nobody listens there", gone, target.settings(), fault.Unreachable, []string{"its jump host 127.0.0.1:1 (127.0.0.1:1) cannot be passed", "nobody listens"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fails(t, conn(t, pool(t, behind(tc.bastion, tc.target))), tc.kind, tc.words...)
@@ -209,7 +210,7 @@ func TestJumpHostThatIsNotPassed(t *testing.T) {
 	}
 	t.Run("waiting does not help where forwarding is forbidden", func(t *testing.T) {
 		c := conn(t, pool(t, behind(closed.settings(), target.settings())))
-		wantError(t, c.settings, c.Wait(t.Context()), Unreachable, "AllowTcpForwarding")
+		wantError(t, c.settings, c.Wait(t.Context()), fault.Unreachable, "AllowTcpForwarding")
 	})
 }
 
@@ -305,11 +306,11 @@ func TestHostsBehindADeadJumpHostShareItsFailure(t *testing.T) {
 			}
 			var all sync.WaitGroup
 			for _, c := range conns[:hosts/2] { // these at the same time
-				all.Go(func() { fails(t, c, Unreachable, "its jump host", "no answer within 500ms") })
+				all.Go(func() { fails(t, c, fault.Unreachable, "its jump host", "no answer within 500ms") })
 			}
 			all.Wait()
 			for _, c := range conns { // and these after each other
-				fails(t, c, Unreachable, "its jump host", "no answer within 500ms")
+				fails(t, c, fault.Unreachable, "its jump host", "no answer within 500ms")
 			}
 			dialled := func() int {
 				mu.Lock()
@@ -320,7 +321,7 @@ func TestHostsBehindADeadJumpHostShareItsFailure(t *testing.T) {
 				t.Errorf("%d dials for %d hosts, want 1", n, hosts)
 			}
 			p.config.Timeout = time.Nanosecond
-			wantError(t, Settings{}, conns[1].Wait(t.Context()), Unreachable, "its jump host")
+			wantError(t, Settings{}, conns[1].Wait(t.Context()), fault.Unreachable, "its jump host")
 			if n := dialled(); n < 2 {
 				t.Error("who waited for a host got the old failure")
 			}
@@ -356,7 +357,7 @@ func TestJumpHostThatGoesDarkDuringAHandshakeIsGivenUp(t *testing.T) {
 		<-reached
 		w.dark()
 	})
-	fails(t, conn(t, p), Unreachable, "no answer within 300ms")
+	fails(t, conn(t, p), fault.Unreachable, "no answer within 300ms")
 }
 
 func TestWaysThroughJumpHosts(t *testing.T) {
@@ -400,7 +401,7 @@ func TestWaysThroughJumpHosts(t *testing.T) {
 		}
 	}
 	_, err := resolver{Config: c}.resolve("ring")
-	wantError(t, Settings{}, err, Misconfigured, "ring through round through ring")
+	wantError(t, Settings{}, err, fault.Misconfigured, "ring through round through ring")
 	_, err = resolver{Config: c}.resolve("broken")
-	wantError(t, Settings{}, err, Misconfigured, "white space")
+	wantError(t, Settings{}, err, fault.Misconfigured, "white space")
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // listing prints the names of its arguments and what the file holds; two of a batch are one with the arguments of both.
@@ -88,7 +89,7 @@ func TestChangeOfFilesThatFail(t *testing.T) {
 	mustEcho(t, c)
 	two := []shell.File{{Path: dropIn, Content: "a\n"}, {Path: "/etc/modules-load.d/x.conf", Content: "x\n"}}
 	undo := h.Inject(hosttest.Fault{Errno: syscall.ENOSPC, Path: "/etc/modules-load.d"})
-	var file *FileError
+	var file *fault.FileError
 	then := listing()
 	writeTwo := shell.Change{Write: two, Then: &then}
 	if _, _, err := c.Change(t.Context(), writeTwo); !errors.As(err, &file) || file.Path != two[1].Path || !strings.Contains(file.Reason, "No space") {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // Conn is the connection to one host. It is made when first needed, closed when idle, and made anew when it broke. It is safe for concurrent use.
@@ -112,7 +113,7 @@ func (c *Conn) run(ctx context.Context, s shell.Script) (shell.Result, error) {
 // again does once more what lost its reply. Where the host does not answer this time either, what became of the first stays open.
 func (c *Conn) again(lost error, do func() error) error {
 	err := do()
-	if file := (*FileError)(nil); err == nil || errors.As(err, &file) {
+	if file := (*fault.FileError)(nil); err == nil || errors.As(err, &file) {
 		return err
 	}
 	return stillOpen(lost, err)
@@ -121,7 +122,7 @@ func (c *Conn) again(lost error, do func() error) error {
 // settles reports whether err leaves an outcome open that a new connection can settle. It returns false for a host that
 // hangs, because that would hang again.
 func (c *Conn) settles(ctx context.Context, err error) bool {
-	return errors.Is(err, ErrLost) && hung(err) == nil && ctx.Err() == nil && c.pool.ctx.Err() == nil
+	return errors.Is(err, fault.ErrLost) && hung(err) == nil && ctx.Err() == nil && c.pool.ctx.Err() == nil
 }
 
 // early is s as a request that may leave before it is known that a shell takes it, or that anybody still waits for it: nil for one that does more than read.
@@ -149,7 +150,7 @@ func (c *Conn) with(ctx context.Context, early *request, do func(*link) error) e
 		case err == nil || !errors.Is(err, errNotSent):
 			return err
 		case again:
-			return c.fault(Unreachable, "two connections in a row were cut before the request was sent", "Look at the sshd log of the host", err)
+			return c.fault(fault.Unreachable, "two connections in a row were cut before the request was sent", "Look at the sshd log of the host", err)
 		}
 	}
 }
@@ -283,8 +284,11 @@ func (c *Conn) knownAs() string {
 // String names the host for a message.
 func (c *Conn) String() string { return c.host + " (" + c.addr + ")" }
 
-func (c *Conn) fault(kind Kind, why, next string, err error) *Error {
-	return &Error{Kind: kind, Host: c.host, Addr: c.addr, Why: why, Next: next, Err: err}
+// faults makes the errors of this host.
+func (c *Conn) faults() fault.Maker { return fault.Maker{Host: c.host, Addr: c.addr} }
+
+func (c *Conn) fault(kind fault.Kind, why, next string, err error) *fault.Error {
+	return c.faults().New(kind, why, next, err)
 }
 
 // cancelled is the error for a caller that went away before anything was sent for it.
@@ -293,17 +297,17 @@ func (c *Conn) cancelled(ctx context.Context, when string) error {
 }
 
 // lost is the error for a request whose reply is missing.
-func (c *Conn) lost(request string, cause error) *Error {
+func (c *Conn) lost(request string, cause error) *fault.Error {
 	if s := hung(cause); s != nil {
 		return c.silent(request, s)
 	}
-	return c.fault(Lost, fmt.Sprintf("%q was sent and its reply did not come (%s), so it may or may not have happened", request, cause),
+	return c.fault(fault.Lost, fmt.Sprintf("%q was sent and its reply did not come (%s), so it may or may not have happened", request, cause),
 		"Run plan again: it reads what the host has now", cause)
 }
 
 // stillOpen is a lost reply's error where the host could not be asked afterwards either.
 func stillOpen(lost, since error) error {
-	var e, cause *Error
+	var e, cause *fault.Error
 	if !errors.As(lost, &e) {
 		return lost
 	}

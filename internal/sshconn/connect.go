@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -29,8 +30,8 @@ func redial(try int) time.Duration {
 // answersFor is how long a failure answers for further calls: a refusal since newer sshd and pam_faillock lock out who tries wrong secrets in a row, any other since what
 // took long to find out, as that a jump host is down, need not be found out again by all who come after.
 func answersFor(err error, took time.Duration) time.Duration {
-	var e *Error
-	if errors.As(err, &e) && (e.Kind == AuthRefused || e.Kind == SudoRefused || e.Kind == DoasRefused) {
+	var e *fault.Error
+	if errors.As(err, &e) && (e.Kind == fault.AuthRefused || e.Kind == fault.SudoRefused || e.Kind == fault.DoasRefused) {
 		return refusalHold
 	}
 	return min(4*took, failureHold)
@@ -38,8 +39,8 @@ func answersFor(err error, took time.Duration) time.Duration {
 
 // mayPass reports whether err is what waiting may mend.
 func mayPass(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Kind == Unreachable && !e.final
+	var e *fault.Error
+	return errors.As(err, &e) && e.Kind == fault.Unreachable && !e.Final
 }
 
 // connect makes a connection: the way through the jump hosts, TCP, handshake, login, and the shell. A dial that is refused or dropped, as by sshd's MaxStartups, is
@@ -51,16 +52,16 @@ func (c *Conn) connect(d *dialing) (time.Duration, *link, error) {
 	for try := 0; ; try++ {
 		took, l, err := c.attempt(d, c.connectTimeout()-spent, otherKeys)
 		spent += took
-		var e *Error
+		var e *fault.Error
 		switch {
 		case err == nil || !errors.As(err, &e):
 			return spent, l, err
-		case e.otherKey != "":
-			otherKeys, other = append(otherKeys, e.otherKey), err
+		case e.OtherKey != "":
+			otherKeys, other = append(otherKeys, e.OtherKey), err
 			continue
-		case other != nil && e.Kind == HostKeyChanged:
+		case other != nil && e.Kind == fault.HostKeyChanged:
 			return spent, nil, other // the host has no further key
-		case try-len(otherKeys) >= e.redials:
+		case try-len(otherKeys) >= e.Redials:
 			return spent, nil, err
 		}
 		pause := c.pool.pace.redial(try)
@@ -205,7 +206,7 @@ func (c *Conn) open(ctx context.Context, d *dialing, client *ssh.Client, leave f
 	if err := l.openShell(ctx, d); err != nil {
 		l.end(err)
 		<-l.over
-		if e := (*Error)(nil); c.pool.ctx.Err() == nil && errors.As(err, &e) {
+		if e := (*fault.Error)(nil); c.pool.ctx.Err() == nil && errors.As(err, &e) {
 			return nil, err
 		}
 		return nil, c.unreachable(ctx, "while the shell was started", context.Cause(l.ctx))
@@ -229,7 +230,7 @@ func (c *Conn) handshakeFailed(ctx context.Context, keys *hostKeys, login *login
 		return c.unreachable(ctx, "during the SSH handshake", err)
 	case strings.Contains(banner, "System is booting up"), strings.Contains(banner, "System is going down"):
 		// pam_nologin: who is right is refused too.
-		return c.fault(Unreachable, "the host lets nobody in yet or any more ("+excerpt(banner)+")", "Try again when it is up", err)
+		return c.fault(fault.Unreachable, "the host lets nobody in yet or any more ("+fault.Excerpt(banner)+")", "Try again when it is up", err)
 	case strings.Contains(text, "unable to authenticate"), strings.Contains(text, "Too many authentication failures"), strings.Contains(text, "authentication attempts"):
 		return login.refused(banner, err)
 	case accepted && !cut(err):
@@ -253,7 +254,7 @@ func (c *Conn) unreachable(ctx context.Context, stage string, err error) error {
 		return ErrClosed
 	case errors.As(err, &forward):
 		why, next, redials, final = c.notForwarded(forward)
-	case timedOut(ctx.Err()) || timedOut(err):
+	case fault.TimedOut(ctx.Err()) || fault.TimedOut(err):
 		if why = "there was no answer within " + c.connectTimeout().String(); stage != "" {
 			why += " " + stage
 		}
@@ -267,8 +268,8 @@ func (c *Conn) unreachable(ctx context.Context, stage string, err error) error {
 		why = "the connection was cut " + stage
 		next = "Check that an SSH server listens there and that it does not limit or ban this machine (MaxStartups, PerSourcePenalties, fail2ban)"
 	}
-	e := c.fault(Unreachable, why, next, err)
-	e.redials, e.final = redials, final
+	e := c.fault(fault.Unreachable, why, next, err)
+	e.Redials, e.Final = redials, final
 	return e
 }
 

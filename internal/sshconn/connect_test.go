@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"io"
 	"net"
 	"path/filepath"
@@ -37,7 +38,7 @@ func TestHostThatCannotBeReached(t *testing.T) {
 		{"has no name", func(*testing.T) Settings { return Settings{Address: "no-such-host.invalid"} }, func(*Pool) {}, []string{"no-such-host.invalid"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			fails(t, conn(t, pool(t, tc.to(t), tc.change)), Unreachable, tc.words...)
+			fails(t, conn(t, pool(t, tc.to(t), tc.change)), fault.Unreachable, tc.words...)
 		})
 	}
 }
@@ -51,7 +52,7 @@ func TestServerThatStallsAfterTheBanner(t *testing.T) {
 		p.config.ConnectTimeout = 5 * time.Second // enough for a login on a busy machine
 		p.config.Hosts["web2"] = s.settings()
 	})
-	fails(t, conn(t, p), Unreachable, "no answer within 5s during the SSH handshake")
+	fails(t, conn(t, p), fault.Unreachable, "no answer within 5s during the SSH handshake")
 	other, err := p.Conn("web2")
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +79,7 @@ func TestDialOutlivesTheCallerWhoBeganIt(t *testing.T) {
 	until(t, "dialling", func() bool { return dialling() != nil })
 	d := dialling()
 	cancel()
-	if err := <-got; !errors.Is(err, context.Canceled) || errors.Is(err, ErrLost) {
+	if err := <-got; !errors.Is(err, context.Canceled) || errors.Is(err, fault.ErrLost) {
 		t.Errorf("got %v", err)
 	}
 	w.mu.Unlock()
@@ -98,7 +99,7 @@ func TestAllWaitersGetTheErrorOfADial(t *testing.T) {
 	c := conn(t, pool(t, set, func(p *Pool) { p.pace.answersFor = forNobodyElse }))
 	var all sync.WaitGroup
 	for range 10 {
-		all.Go(func() { fails(t, c, Unreachable) })
+		all.Go(func() { fails(t, c, fault.Unreachable) })
 	}
 	until(t, "ten wait", func() bool {
 		c.mu.Lock()
@@ -110,7 +111,7 @@ func TestAllWaitersGetTheErrorOfADial(t *testing.T) {
 	if len(tries) != 1+redialsDropped {
 		t.Errorf("%d tries for ten waiters, want %d", len(tries), 1+redialsDropped)
 	}
-	fails(t, c, Unreachable) // and the next call dials anew
+	fails(t, c, fault.Unreachable) // and the next call dials anew
 	if len(tries) != 2*(1+redialsDropped) {
 		t.Errorf("%d tries, want %d", len(tries), 2*(1+redialsDropped))
 	}
@@ -142,7 +143,7 @@ func TestAtMostFourHandshakesAtOnceToOneAddress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all.Go(func() { fails(t, c, Unreachable) })
+		all.Go(func() { fails(t, c, fault.Unreachable) })
 	}
 	until(t, "four are in, and the others wait", func() bool {
 		mu.Lock()
@@ -377,21 +378,21 @@ func TestWait(t *testing.T) {
 	})
 	t.Run("not longer than the timeout", func(t *testing.T) {
 		c := conn(t, pool(t, Settings{Address: "127.0.0.1", Port: 1}, quick, func(p *Pool) { p.config.Timeout = 20 * time.Millisecond }))
-		wantError(t, c.settings, c.Wait(t.Context()), Unreachable, "within 20ms", "nobody listens", "timeout")
+		wantError(t, c.settings, c.Wait(t.Context()), fault.Unreachable, "within 20ms", "nobody listens", "timeout")
 	})
 	t.Run("not after a refused login", func(t *testing.T) {
 		s := startSSHD(t)
 		set := s.settings()
 		set.PrivateKey = privatePEM(otherKey)
 		c := conn(t, pool(t, set, quick))
-		wantError(t, set, c.Wait(t.Context()), AuthRefused)
+		wantError(t, set, c.Wait(t.Context()), fault.AuthRefused)
 	})
 	t.Run("not after a changed host key", func(t *testing.T) {
 		s := startSSHD(t)
 		set := s.settings()
 		set.HostKey = publicLine(otherKey)
 		c := conn(t, pool(t, set, quick))
-		wantError(t, set, c.Wait(t.Context()), HostKeyChanged)
+		wantError(t, set, c.Wait(t.Context()), fault.HostKeyChanged)
 	})
 	t.Run("not after its context", func(t *testing.T) {
 		c := conn(t, pool(t, Settings{Address: "127.0.0.1", Port: 1}, func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } }))
@@ -480,14 +481,14 @@ func forNobodyElse(error, time.Duration) time.Duration { return 0 }
 // What took long to find out answers for others as well, for so much longer, and a refusal for some seconds.
 func TestFailuresThatAnswerForFurtherCalls(t *testing.T) {
 	for _, tc := range []struct {
-		kind       Kind
+		kind       fault.Kind
 		took, want time.Duration
 	}{
-		{Unreachable, 0, 0}, {Unreachable, time.Second, 4 * time.Second}, {Unreachable, time.Hour, failureHold}, {HostKeyChanged, time.Second, 4 * time.Second},
-		{AuthRefused, 0, refusalHold}, {SudoRefused, time.Hour, refusalHold}, {DoasRefused, 0, refusalHold},
+		{fault.Unreachable, 0, 0}, {fault.Unreachable, time.Second, 4 * time.Second}, {fault.Unreachable, time.Hour, failureHold}, {fault.HostKeyChanged, time.Second, 4 * time.Second},
+		{fault.AuthRefused, 0, refusalHold}, {fault.SudoRefused, time.Hour, refusalHold}, {fault.DoasRefused, 0, refusalHold},
 	} {
-		if got := answersFor(&Error{Kind: tc.kind}, tc.took); got != tc.want {
-			t.Errorf("%s, found out in %s: %s, want %s", (&Error{Kind: tc.kind}).Summary(), tc.took, got, tc.want)
+		if got := answersFor(&fault.Error{Kind: tc.kind}, tc.took); got != tc.want {
+			t.Errorf("%s, found out in %s: %s, want %s", (&fault.Error{Kind: tc.kind}).Summary(), tc.took, got, tc.want)
 		}
 	}
 }
@@ -509,19 +510,5 @@ func TestBackoffGrowsAndStaysPolite(t *testing.T) {
 		if len(several) < 2 {
 			t.Errorf("all who were dropped together dial %d again together", try)
 		}
-	}
-}
-
-// Guards that only a host which does not answer counts as not reached: unreachable = "warn" must not hide a host whose key
-// has changed or that refuses.
-func TestNotReached(t *testing.T) {
-	want := map[Kind]bool{Unreachable: true, Lost: true, Hung: true}
-	for kind := Misconfigured; kind <= Locked; kind++ {
-		if err := fmt.Errorf("reading it: %w", &Error{Kind: kind}); NotReached(err) != want[kind] {
-			t.Errorf("NotReached of %q is %v", (&Error{Kind: kind}).Summary(), !want[kind])
-		}
-	}
-	if NotReached(&Error{Kind: Unreachable, final: true}) {
-		t.Error("a host that can never be reached this way counts as not reached")
 	}
 }

@@ -1,6 +1,7 @@
 package sshconn
 
 import (
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"net"
 	"os"
 	"os/exec"
@@ -108,7 +109,7 @@ func TestDropbear(t *testing.T) {
 		mustEcho(t, conn(t, pool(t, behind(set, startSSHD(t).settings()))))
 		nobody := startSSHD(t).settings()
 		nobody.Port = 1
-		fails(t, conn(t, pool(t, behind(set, nobody))), Unreachable, "does not reach it")
+		fails(t, conn(t, pool(t, behind(set, nobody))), fault.Unreachable, "does not reach it")
 	})
 	t.Run("behind a jump host", func(t *testing.T) {
 		mustEcho(t, conn(t, pool(t, behind(startSSHD(t).settings(), set))))
@@ -116,11 +117,11 @@ func TestDropbear(t *testing.T) {
 	t.Run("wrong key", func(t *testing.T) {
 		set := set
 		set.PrivateKey = privatePEM(otherKey)
-		fails(t, conn(t, pool(t, set)), AuthRefused, "it offers: publickey")
+		fails(t, conn(t, pool(t, set)), fault.AuthRefused, "it offers: publickey")
 	})
 	t.Run("changed host key", func(t *testing.T) {
 		set := set
 		set.HostKey = publicLine(hostKey)
-		fails(t, conn(t, pool(t, set)), HostKeyChanged)
+		fails(t, conn(t, pool(t, set)), fault.HostKeyChanged)
 	})
 }

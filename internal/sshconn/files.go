@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // The scripts that change files. All but the last need saveScript before them.
@@ -232,7 +233,7 @@ func (c *Conn) changeBySFTP(ctx context.Context, ch shell.Change) (first, then s
 			w := &writing{link: l, name: f.Path, dir: dir, base: base, content: f.Content, done: make(chan struct{})}
 			return w.run(ctx)
 		})
-		if file := (*FileError)(nil); err != nil && !(f.Optional && errors.As(err, &file)) {
+		if file := (*fault.FileError)(nil); err != nil && !(f.Optional && errors.As(err, &file)) {
 			return first, then, err
 		}
 	}
@@ -271,7 +272,7 @@ func (c *Conn) checkFile(name, content string) (string, error) {
 		return "", err
 	}
 	if strings.ContainsRune(content, 0) {
-		return "", &FileError{Op: "write", Host: c.host, Path: name, Reason: "its content holds a NUL byte"}
+		return "", &fault.FileError{Op: "write", Host: c.host, Path: name, Reason: "its content holds a NUL byte"}
 	}
 	if content != "" && !strings.HasSuffix(content, "\n") {
 		content += "\n"
@@ -315,7 +316,7 @@ func (c *Conn) Remove(ctx context.Context, names ...string) error {
 
 func (c *Conn) checkPath(op, name string) error {
 	if !path.IsAbs(name) || path.Clean(name) != name || name == "/" || strings.ContainsAny(name, "\x00\n") {
-		return &FileError{Op: op, Host: c.host, Path: name, Reason: "not the absolute path of a file"}
+		return &fault.FileError{Op: op, Host: c.host, Path: name, Reason: "not the absolute path of a file"}
 	}
 	return nil
 }
@@ -334,7 +335,7 @@ func (l *link) fileError(op, name string, res shell.Result, err error) error {
 	if err := taken(res); err != nil {
 		return err
 	}
-	e := &FileError{Op: op, Host: l.conn.host, Path: name}
+	e := &fault.FileError{Op: op, Host: l.conn.host, Path: name}
 	var said strings.Builder
 	for _, r := range res.Records {
 		if r.Head == "sync" {
@@ -342,7 +343,7 @@ func (l *link) fileError(op, name string, res shell.Result, err error) error {
 		}
 		said.WriteString(r.Body + "\n")
 	}
-	e.Reason = reason(said.String())
+	e.Reason = fault.Reason(said.String())
 	return e
 }
 
@@ -429,7 +430,7 @@ func (w *writing) steps(ctx context.Context) error {
 		}
 		err = l.fileScript(ctx, "write", w.name, script)
 	}
-	if file := (*FileError)(nil); !renamed || err == nil || errors.As(err, &file) {
+	if file := (*fault.FileError)(nil); !renamed || err == nil || errors.As(err, &file) {
 		return err
 	}
 	if errors.Is(err, errNotSent) {

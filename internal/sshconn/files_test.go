@@ -13,6 +13,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 const dropIn = "/etc/sysctl.d/90-terraform-x.conf"
@@ -114,7 +115,7 @@ func files(t *testing.T, m machine, c *Conn) {
 	}
 
 	m.Sh("mkdir -p /etc/sysctl.d/dir.conf")
-	var e *FileError
+	var e *fault.FileError
 	if err := c.WriteFile(ctx, "/etc/sysctl.d/dir.conf", "x\n"); !errors.As(err, &e) || e.Op != "write" || e.Reason != "Is a directory" {
 		t.Errorf("over a directory: %v", err)
 	}
@@ -133,7 +134,7 @@ func files(t *testing.T, m machine, c *Conn) {
 
 func TestPathsAndContentThatAreNoFile(t *testing.T) {
 	c := conn(t, pool(t, Settings{}))
-	var e *FileError
+	var e *fault.FileError
 	for _, name := range []string{"", "/", "x.conf", "/etc/../x", "/etc//x", "/etc/x\ny", "/etc/x\x00"} {
 		if err := c.WriteFile(t.Context(), name, "x\n"); !errors.As(err, &e) || e.Op != "write" {
 			t.Errorf("write %q: %v", name, err)
@@ -184,7 +185,7 @@ func TestFailedWriteSaysTheKernelsWords(t *testing.T) {
 				h.WriteFile(dropIn, "old\n")
 				c := conn(t, pool(t, reach(h, "root")))
 				undo := h.Inject(hosttest.Fault{Errno: tc.errno, Path: "/etc/sysctl.d"})
-				var e *FileError
+				var e *fault.FileError
 				err := c.WriteFile(t.Context(), dropIn, "new\n")
 				if !errors.As(err, &e) || e.Reason != tc.reason || e.Op != "write" || e.Path != dropIn || !strings.Contains(err.Error(), tc.next) {
 					t.Errorf("write: %v", err)
@@ -215,7 +216,7 @@ func TestFailedWriteOnARealFullOrReadOnlyFileSystem(t *testing.T) {
 			full, readOnly := t.TempDir(), t.TempDir()
 			s := startSSHD(t, "Subsystem sftp "+subsystem, fmt.Sprintf("#mount -t tmpfs -o size=16k none %s; mount -t tmpfs -o ro none %s", full, readOnly))
 			c := conn(t, pool(t, s.settings()))
-			var e *FileError
+			var e *fault.FileError
 			if err := c.WriteFile(t.Context(), full+"/x.conf", strings.Repeat("x\n", 32<<10)); !errors.As(err, &e) || e.Reason != "No space left on device" {
 				t.Errorf("full: %v", err)
 			}
@@ -239,7 +240,7 @@ func TestOrdinaryUserReadsAndCannotWrite(t *testing.T) {
 	onMachines(t, machineOptions{users: accounts}, func(t *testing.T, m machine) {
 		c := conn(t, pool(t, reach(m, "guest")))
 		mustEcho(t, c)
-		var e *FileError
+		var e *fault.FileError
 		if err := c.WriteFile(t.Context(), dropIn, "x\n"); !errors.As(err, &e) || e.Reason != "Permission denied" {
 			t.Errorf("got %v", err)
 		}

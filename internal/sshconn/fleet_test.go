@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -77,13 +78,13 @@ func TestFleetIsNeverWhole(t *testing.T) {
 		}
 		return results
 	}
-	want := map[string]Kind{"refuses": Unreachable, "changed": HostKeyChanged, "good": 0}
+	want := map[string]fault.Kind{"refuses": fault.Unreachable, "changed": fault.HostKeyChanged, "good": 0}
 	p := NewPool(config)
 	defer p.Close()
 	results := run(p)
 	for range fleet - each {
 		r := <-results
-		var e *Error
+		var e *fault.Error
 		errors.As(r.err, &e)
 		kind, ok := want[strings.TrimRight(r.host, "0123456789")]
 		if !ok || kind == 0 && r.err != nil || kind != 0 && (e == nil || e.Kind != kind) {

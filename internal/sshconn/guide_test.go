@@ -1,6 +1,7 @@
 package sshconn
 
 import (
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -44,12 +45,15 @@ func messageTable(t *testing.T) (table string, explained []string) {
 	return table, explained
 }
 
-// sources are the package's files, without its tests.
+// sources are the files of the package and of those below it, without their tests.
 func sources(t *testing.T) (names []string) {
 	t.Helper()
-	names, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
+	for _, pattern := range []string{"*.go", "*/*.go"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, found...)
 	}
 	return slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, "_test.go") })
 }
@@ -57,9 +61,9 @@ func sources(t *testing.T) (names []string) {
 // Guards that the guide has every heading of an error, and that the messages it explains are those that the code has.
 func TestGuideHasEveryHeadingAndNoOtherMessage(t *testing.T) {
 	table, explained := messageTable(t)
-	headings := []string{(&FileError{Op: "write"}).Summary(), (&FileError{Op: "remove"}).Summary(), (&FileError{Op: "sync"}).Summary()}
-	for k := Misconfigured; k <= Hung; k++ {
-		headings = append(headings, (&Error{Kind: k}).Summary())
+	headings := []string{(&fault.FileError{Op: "write"}).Summary(), (&fault.FileError{Op: "remove"}).Summary(), (&fault.FileError{Op: "sync"}).Summary()}
+	for k := fault.Misconfigured; k <= fault.Hung; k++ {
+		headings = append(headings, (&fault.Error{Kind: k}).Summary())
 	}
 	for _, h := range headings {
 		if !strings.Contains(table, "\n| "+h) && !strings.Contains(table, ", "+h) {
@@ -85,7 +89,7 @@ func TestGuideHasEveryHeadingAndNoOtherMessage(t *testing.T) {
 func TestGuideExplainsEveryMessage(t *testing.T) {
 	_, explained := messageTable(t)
 	// Where the reason stands among the arguments of what makes an error, and the files whose plain errors become part of one.
-	reasonAt := map[string]int{"fault": 1, "refused": 0, "malformed": 0, "unknown": 2}
+	reasonAt := map[string]int{"fault": 1, "New": 1, "refused": 0, "malformed": 0, "unknown": 2}
 	partOfOne := []string{"target.go", "sshconfig.go"}
 	explained = slices.DeleteFunc(explained, func(words string) bool { return len(words) < len("only:") }) // such as `but` would explain anything
 	messages := 0
@@ -136,7 +140,7 @@ func TestGuideExplainsEveryMessage(t *testing.T) {
 						check(n.Args[at])
 					}
 				}
-				if slices.Contains(partOfOne, name) && (named(n.Fun, "Errorf") || named(n.Fun, "New")) {
+				if slices.Contains(partOfOne, filepath.Base(name)) && (named(n.Fun, "Errorf") || named(n.Fun, "New")) {
 					check(n.Args[0])
 				}
 			case *ast.KeyValueExpr:

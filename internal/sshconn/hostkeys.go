@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	skeema "github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -42,14 +43,14 @@ func (c *Conn) hostKeys(without []string) (*hostKeys, error) {
 	if text := c.settings.HostKey; text != "" {
 		var err error
 		if k.pin, err = parsePin(text); err != nil {
-			return nil, c.fault(Misconfigured, "host_key is not a public key ("+err.Error()+")", hostKeyForm, err)
+			return nil, c.fault(fault.Misconfigured, "host_key is not a public key ("+err.Error()+")", hostKeyForm, err)
 		}
 		k.algorithms = slices.DeleteFunc(k.pin.algorithms(supported), func(a string) bool { return slices.Contains(without, keyType(a)) })
 		return k, nil
 	}
 	var err error
 	if k.known, err = readKnownHosts(c.settings.knownHostsFiles()); err != nil {
-		return nil, c.fault(Misconfigured, "the known_hosts files cannot be used ("+err.Error()+")", "Correct them, or set host_key", err)
+		return nil, c.fault(fault.Misconfigured, "the known_hosts files cannot be used ("+err.Error()+")", "Correct them, or set host_key", err)
 	}
 	// What the files have comes first: where they have an authority, certificates of every type, which need not be that of the authority's key. The rest follows, so that
 	// the key of an unknown or changed host can be named, but no certificates: without an authority in the files they prove nothing, and would hide the plain key.
@@ -113,14 +114,14 @@ func (k *hostKeys) explain(addr string, key ssh.PublicKey, err error) error {
 	const newKey = "Do not connect before the host has a new key"
 	switch {
 	case errors.As(err, &revoked):
-		return k.conn.fault(HostKeyRevoked, fmt.Sprintf("%s revokes the key that the host shows, %s", k.known.place(revoked.Revoked), fingerprint(key)), newKey, err)
+		return k.conn.fault(fault.HostKeyRevoked, fmt.Sprintf("%s revokes the key that the host shows, %s", k.known.place(revoked.Revoked), fingerprint(key)), newKey, err)
 	case errors.As(err, &mismatch):
 		if lines := k.plainLines(addr, mismatch.Want); len(lines) > 0 {
 			return k.changed(key, strings.Join(lines, ", "))
 		}
 		return k.unknown(addr, key, "no known_hosts file has a key for the host", err)
 	case strings.Contains(err.Error(), "revoked"):
-		return k.conn.fault(HostKeyRevoked, "a known_hosts file revokes the certificate that the host shows for the key "+fingerprint(key), newKey, err)
+		return k.conn.fault(fault.HostKeyRevoked, "a known_hosts file revokes the certificate that the host shows for the key "+fingerprint(key), newKey, err)
 	default:
 		return k.unknown(addr, key, "the host's certificate does not count ("+strings.TrimPrefix(err.Error(), "ssh: ")+")", err)
 	}
@@ -138,8 +139,8 @@ func (k *hostKeys) plainLines(addr string, want []knownhosts.KnownKey) (lines []
 	return lines
 }
 
-func (k *hostKeys) changed(key ssh.PublicKey, want string) *Error {
-	return k.conn.fault(HostKeyChanged, fmt.Sprintf("the host shows %s, but %s", fingerprint(key), want),
+func (k *hostKeys) changed(key ssh.PublicKey, want string) *fault.Error {
+	return k.conn.fault(fault.HostKeyChanged, fmt.Sprintf("the host shows %s, but %s", fingerprint(key), want),
 		"Somebody may be listening in. If the host was rebuilt, compare the fingerprint at the host itself and then correct what is known of it", nil)
 }
 
@@ -150,7 +151,7 @@ func (k *hostKeys) unknown(addr string, key ssh.PublicKey, why string, err error
 		why += "; left out: " + strings.Join(k.known.bad, ", ")
 	}
 	next := "Compare the fingerprint at the host itself (ssh-keygen -lf); if it is the same, set host_key = \"%s\", or add the line '%s' to %s"
-	return k.conn.fault(HostKeyUnknown, why,
+	return k.conn.fault(fault.HostKeyUnknown, why,
 		fmt.Sprintf(next, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(plain))), skeema.Line([]string{addr}, plain), k.known.first), err)
 }
 
@@ -161,11 +162,11 @@ func (c *Conn) noAlgorithm(k *hostKeys, err *ssh.AlgorithmNegotiationError) erro
 		if k.pin.authority != nil {
 			has = "no certificate"
 		}
-		return c.fault(HostKeyChanged, fmt.Sprintf("host_key is %s, and the host has %s, only %s", k.pin, has, strings.Join(err.RequestedAlgorithms, ", ")),
+		return c.fault(fault.HostKeyChanged, fmt.Sprintf("host_key is %s, and the host has %s, only %s", k.pin, has, strings.Join(err.RequestedAlgorithms, ", ")),
 			"If the host was rebuilt, compare the fingerprint at the host itself and correct host_key", err)
 	}
-	e := c.fault(Unreachable, "there is no SSH algorithm in common: "+strings.TrimPrefix(err.Error(), "ssh: no common algorithm for "), "Update the host's SSH server", err)
-	e.final = true
+	e := c.fault(fault.Unreachable, "there is no SSH algorithm in common: "+strings.TrimPrefix(err.Error(), "ssh: no common algorithm for "), "Update the host's SSH server", err)
+	e.Final = true
 	return e
 }
 

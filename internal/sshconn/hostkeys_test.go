@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 )
@@ -25,8 +26,8 @@ func TestHostKey(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		pinned string
-		known  string // FILE in the words stands for this file
-		kind   Kind   // 0: it works
+		known  string     // FILE in the words stands for this file
+		kind   fault.Kind // 0: it works
 		words  []string
 	}{
 		{name: "known", known: line(hostKey)},
@@ -36,31 +37,31 @@ func TestHostKey(t *testing.T) {
 		{name: "only the RSA key known", known: line(rsaKey)},
 		{name: "known beside bad lines", known: "nonsense\nx ssh-ed25519 !!!\n" + line(hostKey) + "|1|x|y ssh-rsa AAAA\n" + strings.Repeat("z", 70<<10) + "\n"},
 		{name: "unknown", known: "other.example " + bare(hostKey) + "\n",
-			kind: HostKeyUnknown, words: []string{ssh.FingerprintSHA256(public(rsaKey)), strings.TrimSpace(line(rsaKey)), "host_key = \"ssh-rsa ", "FILE"}},
-		{name: "unknown, no file", kind: HostKeyUnknown},
+			kind: fault.HostKeyUnknown, words: []string{ssh.FingerprintSHA256(public(rsaKey)), strings.TrimSpace(line(rsaKey)), "host_key = \"ssh-rsa ", "FILE"}},
+		{name: "unknown, no file", kind: fault.HostKeyUnknown},
 		{name: "known without the port", known: "127.0.0.1 " + bare(hostKey) + "\n"},
 		{name: "known without the port, only the RSA key", known: "127.0.0.1 " + bare(rsaKey) + "\n"},
-		{name: "known without the port, another for the port", known: line(otherKey) + "127.0.0.1 " + bare(hostKey) + "\n", kind: HostKeyChanged, words: []string{"FILE:1"}},
-		{name: "unknown, another without the port", known: "127.0.0.1 " + bare(otherKey) + "\n", kind: HostKeyUnknown},
-		{name: "unknown for this port", known: "[127.0.0.1]:1 " + bare(hostKey) + "\n", kind: HostKeyUnknown},
-		{name: "unknown, with bad lines that might have been it", known: "127.0.0.1 ssh-ed25519 AAAAC3Nz\n", kind: HostKeyUnknown, words: []string{"left out: FILE:1"}},
-		{name: "unknown, only an authority that signed nothing", known: "@cert-authority * " + bare(otherKey) + "\n", kind: HostKeyUnknown},
+		{name: "known without the port, another for the port", known: line(otherKey) + "127.0.0.1 " + bare(hostKey) + "\n", kind: fault.HostKeyChanged, words: []string{"FILE:1"}},
+		{name: "unknown, another without the port", known: "127.0.0.1 " + bare(otherKey) + "\n", kind: fault.HostKeyUnknown},
+		{name: "unknown for this port", known: "[127.0.0.1]:1 " + bare(hostKey) + "\n", kind: fault.HostKeyUnknown},
+		{name: "unknown, with bad lines that might have been it", known: "127.0.0.1 ssh-ed25519 AAAAC3Nz\n", kind: fault.HostKeyUnknown, words: []string{"left out: FILE:1"}},
+		{name: "unknown, only an authority that signed nothing", known: "@cert-authority * " + bare(otherKey) + "\n", kind: fault.HostKeyUnknown},
 		{name: "changed", known: "# mine\n" + line(otherKey),
-			kind: HostKeyChanged, words: []string{"FILE:2", ssh.FingerprintSHA256(public(otherKey)), ssh.FingerprintSHA256(public(hostKey))}},
-		{name: "changed, below a bad line", known: "nonsense\n" + line(otherKey), kind: HostKeyChanged, words: []string{"FILE:2"}},
-		{name: "another type known than the host has", known: line(ecdsaKey), kind: HostKeyChanged, words: []string{"FILE:1", "ecdsa-sha2-nistp256"}},
-		{name: "revoked", known: line(hostKey) + "@revoked * " + bare(hostKey) + "\n", kind: HostKeyRevoked, words: []string{"FILE:2"}},
+			kind: fault.HostKeyChanged, words: []string{"FILE:2", ssh.FingerprintSHA256(public(otherKey)), ssh.FingerprintSHA256(public(hostKey))}},
+		{name: "changed, below a bad line", known: "nonsense\n" + line(otherKey), kind: fault.HostKeyChanged, words: []string{"FILE:2"}},
+		{name: "another type known than the host has", known: line(ecdsaKey), kind: fault.HostKeyChanged, words: []string{"FILE:1", "ecdsa-sha2-nistp256"}},
+		{name: "revoked", known: line(hostKey) + "@revoked * " + bare(hostKey) + "\n", kind: fault.HostKeyRevoked, words: []string{"FILE:2"}},
 		{name: "pinned", pinned: publicLine(hostKey), known: line(otherKey)},
 		{name: "pinned RSA", pinned: publicLine(rsaKey)},
 		{name: "pinned another", pinned: publicLine(otherKey), known: line(hostKey),
-			kind: HostKeyChanged, words: []string{"host_key is ssh-ed25519 " + ssh.FingerprintSHA256(public(otherKey)), ssh.FingerprintSHA256(public(hostKey))}},
+			kind: fault.HostKeyChanged, words: []string{"host_key is ssh-ed25519 " + ssh.FingerprintSHA256(public(otherKey)), ssh.FingerprintSHA256(public(hostKey))}},
 		{name: "pinned fingerprint", pinned: ssh.FingerprintSHA256(public(hostKey)), known: line(otherKey)},
 		{name: "pinned fingerprint of its other key", pinned: ssh.FingerprintSHA256(public(rsaKey))},
 		{name: "pinned fingerprint of neither key", pinned: ssh.FingerprintSHA256(public(otherKey)), known: line(hostKey),
-			kind: HostKeyChanged, words: []string{"host_key is " + ssh.FingerprintSHA256(public(otherKey))}},
+			kind: fault.HostKeyChanged, words: []string{"host_key is " + ssh.FingerprintSHA256(public(otherKey))}},
 		{name: "pinned authority, and it has no certificate", pinned: "@cert-authority " + publicLine(otherKey),
-			kind: HostKeyChanged, words: []string{"the authority ssh-ed25519 " + ssh.FingerprintSHA256(public(otherKey)), "no certificate"}},
-		{name: "pinned a type that the host lacks", pinned: publicLine(ecdsaKey), kind: HostKeyChanged, words: []string{"no key of that type", "ssh-ed25519"}},
+			kind: fault.HostKeyChanged, words: []string{"the authority ssh-ed25519 " + ssh.FingerprintSHA256(public(otherKey)), "no certificate"}},
+		{name: "pinned a type that the host lacks", pinned: publicLine(ecdsaKey), kind: fault.HostKeyChanged, words: []string{"no key of that type", "ssh-ed25519"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "known_hosts")
@@ -69,7 +70,7 @@ func TestHostKey(t *testing.T) {
 			}
 			set := s.settings()
 			set.HostKey, set.KnownHosts = tc.pinned, []string{filepath.Join(t.TempDir(), "missing"), file}
-			if strings.Contains(strings.Join(tc.words, ""), "FILE") && tc.kind == HostKeyUnknown {
+			if strings.Contains(strings.Join(tc.words, ""), "FILE") && tc.kind == fault.HostKeyUnknown {
 				set.KnownHosts = []string{file}
 			}
 			c := conn(t, pool(t, set))
@@ -197,18 +198,18 @@ func TestHostCertificate(t *testing.T) {
 	always := time.Unix(1<<40, 0)
 	for _, tc := range []struct {
 		name, cert, authority string
-		kind                  Kind
+		kind                  fault.Kind
 		words                 []string
 	}{
 		{name: "signed by the authority", cert: certify("127.0.0.1", always), authority: publicLine(otherKey)},
 		{name: "signed by an authority of another type", cert: certificate(t, hostKey, rsaKey, "127.0.0.1", always), authority: publicLine(rsaKey)},
-		{name: "signed for another name", cert: certify("other.example", always), authority: publicLine(otherKey), kind: HostKeyUnknown, words: []string{"principal"}},
-		{name: "expired", cert: certify("127.0.0.1", time.Unix(1000, 0)), authority: publicLine(otherKey), kind: HostKeyUnknown, words: []string{"expired"}},
+		{name: "signed for another name", cert: certify("other.example", always), authority: publicLine(otherKey), kind: fault.HostKeyUnknown, words: []string{"principal"}},
+		{name: "expired", cert: certify("127.0.0.1", time.Unix(1000, 0)), authority: publicLine(otherKey), kind: fault.HostKeyUnknown, words: []string{"expired"}},
 		{name: "signed by an authority that is revoked", cert: certify("127.0.0.1", always), authority: publicLine(otherKey) + "@revoked * " + publicLine(otherKey),
-			kind: HostKeyRevoked, words: []string{"revokes the certificate"}},
+			kind: fault.HostKeyRevoked, words: []string{"revokes the certificate"}},
 		{name: "revoked itself", cert: certify("127.0.0.1", always), authority: publicLine(otherKey) + "@revoked * " + publicLine(hostKey),
-			kind: HostKeyRevoked, words: []string{"revokes the certificate"}},
-		{name: "signed by another authority", cert: certify("127.0.0.1", always), authority: publicLine(ecdsaKey), kind: HostKeyUnknown},
+			kind: fault.HostKeyRevoked, words: []string{"revokes the certificate"}},
+		{name: "signed by another authority", cert: certify("127.0.0.1", always), authority: publicLine(ecdsaKey), kind: fault.HostKeyUnknown},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cert, file := filepath.Join(t.TempDir(), "cert.pub"), filepath.Join(t.TempDir(), "known_hosts")
@@ -264,13 +265,13 @@ func TestAcceptNew(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		text string
-		kind Kind
+		kind fault.Kind
 	}{
-		"changed":                     {knownhosts.Line([]string{s.addr}, public(otherKey)) + "\n", HostKeyChanged},
-		"changed, by a hashed name":   {knownhosts.Line([]string{knownhosts.HashHostname(knownhosts.Normalize(s.addr))}, public(otherKey)) + "\n", HostKeyChanged},
-		"changed to another type":     {knownhosts.Line([]string{s.addr}, public(rsaKey)) + "\n", HostKeyChanged},
-		"revoked":                     {"@revoked * " + publicLine(hostKey), HostKeyRevoked},
-		"changed, in the second file": {"", HostKeyChanged},
+		"changed":                     {knownhosts.Line([]string{s.addr}, public(otherKey)) + "\n", fault.HostKeyChanged},
+		"changed, by a hashed name":   {knownhosts.Line([]string{knownhosts.HashHostname(knownhosts.Normalize(s.addr))}, public(otherKey)) + "\n", fault.HostKeyChanged},
+		"changed to another type":     {knownhosts.Line([]string{s.addr}, public(rsaKey)) + "\n", fault.HostKeyChanged},
+		"revoked":                     {"@revoked * " + publicLine(hostKey), fault.HostKeyRevoked},
+		"changed, in the second file": {"", fault.HostKeyChanged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			write(t, file, tc.text)
@@ -286,9 +287,9 @@ func TestAcceptNew(t *testing.T) {
 	t.Run("nowhere to record it", func(t *testing.T) {
 		set := set
 		set.KnownHosts = []string{}
-		fails(t, conn(t, pool(t, set)), Misconfigured, "known_hosts_files")
+		fails(t, conn(t, pool(t, set)), fault.Misconfigured, "known_hosts_files")
 		set.KnownHosts = []string{"/dev/full/known_hosts"}
-		fails(t, conn(t, pool(t, set)), HostKeyUnknown, "could not be recorded")
+		fails(t, conn(t, pool(t, set)), fault.HostKeyUnknown, "could not be recorded")
 	})
 }
 
@@ -302,7 +303,7 @@ func TestAcceptNewLooksAgainUnderItsLock(t *testing.T) {
 	}
 	write(t, file, knownhosts.Line([]string{"192.0.2.1:22"}, public(otherKey))+"\n")
 	remote := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 22}
-	wantError(t, Settings{}, k.check("192.0.2.1:22", remote, public(hostKey)), HostKeyChanged, file+":1")
+	wantError(t, Settings{}, k.check("192.0.2.1:22", remote, public(hostKey)), fault.HostKeyChanged, file+":1")
 	if err := k.check("192.0.2.1:22", remote, public(otherKey)); err != nil {
 		t.Error(err)
 	}
@@ -314,7 +315,7 @@ func TestInsecureAcceptsEveryKey(t *testing.T) {
 	set.HostKey, set.HostKeyChecking, set.KnownHosts = "", Insecure, []string{}
 	mustEcho(t, conn(t, pool(t, set)))
 	set.HostKey = publicLine(otherKey) // what is pinned is checked all the same
-	fails(t, conn(t, pool(t, set)), HostKeyChanged)
+	fails(t, conn(t, pool(t, set)), fault.HostKeyChanged)
 }
 
 // The copies without bad lines are of use only while they are read.

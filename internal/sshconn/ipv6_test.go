@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 )
@@ -41,7 +42,7 @@ func TestIPv6(t *testing.T) {
 		name, host  string
 		known       string // FILE in the words stands for this file
 		change      func(*Config)
-		kind        Kind // 0: it works
+		kind        fault.Kind // 0: it works
 		words       []string
 		throughJump *sshd
 	}{
@@ -56,24 +57,24 @@ func TestIPv6(t *testing.T) {
 			c.Hosts = map[string]Settings{"web1": {Address: "[::1]", Port: port(s)}}
 		}},
 		{name: "known without the port", host: address, known: "::1 " + publicLine(hostKey)},
-		{name: "known for another port", host: address, known: "[::1]:1 " + publicLine(hostKey), kind: HostKeyUnknown,
+		{name: "known for another port", host: address, known: "[::1]:1 " + publicLine(hostKey), kind: fault.HostKeyUnknown,
 			words: []string{"'" + strings.TrimSpace(plain) + "' to FILE"}},
-		{name: "changed", host: address, known: "\n" + address + " " + publicLine(otherKey), kind: HostKeyChanged,
+		{name: "changed", host: address, known: "\n" + address + " " + publicLine(otherKey), kind: fault.HostKeyChanged,
 			words: []string{"On " + address + " (" + address + ")", "FILE:2"}},
-		{name: "revoked", host: address, known: plain + "@revoked " + address + " " + publicLine(hostKey), kind: HostKeyRevoked, words: []string{"FILE:2"}},
+		{name: "revoked", host: address, known: plain + "@revoked " + address + " " + publicLine(hostKey), kind: fault.HostKeyRevoked, words: []string{"FILE:2"}},
 		{name: "known by a wildcard", host: address, known: "::* " + publicLine(hostKey)},
-		{name: "changed, by a wildcard", host: address, known: "::* " + publicLine(otherKey), kind: HostKeyChanged, words: []string{"FILE:1"}},
-		{name: "unknown, beside a wildcard for others", host: address, known: "*.example.com " + publicLine(hostKey) + "::1 " + publicLine(otherKey), kind: HostKeyUnknown,
+		{name: "changed, by a wildcard", host: address, known: "::* " + publicLine(otherKey), kind: fault.HostKeyChanged, words: []string{"FILE:1"}},
+		{name: "unknown, beside a wildcard for others", host: address, known: "*.example.com " + publicLine(hostKey) + "::1 " + publicLine(otherKey), kind: fault.HostKeyUnknown,
 			words: []string{"no known_hosts file has a key for the host"}},
 		{name: "accepted new, beside a wildcard for others", host: address, known: "*.example.com " + publicLine(otherKey), change: func(c *Config) {
 			c.Defaults.HostKeyChecking = AcceptNew
 		}},
-		{name: "not accepted new, changed by a wildcard", host: address, known: "::* " + publicLine(otherKey), kind: HostKeyChanged, words: []string{"FILE:1"},
+		{name: "not accepted new, changed by a wildcard", host: address, known: "::* " + publicLine(otherKey), kind: fault.HostKeyChanged, words: []string{"FILE:1"},
 			change: func(c *Config) { c.Defaults.HostKeyChecking = AcceptNew }},
 		{name: "through an IPv6 jump host", host: "root@" + address, known: through, throughJump: bastion, change: func(c *Config) {
 			c.Defaults.Bastion = &Bastion{Host: "root@" + bastionAddress}
 		}},
-		{name: "through an IPv6 jump host whose key changed", host: "root@" + address, known: plain + bastionAddress + " " + publicLine(hostKey), kind: HostKeyChanged,
+		{name: "through an IPv6 jump host whose key changed", host: "root@" + address, known: plain + bastionAddress + " " + publicLine(hostKey), kind: fault.HostKeyChanged,
 			change: func(c *Config) { c.Defaults.Bastion = &Bastion{Host: "root@" + bastionAddress} },
 			words:  []string{"its jump host root@" + bastionAddress + " (" + bastionAddress + ")", "FILE:2"}},
 		{name: "through an IPv4 jump host", host: "root@" + address, known: plain, throughJump: bastion4, change: func(c *Config) {
@@ -83,7 +84,7 @@ func TestIPv6(t *testing.T) {
 			home(t, map[string]string{"config": fmt.Sprintf("Host web1\n HostName ::1\n Port %d\n ProxyJump root@%s\n", port(s), bastionAddress)})
 			c.SSHConfig = []string{"~/.ssh/config"}
 		}},
-		{name: "nobody listens", host: "[::1]:1", kind: Unreachable, words: []string{"On [::1]:1 ([::1]:1)", "nobody listens on port 1"}},
+		{name: "nobody listens", host: "[::1]:1", kind: fault.Unreachable, words: []string{"On [::1]:1 ([::1]:1)", "nobody listens on port 1"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			no := false
@@ -136,9 +137,9 @@ func TestIPv6HostCertificate(t *testing.T) {
 	write(t, set.KnownHosts[0], "@cert-authority * "+publicLine(otherKey))
 	mustEcho(t, conn(t, pool(t, set)))
 	write(t, set.KnownHosts[0], "@cert-authority * "+publicLine(otherKey)+"@revoked * "+publicLine(otherKey))
-	fails(t, conn(t, pool(t, set)), HostKeyRevoked, "revokes the certificate")
+	fails(t, conn(t, pool(t, set)), fault.HostKeyRevoked, "revokes the certificate")
 	write(t, set.KnownHosts[0], "@cert-authority * "+publicLine(ecdsaKey))
-	fails(t, conn(t, pool(t, set)), HostKeyUnknown)
+	fails(t, conn(t, pool(t, set)), fault.HostKeyUnknown)
 }
 
 // A key that ssh recorded is one that we know, and the other way round, hashed or not.

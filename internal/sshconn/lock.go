@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // defaultLockTimeout is how long a change waits for the lock: another process may be in the middle of a step that takes
@@ -82,7 +83,7 @@ func taken(r shell.Result) error {
 	if len(r.Records) > 0 {
 		e.pid, e.who, _ = strings.Cut(r.Records[0].Body, " ")
 		e.nonce, e.who, _ = strings.Cut(e.who, " ")
-		e.who = excerpt(e.who)
+		e.who = fault.Excerpt(e.who)
 	}
 	return e
 }
@@ -92,7 +93,7 @@ func (c *Conn) whenFree(ctx context.Context, do func() error) error {
 	for tries, pause := 1, lockPause; ; tries, pause = tries+1, min(2*pause, lockPauseMost) {
 		err := do()
 		var b *lockTaken
-		var given *Error
+		var given *fault.Error
 		if !errors.As(err, &b) || errors.As(err, &given) {
 			if given == nil && ctx.Err() == nil {
 				c.noteLocked(false)
@@ -144,12 +145,12 @@ func (c *Conn) endOwn(ctx context.Context, b *lockTaken) {
 }
 
 // locked is the error for a host that another process has changed for too long.
-func (c *Conn) locked(b *lockTaken) *Error {
+func (c *Conn) locked(b *lockTaken) *fault.Error {
 	who := "a process that did not leave its name"
 	if b.who != "" {
-		who = b.who + ", by the shell with process id " + excerpt(b.pid) + " on the host"
+		who = b.who + ", by the shell with process id " + fault.Excerpt(b.pid) + " on the host"
 	}
-	return c.fault(Locked, fmt.Sprintf("another run has been changing the host for more than %s (%s), so nothing was "+
+	return c.fault(fault.Locked, fmt.Sprintf("another run has been changing the host for more than %s (%s), so nothing was "+
 		"changed", c.pool.config.LockTimeout, who), "Apply again when that run has ended. If it ended without its "+
 		"connection, its shell keeps "+shell.LockPath+" until the host notices, and can be ended there", b)
 }

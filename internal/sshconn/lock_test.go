@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // exclusive is a script that changes the host.
@@ -46,7 +47,7 @@ func TestChangesOfTwoProcessesDoNotInterleave(t *testing.T) {
 		a.must(t, exclusive("true"))
 		mustEcho(t, b)
 		_, err := b.Run(t.Context(), exclusive("true"))
-		wantError(t, b.settings, err, Locked, "another run has been changing the host for more than 1s", a.pool.who,
+		wantError(t, b.settings, err, fault.Locked, "another run has been changing the host for more than 1s", a.pool.who,
 			"nothing was changed", "by the shell with process id ", "can be ended there")
 		if err := b.WriteFile(t.Context(), dropIn, "x\n"); err == nil {
 			t.Error("a file was written under another's lock")
@@ -76,7 +77,7 @@ func TestLockIsGivenBack(t *testing.T) {
 			t.Error(err)
 		}
 		_, err := b.Run(t.Context(), exclusive("true"))
-		wantError(t, b.settings, err, Locked)
+		wantError(t, b.settings, err, fault.Locked)
 		release()
 		b.must(t, exclusive("true"))
 
@@ -114,7 +115,7 @@ func TestReadersDoNotPutOffTheEndOfAWait(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	_, err := b.Run(ctx, exclusive("true"))
-	wantError(t, b.settings, err, Locked)
+	wantError(t, b.settings, err, fault.Locked)
 }
 
 // Guards that a host without flock is changed all the same.
@@ -209,7 +210,7 @@ func TestScriptOfALostConnectionKeepsTheLock(t *testing.T) {
 		return begun
 	})
 	live.end(errHangup)
-	if err := <-done; !errors.Is(err, ErrLost) {
+	if err := <-done; !errors.Is(err, fault.ErrLost) {
 		t.Errorf("it ended with %v", err)
 	}
 	c.must(t, exclusive("echo second >>/run/order"))

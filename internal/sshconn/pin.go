@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -95,14 +96,14 @@ func (p *pin) check(addr string, remote net.Addr, key ssh.PublicKey) error {
 var errOtherKey = errors.New("another host key")
 
 // pinFault says why the pinned key does not fit.
-func (k *hostKeys) pinFault(key ssh.PublicKey, err error) *Error {
+func (k *hostKeys) pinFault(key ssh.PublicKey, err error) *fault.Error {
 	switch {
 	case k.pin.authority != nil && !errors.Is(err, errOtherKey):
-		return k.conn.fault(HostKeyUnknown, fmt.Sprintf("the certificate that the host shows for %s does not count (%s), and host_key is %s",
+		return k.conn.fault(fault.HostKeyUnknown, fmt.Sprintf("the certificate that the host shows for %s does not count (%s), and host_key is %s",
 			fingerprint(key), strings.TrimPrefix(err.Error(), "ssh: "), k.pin), "Have the host's key certified by that authority for the name or address that is dialled", err)
 	case k.pin.fingerprint != "":
 		e := k.changed(key, "host_key is "+k.pin.String())
-		e.otherKey = key.Type()
+		e.OtherKey = key.Type()
 		return e
 	default:
 		return k.changed(key, "host_key is "+k.pin.String())

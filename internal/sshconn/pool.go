@@ -5,6 +5,8 @@ package sshconn
 import (
 	"cmp"
 	"context"
+	"errors"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"sync"
 	"time"
 )
@@ -40,6 +42,9 @@ type pace struct {
 	// backoff is the pause of Conn.Wait, redial the one within a single try to connect.
 	backoff, redial func(try int) time.Duration
 }
+
+// ErrClosed is returned for a connection whose pool is closed.
+var ErrClosed = errors.New("the SSH connections are closed")
 
 // Pool holds the connections of a process. It is safe for concurrent use.
 type Pool struct {
@@ -102,7 +107,7 @@ func (p *Pool) Conn(host string) (*Conn, error) {
 	}
 	config, err := p.ssh()
 	if err != nil {
-		return nil, &Error{Kind: Misconfigured, Host: host, Why: "ssh_config cannot be used: " + err.Error(), Next: sshConfigNext}
+		return nil, &fault.Error{Kind: fault.Misconfigured, Host: host, Why: "ssh_config cannot be used: " + err.Error(), Next: sshConfigNext}
 	}
 	r, err := resolver{p.config, config}.resolve(host)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/errno"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 var (
@@ -60,13 +61,13 @@ func (l *link) command(ctx context.Context, command string) (*process, error) {
 // does not answer may have run it.
 func (l *link) openShell(ctx context.Context, d *dialing) error {
 	p, err := l.command(ctx, shellCommand)
-	var known *Error
+	var known *fault.Error
 	switch {
 	case err == nil:
 	case errors.As(err, &known), cut(err), l.ctx.Err() != nil, ctx.Err() != nil:
 		return err
 	default:
-		return l.conn.fault(NoShell, "the login as "+l.conn.settings.User+" works, but the host runs no command ("+strings.TrimPrefix(err.Error(), "ssh: ")+")",
+		return l.conn.fault(fault.NoShell, "the login as "+l.conn.settings.User+" works, but the host runs no command ("+strings.TrimPrefix(err.Error(), "ssh: ")+")",
 			"Look at ForceCommand, MaxSessions and the user's shell on the host", err)
 	}
 	n := nonce()
@@ -122,7 +123,7 @@ func saysAny(said string) func(phrases ...string) bool {
 func (c *Conn) noRootByDoas(p *process, err error) error {
 	user, has := c.settings.User, saysAny(p.complained.String())
 	const next = "Add the line 'permit nopass %s as root' to /etc/doas.conf, or log in as root"
-	refused := func(why, next string) error { return c.fault(DoasRefused, why, next, err) }
+	refused := func(why, next string) error { return c.fault(fault.DoasRefused, why, next, err) }
 	switch {
 	case has("Authentication required", "Authorization required", "a tty is required"):
 		return refused("doas wants a password for user "+user+", and takes none without a terminal", fmt.Sprintf(next, user))
@@ -133,9 +134,9 @@ func (c *Conn) noRootByDoas(p *process, err error) error {
 	case has("doas: command not found", "doas: not found", "doas': No such file", "doas’: No such file", "doas: No such file", "Unknown command: doas"):
 		return refused("there is no doas on the host", "Install doas, set sudo = true instead, or log in as root")
 	case errors.Is(err, context.DeadlineExceeded):
-		return refused("doas started no shell within "+c.timeAsRoot(excerpt(p.said(), c.secrets()...)), fmt.Sprintf(slowRoot, "doas"))
+		return refused("doas started no shell within "+c.timeAsRoot(fault.Excerpt(p.said(), c.secrets()...)), fmt.Sprintf(slowRoot, "doas"))
 	case has("doas: "):
-		return refused("it said: "+excerpt(p.said(), c.secrets()...), fmt.Sprintf(next, user))
+		return refused("it said: "+fault.Excerpt(p.said(), c.secrets()...), fmt.Sprintf(next, user))
 	default:
 		return c.noShell(p, err)
 	}
@@ -144,10 +145,10 @@ func (c *Conn) noRootByDoas(p *process, err error) error {
 // noRoot says why sudo did not give a root shell.
 func (c *Conn) noRoot(p *process, err error) error {
 	said, user := p.complained.String(), c.settings.User
-	refused := func(why, next string) error { return c.fault(SudoRefused, why, next, err) }
+	refused := func(why, next string) error { return c.fault(fault.SudoRefused, why, next, err) }
 	has := saysAny(said)
 	const next = "Log in as root, or as a user whom sudoers allows to run everything"
-	quoted := excerpt(p.said(), c.secrets()...)
+	quoted := fault.Excerpt(p.said(), c.secrets()...)
 	switch {
 	case errors.Is(err, errWrongPassword), has("incorrect password attempt", "Sorry, try again", "no password was provided",
 		"Authentication failed", "incorrect authentication attempt"):
@@ -190,10 +191,10 @@ func (c *Conn) noShell(p *process, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		why = "the login as " + c.settings.User + " works, but " + shellCommand + " gave no answer within " + c.connectTimeout().String()
 	}
-	if quoted := excerpt(p.said(), c.secrets()...); quoted != "" {
+	if quoted := fault.Excerpt(p.said(), c.secrets()...); quoted != "" {
 		why += ", only: " + quoted
 	}
-	return c.fault(NoShell, why, "Log in as a user with a POSIX shell and without a forced command, and look for a start file that waits for input", err)
+	return c.fault(fault.NoShell, why, "Log in as a user with a POSIX shell and without a forced command, and look for a start file that waits for input", err)
 }
 
 // secrets are the texts that must not be quoted.

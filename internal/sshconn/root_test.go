@@ -8,6 +8,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -43,20 +44,20 @@ func checkSudo(t *testing.T, m machine) {
 	for _, tc := range []struct {
 		name, user, password string
 		sudo                 bool
-		kind                 Kind // 0: it works
+		kind                 fault.Kind // 0: it works
 		words                []string
 	}{
 		{name: "root needs none", user: "root", sudo: true},
 		{name: "without a password", user: "free", sudo: true},
 		{name: "password set that sudo does not ask for", user: "free", password: "free-secret", sudo: true},
 		{name: "right password", user: "ops", password: "ops-secret", sudo: true},
-		{name: "wrong password", user: "ops", password: "not-the-secret", sudo: true, kind: SudoRefused,
+		{name: "wrong password", user: "ops", password: "not-the-secret", sudo: true, kind: fault.SudoRefused,
 			words: []string{"did not accept the password of user ops"}},
-		{name: "password needed and not set", user: "ops", sudo: true, kind: SudoRefused,
+		{name: "password needed and not set", user: "ops", sudo: true, kind: fault.SudoRefused,
 			words: []string{"wants a password", "sudo_password"}},
-		{name: "not in sudoers", user: "guest", password: "guest-secret", sudo: true, kind: SudoRefused,
+		{name: "not in sudoers", user: "guest", password: "guest-secret", sudo: true, kind: fault.SudoRefused,
 			words: []string{"guest may not run"}},
-		{name: "not in sudoers, no password set", user: "guest", sudo: true, kind: SudoRefused,
+		{name: "not in sudoers, no password set", user: "guest", sudo: true, kind: fault.SudoRefused,
 			words: []string{"user guest"}},
 		{name: "off", user: "guest"},
 	} {
@@ -115,7 +116,7 @@ func TestSlowSudo(t *testing.T) {
 				mustEcho(t, c)
 				return
 			}
-			fails(t, c, SudoRefused, "sudo started no shell within", "/etc/hosts", "connect_timeout")
+			fails(t, c, fault.SudoRefused, "sudo started no shell within", "/etc/hosts", "connect_timeout")
 		})
 	}
 }
@@ -145,7 +146,7 @@ func TestPasswordLogin(t *testing.T) {
 		set.PrivateKey = privatePEM(otherKey)
 		mustEcho(t, conn(t, pool(t, set))) // after a key that is refused, on the same connection
 		set.PrivateKey, set.Password = "", "not-the-secret"
-		fails(t, conn(t, pool(t, set)), AuthRefused, "tried: password")
+		fails(t, conn(t, pool(t, set)), fault.AuthRefused, "tried: password")
 	})
 }
 
@@ -155,7 +156,7 @@ func TestSudoThatWantsATerminal(t *testing.T) {
 	for user, password := range map[string]string{"free": "", "ops": "ops-secret"} {
 		set := reach(h, user)
 		set.Sudo, set.SudoPassword = &on, password
-		fails(t, conn(t, pool(t, set)), SudoRefused, "requiretty")
+		fails(t, conn(t, pool(t, set)), fault.SudoRefused, "requiretty")
 	}
 }
 
@@ -166,7 +167,7 @@ func TestHostWithoutSudo(t *testing.T) {
 	for user, password := range map[string]string{"free": "", "ops": "ops-secret"} {
 		set := reach(h, user)
 		set.Sudo, set.SudoPassword = &on, password
-		fails(t, conn(t, pool(t, set)), SudoRefused, "no sudo on the host")
+		fails(t, conn(t, pool(t, set)), fault.SudoRefused, "no sudo on the host")
 	}
 }
 
@@ -179,7 +180,7 @@ func TestDoas(t *testing.T) {
 		set.Doas = &on
 		return set
 	}
-	fails(t, conn(t, pool(t, reachBy("free"))), DoasRefused, "there is no /etc/doas.conf", "permit nopass free as root")
+	fails(t, conn(t, pool(t, reachBy("free"))), fault.DoasRefused, "there is no /etc/doas.conf", "permit nopass free as root")
 	h.WriteFile("/etc/doas.conf", "permit nopass free as root\npermit ops as root\n")
 	set := reachBy("free")
 	c := conn(t, pool(t, set))
@@ -198,16 +199,16 @@ func TestDoas(t *testing.T) {
 		t.Error("no SFTP under doas")
 	}
 	c.mu.Unlock()
-	fails(t, conn(t, pool(t, reachBy("ops"))), DoasRefused, "wants a password for user ops")
-	fails(t, conn(t, pool(t, reachBy("guest"))), DoasRefused, "does not permit user guest")
+	fails(t, conn(t, pool(t, reachBy("ops"))), fault.DoasRefused, "wants a password for user ops")
+	fails(t, conn(t, pool(t, reachBy("guest"))), fault.DoasRefused, "does not permit user guest")
 	mustEcho(t, conn(t, pool(t, reachBy("root"))))
 	h.Sh("rm $(command -v doas)")
-	fails(t, conn(t, pool(t, set)), DoasRefused, "no doas on the host")
+	fails(t, conn(t, pool(t, set)), fault.DoasRefused, "no doas on the host")
 }
 
 func TestForcedCommandIsNoShell(t *testing.T) {
 	onMachines(t, machineOptions{forceCommand: "echo go away"}, func(t *testing.T, m machine) {
-		fails(t, conn(t, pool(t, reach(m, "root"))), NoShell, "go away")
+		fails(t, conn(t, pool(t, reach(m, "root"))), fault.NoShell, "go away")
 	})
 }
 
@@ -218,7 +219,7 @@ func TestPasswordDoesNotReachAForcedCommandThatQuotesThePrompt(t *testing.T) {
 	set.Sudo, set.SudoPassword = &on, "ops-secret"
 	p := pool(t, set)
 	p.config.ConnectTimeout = 1500 * time.Millisecond
-	fails(t, conn(t, p), NoShell, "not allowed")
+	fails(t, conn(t, p), fault.NoShell, "not allowed")
 	if heard, _ := h.ReadFile("/tmp/heard"); strings.Contains(heard, "secret") {
 		t.Error("the password was sent to a command that did not ask for it")
 	}

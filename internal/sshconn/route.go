@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"os"
 	"os/user"
 	"slices"
@@ -67,10 +68,10 @@ func (c resolver) resolve(host string) (*route, error) { return c.walk(host, nil
 // walk resolves one host and its jump hosts. own is what is said of a jump host where it is named, nil for the host itself; behind are the hosts that it leads to.
 func (c resolver) walk(host string, own *Settings, behind []string) (*route, error) {
 	if c.Unknown[host] {
-		return nil, ErrUnknown // the name is no address to fall back on
+		return nil, fault.ErrUnknown // the name is no address to fall back on
 	}
 	malformed := func(why, next string) error {
-		return &Error{Kind: Misconfigured, Host: strconv.Quote(host), Why: why, Next: next}
+		return &fault.Error{Kind: fault.Misconfigured, Host: strconv.Quote(host), Why: why, Next: next}
 	}
 	if slices.Contains(behind, host) {
 		return nil, malformed("it is a jump host on the way to itself: "+strings.Join(append(behind, host), " through "),

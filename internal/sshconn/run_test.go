@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 func TestConcurrentFirstUseDialsOnce(t *testing.T) {
@@ -61,7 +62,7 @@ func busy(t *testing.T, c *Conn) (free func()) {
 	})
 	free = sync.OnceFunc(func() {
 		_, _ = f.WriteString("\n")
-		if err := <-done; err != nil && !errors.Is(err, ErrLost) {
+		if err := <-done; err != nil && !errors.Is(err, fault.ErrLost) {
 			t.Error(err)
 		}
 	})
@@ -122,7 +123,7 @@ func TestRequestWhoseCallerLeavesBeforeItIsSentIsNotSent(t *testing.T) {
 	}()
 	queued(t, c, 1)
 	cancel()
-	if err := <-got; !errors.Is(err, context.Canceled) || errors.Is(err, ErrLost) {
+	if err := <-got; !errors.Is(err, context.Canceled) || errors.Is(err, fault.ErrLost) {
 		t.Errorf("got %v", err)
 	}
 	free()
@@ -145,7 +146,7 @@ func TestRequestWhoseCallerLeavesAfterItWasSentMayHaveRun(t *testing.T) {
 	}()
 	until(t, "the request is sent", func() bool { return c.Batches() == 2 })
 	cancel()
-	if err := <-got; !errors.Is(err, ErrLost) || !errors.Is(err, context.Canceled) {
+	if err := <-got; !errors.Is(err, fault.ErrLost) || !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	_, _ = f.WriteString("late words\n")
@@ -160,8 +161,8 @@ func TestRequestIsLostWhenTheConnectionEndsAfterItWasSent(t *testing.T) {
 	c := conn(t, pool(t, s.settings()))
 	mustEcho(t, c)
 	_, err := c.Run(t.Context(), shell.Script{Name: "suicide", Text: `kill -9 "$PPID"; cat "$1"`, Args: []string{"/dev/tty"}})
-	var e *Error
-	if !errors.Is(err, ErrLost) || !errors.As(err, &e) || e.Kind != Lost || !strings.Contains(err.Error(), `"suicide"`) {
+	var e *fault.Error
+	if !errors.Is(err, fault.ErrLost) || !errors.As(err, &e) || e.Kind != fault.Lost || !strings.Contains(err.Error(), `"suicide"`) {
 		t.Errorf("got %v", err)
 	}
 	mustEcho(t, c)
@@ -178,7 +179,7 @@ func TestRepeatableScriptIsRunAgain(t *testing.T) {
 		t.Errorf("got %q, %v", body, err)
 	}
 	always := shell.Script{Name: "end", Text: `kill -9 "$PPID"`, Repeatable: true}
-	if _, err := c.Run(t.Context(), always); !errors.Is(err, ErrLost) {
+	if _, err := c.Run(t.Context(), always); !errors.Is(err, fault.ErrLost) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -189,7 +190,7 @@ func TestScriptThatIsNotRepeatableIsRunOnce(t *testing.T) {
 	c := conn(t, pool(t, s.settings()))
 	runs := filepath.Join(t.TempDir(), "runs")
 	end := shell.Script{Name: "end", Text: `echo run >>"$1"; kill -9 "$PPID"`, Args: []string{runs}}
-	if _, err := c.Run(t.Context(), end); !errors.Is(err, ErrLost) {
+	if _, err := c.Run(t.Context(), end); !errors.Is(err, fault.ErrLost) {
 		t.Errorf("got %v", err)
 	}
 	mustEcho(t, c)
@@ -231,8 +232,8 @@ func TestLostReplyStaysOpenWhenTheHostDoesNotComeBack(t *testing.T) {
 			w.stop()
 			s.stop()
 			err := <-got
-			var e *Error
-			if !errors.Is(err, ErrLost) || !errors.As(err, &e) || !strings.Contains(err.Error(), "may or may not have happened") || !strings.Contains(err.Error(), "refused") {
+			var e *fault.Error
+			if !errors.Is(err, fault.ErrLost) || !errors.As(err, &e) || !strings.Contains(err.Error(), "may or may not have happened") || !strings.Contains(err.Error(), "refused") {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -243,7 +244,7 @@ func TestShellThatEndsIsReplaced(t *testing.T) {
 	s := startSSHD(t)
 	c := conn(t, pool(t, s.settings()))
 	mustEcho(t, c)
-	if _, err := c.Run(t.Context(), shell.Script{Name: "kill", Text: `kill -9 $$`}); !errors.Is(err, ErrLost) {
+	if _, err := c.Run(t.Context(), shell.Script{Name: "kill", Text: `kill -9 $$`}); !errors.Is(err, fault.ErrLost) {
 		t.Errorf("got %v", err)
 	}
 	mustEcho(t, c)
@@ -328,7 +329,7 @@ func TestHostThatGoesDarkIsNoticed(t *testing.T) {
 	mustEcho(t, c)
 	w.dark()
 	_, err := c.Run(t.Context(), echo("x"))
-	if !errors.Is(err, ErrLost) || !errors.Is(err, errSilent) {
+	if !errors.Is(err, fault.ErrLost) || !errors.Is(err, errSilent) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -346,7 +347,7 @@ func TestClosedPoolAnswersEverybody(t *testing.T) {
 	}()
 	until(t, "request sent", func() bool { return c.Batches() == 2 })
 	p.Close()
-	if err := <-got; !errors.Is(err, ErrLost) || !errors.Is(err, ErrClosed) {
+	if err := <-got; !errors.Is(err, fault.ErrLost) || !errors.Is(err, ErrClosed) {
 		t.Errorf("in flight: %v", err)
 	}
 	if _, err := c.Run(t.Context(), echo("x")); !errors.Is(err, ErrClosed) {

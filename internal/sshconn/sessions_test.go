@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -66,7 +67,7 @@ func TestAConnectionHasTwoSessions(t *testing.T) {
 
 func TestHostThatAllowsNoSession(t *testing.T) {
 	s := startSSHD(t, "MaxSessions 0")
-	fails(t, conn(t, pool(t, s.settings())), NoShell, "runs no command")
+	fails(t, conn(t, pool(t, s.settings())), fault.NoShell, "runs no command")
 }
 
 func TestKeyboardInteractiveLogin(t *testing.T) {
@@ -85,7 +86,7 @@ func TestKeyboardInteractiveLogin(t *testing.T) {
 	set.PrivateKey, set.Password = "", "ops-secret"
 	mustEcho(t, conn(t, pool(t, set)))
 	set.Password = "not-the-secret"
-	fails(t, conn(t, pool(t, set)), AuthRefused, "keyboard-interactive")
+	fails(t, conn(t, pool(t, set)), fault.AuthRefused, "keyboard-interactive")
 }
 
 func TestFileOperationsEndWithTheirContextOnADarkNetwork(t *testing.T) {
@@ -117,7 +118,7 @@ func TestFileOperationsEndWithTheirContextOnADarkNetwork(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if lost := errors.Is(err, ErrLost); lost != (name == "remove") {
+		if lost := errors.Is(err, fault.ErrLost); lost != (name == "remove") {
 			t.Errorf("%s: lost is %v: %v", name, lost, err)
 		}
 	}
@@ -139,7 +140,7 @@ func TestWriteThatWaitsForTheShellIsWithdrawn(t *testing.T) {
 	go func() { got <- c.WriteFile(ctx, file, "new\n") }()
 	queued(t, c, 1)
 	cancel()
-	if err := <-got; !errors.Is(err, context.Canceled) || errors.Is(err, ErrLost) {
+	if err := <-got; !errors.Is(err, context.Canceled) || errors.Is(err, fault.ErrLost) {
 		t.Errorf("got %v", err)
 	}
 	free()

@@ -1,12 +1,11 @@
 package sshconn
 
 import (
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"os"
 	"path/filepath"
 	"reflect"
-	"strings"
 	"testing"
-	"unicode/utf8"
 )
 
 func TestHostNames(t *testing.T) {
@@ -65,7 +64,7 @@ func TestHostNames(t *testing.T) {
 		c, err := p.Conn(tc.host)
 		switch {
 		case tc.problem != "":
-			wantError(t, hosts[tc.host], err, Misconfigured, tc.problem)
+			wantError(t, hosts[tc.host], err, fault.Misconfigured, tc.problem)
 		case err != nil:
 			t.Errorf("%q: %v", tc.host, err)
 		case c.addr != tc.addr || c.settings.User != tc.user:
@@ -110,32 +109,5 @@ func TestPlainDefaults(t *testing.T) {
 	want := []string{filepath.Join(home, ".ssh/known_hosts"), "/etc/ssh/ssh_known_hosts"}
 	if got := s.knownHostsFiles(); !reflect.DeepEqual(got, want) {
 		t.Errorf("known_hosts: %v, want %v", got, want)
-	}
-}
-
-func TestExcerptIsOneShortLineWithoutSecrets(t *testing.T) {
-	got := excerpt("Hi\x1b[31m \xff\n\tpass=hunter22 "+strings.Repeat("é", 300), "", "hunter22")
-	if !utf8.ValidString(got) || strings.ContainsAny(got, "\n\t\x1b") || strings.Contains(got, "hunter22") || len(got) > excerptLen+3 || !strings.HasPrefix(got, "Hi [31m ? pass=*** é") {
-		t.Errorf("got %q", got)
-	}
-}
-
-func TestReasonIsTheKernelsWordsInAnyShell(t *testing.T) {
-	for said, want := range map[string]string{
-		"cat: write error: No space left on device\n":             "No space left on device",
-		"sh: 9: cannot create /etc/x: Read-only file system":      "Read-only file system",
-		"/bin/sh: line 9: /etc/x: Permission denied":              "Permission denied",
-		"sh: 9: cannot create /etc/none/x: Directory nonexistent": "No such file or directory",
-		"sh: can't create /etc/none/x: nonexistent directory":     "No such file or directory",
-		"mv: can't rename 'a': Resource busy":                     "Device or resource busy",
-		"sync: error syncing '/etc/x': I/O error":                 "Input/output error",
-		"rm: '/etc/x' is a directory":                             "Is a directory",
-		"mv: cannot move 'a' to 'b': Operation not permitted":     "Operation not permitted",
-		"something\nnobody foresaw":                               "something nobody foresaw",
-		"":                                                        "no reason was given",
-	} {
-		if got := reason(said); got != want {
-			t.Errorf("%q: %q, want %q", said, got, want)
-		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // fileServer is the SFTP side of a link, opened when first needed.
@@ -40,7 +41,7 @@ func (l *link) sftp(ctx context.Context) (*sftp.Client, error) {
 			defer cancel()
 			var err error
 			if l.files.client, err = l.openSFTP(ctx); err != nil {
-				c.pool.log(l.log, "no SFTP, files go through the shell", map[string]any{"host": c.host, "address": c.addr, "why": excerpt(err.Error(), c.secrets()...)})
+				c.pool.log(l.log, "no SFTP, files go through the shell", map[string]any{"host": c.host, "address": c.addr, "why": fault.Excerpt(err.Error(), c.secrets()...)})
 			}
 		}) {
 			close(l.files.opened)

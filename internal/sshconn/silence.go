@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"path"
 	"strconv"
 	"strings"
@@ -43,12 +44,12 @@ func hung(err error) *silence {
 }
 
 // silent is the error for a request that was sent to a host that hangs. The host may go on with it later.
-func (c *Conn) silent(request string, cause *silence) *Error {
+func (c *Conn) silent(request string, cause *silence) *fault.Error {
 	why := cause.Error()
 	if request != cause.step {
 		why += ", and " + strconv.Quote(request) + " was waiting behind that"
 	}
-	return c.fault(Hung, why+". It may still happen", silenceNext, cause)
+	return c.fault(fault.Hung, why+". It may still happen", silenceNext, cause)
 }
 
 // unsent is the error for a request that was not sent when the link ended. It is errNotSent, so that the request is
@@ -59,7 +60,7 @@ func (l *link) unsent(request string) error {
 		return errNotSent
 	}
 	why := fmt.Sprintf("%s. %q was waiting behind that, and it was not begun", cause, request)
-	return l.conn.fault(Unreachable, why, silenceNext, cause)
+	return l.conn.fault(fault.Unreachable, why, silenceNext, cause)
 }
 
 // bounded runs one exchange of SFTP, and ends the link if there is no answer in time.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // soon makes a pool give up a host that sends nothing for a moment.
@@ -56,12 +57,12 @@ func TestHostThatHangsIsGivenUp(t *testing.T) {
 					_, err := c.Run(t.Context(), echo("x"))
 					behind <- err
 				}()
-				wantError(t, c.settings, <-behind, Unreachable, test.says, "was waiting behind that, and it was not begun")
+				wantError(t, c.settings, <-behind, fault.Unreachable, test.says, "was waiting behind that, and it was not begun")
 			}
 			err := <-failed
-			wantError(t, c.settings, err, Hung, test.says, "It may still happen", "dmesg", "state D")
+			wantError(t, c.settings, err, fault.Hung, test.says, "It may still happen", "dmesg", "state D")
 			var e interface{ OutcomeUnknown() bool }
-			if !errors.Is(err, ErrLost) || !errors.As(err, &e) || !e.OutcomeUnknown() {
+			if !errors.Is(err, fault.ErrLost) || !errors.As(err, &e) || !e.OutcomeUnknown() {
 				t.Errorf("%v says that the outcome is known", err)
 			}
 			mustEcho(t, c)
@@ -80,7 +81,7 @@ func TestRealHostThatHangsIsGivenUp(t *testing.T) {
 	mustEcho(t, c)
 	script, _ := hold(t)
 	_, err := c.Run(t.Context(), script)
-	wantError(t, c.settings, err, Hung, `while it was running the script "hold"`, "It may still happen")
+	wantError(t, c.settings, err, fault.Hung, `while it was running the script "hold"`, "It may still happen")
 	mustEcho(t, c)
 	if n := s.count("Accepted publickey"); n != 2 {
 		t.Errorf("%d logins, want 2", n)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -103,7 +104,7 @@ Host direct
 	t.Run("ssh_config's ProxyCommand", func(t *testing.T) {
 		home(t, map[string]string{"config": "Host web1\n ProxyCommand nc %h %p\n"})
 		_, err := sshResolver(t, Config{Environment: all("environment", 5, "/environment")}).resolve("web1")
-		wantError(t, Settings{}, err, Misconfigured, "sets a ProxyCommand")
+		wantError(t, Settings{}, err, fault.Misconfigured, "sets a ProxyCommand")
 	})
 }
 
@@ -289,7 +290,7 @@ func TestSSHConfigThatCannotBeHonoured(t *testing.T) {
 			p := NewPool(Config{SSHConfig: []string{"~/.ssh/config"}})
 			defer p.Close()
 			_, err := p.Conn("web1")
-			wantError(t, Settings{}, err, Misconfigured, tc.problem)
+			wantError(t, Settings{}, err, fault.Misconfigured, tc.problem)
 		})
 	}
 	t.Run("ProxyCommand where the provider names the way", func(t *testing.T) {
@@ -350,7 +351,7 @@ func TestKeysInFiles(t *testing.T) {
 		config string
 		agent  []any
 		change func(*Settings)
-		kind   Kind
+		kind   fault.Kind
 		words  []string
 	}{
 		{name: "in its usual place", files: map[string]string{"id_ed25519": privatePEM(userKey)}},
@@ -358,20 +359,20 @@ func TestKeysInFiles(t *testing.T) {
 		{name: "named", files: map[string]string{"web": privatePEM(userKey)}, config: "IdentityFile ~/.ssh/web"},
 		{name: "named second, beside a private_key", files: map[string]string{"web": privatePEM(userKey)}, config: "IdentityFile ~/.ssh/web",
 			change: func(s *Settings) { s.PrivateKey = privatePEM(otherKey) }},
-		{name: "named and missing", files: other("x"), config: "IdentityFile ~/.ssh/web", kind: AuthRefused, words: []string{"the key file open", "no such file"}},
+		{name: "named and missing", files: other("x"), config: "IdentityFile ~/.ssh/web", kind: fault.AuthRefused, words: []string{"the key file open", "no such file"}},
 		{name: "named, and no other is tried", files: map[string]string{"web": privatePEM(otherKey), "id_ed25519": privatePEM(userKey)}, config: "IdentityFile ~/.ssh/web",
-			kind: AuthRefused, words: []string{ssh.FingerprintSHA256(public(otherKey))}},
+			kind: fault.AuthRefused, words: []string{ssh.FingerprintSHA256(public(otherKey))}},
 		{name: "encrypted, in the agent", files: map[string]string{"web": encrypted}, config: "IdentityFile ~/.ssh/web",
 			agent: []any{newKey(), newKey(), newKey(), userKey}},
 		{name: "encrypted, with its passphrase", files: map[string]string{"web": encrypted}, config: "IdentityFile ~/.ssh/web",
 			change: func(s *Settings) { s.PrivateKeyPassphrase = "correct horse" }},
 		{name: "encrypted, and the agent does not have it", files: map[string]string{"web": encrypted}, config: "IdentityFile ~/.ssh/web",
-			kind: AuthRefused, words: []string{"is encrypted or not there, and the agent does not have it"}},
+			kind: fault.AuthRefused, words: []string{"is encrypted or not there, and the agent does not have it"}},
 		{name: "public half of one in the agent", files: map[string]string{"web.pub": publicLine(userKey)}, config: "IdentityFile ~/.ssh/web.pub",
 			agent: []any{newKey(), newKey(), newKey(), userKey}},
 		{name: "IdentitiesOnly keeps back the agent's others", files: other("web"), config: "IdentityFile ~/.ssh/web\nIdentitiesOnly yes", agent: []any{userKey},
-			kind: AuthRefused, words: []string{ssh.FingerprintSHA256(public(otherKey))}},
-		{name: "not a key", files: map[string]string{"web": "hello"}, config: "IdentityFile ~/.ssh/web", kind: AuthRefused, words: []string{"cannot be read"}},
+			kind: fault.AuthRefused, words: []string{ssh.FingerprintSHA256(public(otherKey))}},
+		{name: "not a key", files: map[string]string{"web": "hello"}, config: "IdentityFile ~/.ssh/web", kind: fault.AuthRefused, words: []string{"cannot be read"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := home(t, tc.files)

@@ -3,6 +3,7 @@ package sshconn
 import (
 	"context"
 	"errors"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"time"
 )
 
@@ -18,7 +19,7 @@ func (c *Conn) Wait(ctx context.Context) error {
 			c.release(l)
 			return nil
 		}
-		var e *Error
+		var e *fault.Error
 		if !errors.As(err, &e) || !mayPass(err) {
 			return err
 		}
@@ -28,7 +29,7 @@ func (c *Conn) Wait(ctx context.Context) error {
 		case <-pause.C:
 		case <-enough.C:
 			pause.Stop()
-			return c.fault(Unreachable, "there was no connection within "+limit.String()+", and at last "+e.Why, e.Next+", or raise timeout", e)
+			return c.fault(fault.Unreachable, "there was no connection within "+limit.String()+", and at last "+e.Why, e.Next+", or raise timeout", e)
 		case <-ctx.Done():
 			pause.Stop()
 			return c.cancelled(ctx, "while waiting for it to come up, where at last "+e.Why)

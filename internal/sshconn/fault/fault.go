@@ -1,4 +1,5 @@
-package sshconn
+// Package fault has the errors of SSH connections: which kind of failure, where, why, and what the user can do about it.
+package fault
 
 import (
 	"context"
@@ -47,9 +48,6 @@ const (
 // ErrLost matches, with errors.Is, every Error of the kinds Lost and Hung.
 var ErrLost = errors.New("the reply to a request was lost: its outcome is unknown")
 
-// ErrClosed is returned for a connection whose pool is closed.
-var ErrClosed = errors.New("the SSH connections are closed")
-
 // ErrUnknown is returned for a host in Config.Unknown, and for one whose way leads through such a host.
 var ErrUnknown = errors.New("settings of the host, or of a jump host on the way to it, are not known yet")
 
@@ -57,7 +55,7 @@ var ErrUnknown = errors.New("settings of the host, or of a jump host on the way 
 // answers and refuses, or shows a wrong key, is no such host.
 func NotReached(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && (e.Kind == Unreachable && !e.final || e.OutcomeUnknown())
+	return errors.As(err, &e) && (e.Kind == Unreachable && !e.Final || e.OutcomeUnknown())
 }
 
 // Error is why a host could not be asked, or why the answer is missing. It never holds a secret.
@@ -69,12 +67,21 @@ type Error struct {
 	Why, Next string
 	// Err is the cause, where there is one.
 	Err error
-	// final marks an Unreachable that trying again does not mend.
-	final bool
-	// redials is how often the same try to connect may dial again after it.
-	redials int
-	// otherKey is the type of a host key that is not the pinned fingerprint's; the host may have a key of another type that is.
-	otherKey string
+	// Final marks an Unreachable that another try does not mend.
+	Final bool
+	// Redials is how often the same try to connect may dial again after this error.
+	Redials int
+	// OtherKey is the type of a host key whose fingerprint is not the pinned one. The host may have a key of another
+	// type that has it.
+	OtherKey string
+}
+
+// Maker makes the errors of one host, which it names as Error does.
+type Maker struct{ Host, Addr string }
+
+// New returns an Error of a kind, with its reason, what to do about it, and its cause, if any.
+func (m Maker) New(kind Kind, why, next string, err error) *Error {
+	return &Error{Kind: kind, Host: m.Host, Addr: m.Addr, Why: why, Next: next, Err: err}
 }
 
 // Summary is the same for all errors of a kind, so that they can be grouped.
@@ -175,12 +182,12 @@ func (e *FileError) Error() string {
 	return text
 }
 
-// reason finds the kernel's words in what a program printed; text without any is returned as it is, cut and cleaned.
-func reason(printed string) string {
+// Reason finds the kernel's words in what a program printed; text without any is returned as it is, cut and cleaned.
+func Reason(printed string) string {
 	if word, ok := errno.Find(printed); ok {
 		return word
 	}
-	if t := excerpt(printed); t != "" {
+	if t := Excerpt(printed); t != "" {
 		return t
 	}
 	return "no reason was given"
@@ -189,8 +196,8 @@ func reason(printed string) string {
 // excerptLen is how many bytes of what a host said an error quotes.
 const excerptLen = 200
 
-// excerpt is the beginning of what a host said, as one printable line, without any of the secrets.
-func excerpt(said string, secrets ...string) string {
+// Excerpt is the beginning of what a host said, as one printable line, without any of the secrets.
+func Excerpt(said string, secrets ...string) string {
 	said = strings.ToValidUTF8(said, "?")
 	for _, s := range secrets {
 		if s != "" {
@@ -208,8 +215,8 @@ func excerpt(said string, secrets ...string) string {
 	return said
 }
 
-// timedOut reports whether err is a time limit that ran out, the context's or the network's.
-func timedOut(err error) bool {
+// TimedOut reports whether err is a time limit that ran out, the context's or the network's.
+func TimedOut(err error) bool {
 	var t interface{ Timeout() bool }
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
 }
