@@ -22,6 +22,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
 // loginModel is what loginAttributes describe.
@@ -189,7 +190,7 @@ func (e environment) settings() sshconn.Settings {
 		Password:             e.text("password"),
 		Agent:                e.flag("agent"),
 		HostKey:              e.text("host_key"),
-		HostKeyChecking:      sshconn.HostKeyChecking(e.oneOf("host_key_checking", hostKeyCheckings...)),
+		HostKeyChecking:      hostkey.Checking(e.oneOf("host_key_checking", hostKeyCheckings...)),
 		KnownHosts:           e.files("known_hosts_files"),
 		Sudo:                 e.flag("sudo"),
 		SudoPassword:         e.text("sudo_password"),
@@ -204,7 +205,7 @@ func (e environment) settings() sshconn.Settings {
 // warnInsecure warns of settings that let anybody be the host.
 func warnInsecure(settings []sshconn.Settings, diags *diag.Diagnostics) {
 	for _, s := range settings {
-		if s.HostKeyChecking == sshconn.Insecure || s.Bastion != nil && s.Bastion.HostKeyChecking == sshconn.Insecure {
+		if s.HostKeyChecking == hostkey.Insecure || s.Bastion != nil && s.Bastion.HostKeyChecking == hostkey.Insecure {
 			warn(diags, "SSH host keys are not checked", "host_key_checking is insecure: whoever stands between this machine and a host can read and change all that "+
 				"passes, passwords included. Set host_key, or use accept_new, which records a host's first key and holds to it.")
 			return
@@ -249,7 +250,7 @@ func (m loginModel) settings(ctx context.Context) sshconn.Settings {
 		Certificate:          m.Certificate.ValueString(),
 		Password:             m.Password.ValueString(),
 		HostKey:              m.HostKey.ValueString(),
-		HostKeyChecking:      sshconn.HostKeyChecking(m.HostKeyChecking.ValueString()),
+		HostKeyChecking:      hostkey.Checking(m.HostKeyChecking.ValueString()),
 		Agent:                m.Agent.ValueBoolPointer(),
 		KnownHosts:           fileList(ctx, m.KnownHostsFiles),
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
 // Guards that every attribute of the provider block but hosts has its variable, and that each reaches the connections. What host and unreachable come to is not theirs.
@@ -34,7 +35,7 @@ func TestEveryAttributeHasAVariable(t *testing.T) {
 	yes, no := true, false
 	want := sshconn.Config{
 		Environment: sshconn.Settings{User: "u", Port: 23, PrivateKey: "k", PrivateKeyPassphrase: "p", Certificate: "c", Password: "w", Agent: &no, HostKey: "h",
-			HostKeyChecking: sshconn.AcceptNew, KnownHosts: []string{"/a", "/b"}, Sudo: &yes, SudoPassword: "s", Doas: &no, Bastion: &sshconn.Bastion{Host: "jump"}},
+			HostKeyChecking: hostkey.AcceptNew, KnownHosts: []string{"/a", "/b"}, Sudo: &yes, SudoPassword: "s", Doas: &no, Bastion: &sshconn.Bastion{Host: "jump"}},
 		SSHConfig: []string{}, FallbackConnectTimeout: 7 * time.Second, Timeout: 8 * time.Minute, MaxConnections: 9, SFTP: true, Hosts: map[string]sshconn.Settings{},
 	}
 	var diags diag.Diagnostics

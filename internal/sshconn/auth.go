@@ -10,9 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
 // signersAtMost stays below the six tries that sshd grants by default (MaxAuthTries): each wrong key is one.
@@ -66,7 +68,7 @@ func (l *login) addCertificate(text string) (why, next string) {
 		return "certificate cannot be used (" + err.Error() + ")", "Give the text of the file that ssh-keygen -s made: file(\"~/.ssh/id_ed25519-cert.pub\")"
 	}
 	if len(l.keys) > 0 && !sameKey(l.keys[0].PublicKey(), cert.Key) {
-		return "certificate is for the key " + fingerprint(cert.Key) + ", and private_key is " + fingerprint(l.keys[0].PublicKey()),
+		return "certificate is for the key " + hostkey.Fingerprint(cert.Key) + ", and private_key is " + hostkey.Fingerprint(l.keys[0].PublicKey()),
 			"Give the certificate that was made for private_key"
 	}
 	l.certify(cert, "certificate")
@@ -100,7 +102,7 @@ func (l *login) signers(agentKeys []ssh.Signer) []ssh.Signer {
 	}
 	for _, k := range l.agentOnly {
 		if !slices.ContainsFunc(named, func(s ssh.Signer) bool { return sameKey(k, s.PublicKey()) }) {
-			l.notes = append(l.notes, "the private half of "+fingerprint(k)+" is encrypted or not there, and the agent does not have it")
+			l.notes = append(l.notes, "the private half of "+hostkey.Fingerprint(k)+" is encrypted or not there, and the agent does not have it")
 		}
 	}
 	var offer []ssh.Signer
@@ -173,7 +175,7 @@ func (l *login) listen(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 
 // describe names a key or certificate that was offered.
 func describe(key ssh.PublicKey) string {
-	cert, ok := concrete(key).(*ssh.Certificate)
+	cert, ok := hostkey.Concrete(key).(*ssh.Certificate)
 	if !ok {
 		return "key " + ssh.FingerprintSHA256(key)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -214,7 +215,7 @@ func TestUserCertificate(t *testing.T) {
 		},
 			fault.AuthRefused, []string{"certificate expired at 1970-01-01T00:16:40Z"}},
 		{"of another key", func(_ *testing.T, s *Settings) { s.Certificate = text(certify(rsaKey, ssh.UserCert, "root", always)) },
-			fault.KeyUnusable, []string{"certificate is for the key " + fingerprint(public(rsaKey)), "private_key is " + fingerprint(public(ecdsaKey))}},
+			fault.KeyUnusable, []string{"certificate is for the key " + hostkey.Fingerprint(public(rsaKey)), "private_key is " + hostkey.Fingerprint(public(ecdsaKey))}},
 		{"of a host", func(_ *testing.T, s *Settings) { s.Certificate = text(certify(ecdsaKey, ssh.HostCert, "root", always)) }, fault.KeyUnusable, []string{"a host's certificate"}},
 		{"a public key", func(_ *testing.T, s *Settings) { s.Certificate = publicLine(ecdsaKey) }, fault.KeyUnusable, []string{"without a signature"}},
 		{"a path", func(_ *testing.T, s *Settings) { s.Certificate = "~/.ssh/x-cert.pub" }, fault.KeyUnusable, []string{"not the text of a certificate", "file("}},

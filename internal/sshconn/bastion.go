@@ -12,8 +12,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // pass takes the link of the jump host, made where there is none; via is nil for a host that is dialled directly. Leave ends its use; a second call does nothing. Anew is

@@ -13,9 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // knowing makes a server that knows another address by a name that nobody else does, has a host key of its own, and lets user in with a key of its own.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
 // Conn is the connection to one host. It is made when first needed, closed when idle, and made anew when it broke. It is safe for concurrent use.
@@ -270,6 +271,14 @@ func (c *Conn) forget(l *link) {
 // connectTimeout limits one try to connect.
 func (c *Conn) connectTimeout() time.Duration {
 	return cmp.Or(c.pool.config.ConnectTimeout, c.route.ConnectTimeout, c.pool.config.FallbackConnectTimeout, defaultConnectTimeout)
+}
+
+// hostKeys returns what decides on the host's key. The host is not asked for a key of the types in without.
+func (c *Conn) hostKeys(without []string) (*hostkey.Verifier, error) {
+	s := c.settings
+	rules := hostkey.Rules{Pin: s.HostKey, Checking: s.HostKeyChecking, Files: s.knownHostsFiles(), Name: c.knownAs()}
+	log := func(msg string, fields map[string]any) { c.pool.log(c.pool.ctx, msg, fields) }
+	return hostkey.New(rules, without, c.faults(), log)
 }
 
 // knownAs is the address that host keys are looked up by, "host:port", in small letters as ssh does.

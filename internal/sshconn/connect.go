@@ -11,8 +11,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
 // redials is how often a refused or dropped dial is tried again; a host that refuses for good is not asked as often as one that drops by chance.
@@ -157,7 +159,7 @@ func (c *Conn) dialAndPlace(via *link, limit time.Duration) (tcp net.Conn, took 
 }
 
 // handshake makes an SSH connection of tcp, and logs in. On an error tcp is closed.
-func (c *Conn) handshake(ctx context.Context, tcp net.Conn, login *login, keys *hostKeys) (*ssh.Client, error) {
+func (c *Conn) handshake(ctx context.Context, tcp net.Conn, login *login, keys *hostkey.Verifier) (*ssh.Client, error) {
 	// x/crypto/ssh knows no context: closing the connection frees whatever waits.
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -176,8 +178,8 @@ func (c *Conn) handshake(ctx context.Context, tcp net.Conn, login *login, keys *
 		User:              c.settings.User,
 		Auth:              methods,
 		AuthCallback:      login.listen,
-		HostKeyCallback:   keys.check,
-		HostKeyAlgorithms: keys.algorithms,
+		HostKeyCallback:   keys.Check,
+		HostKeyAlgorithms: keys.Algorithms,
 		BannerCallback: func(text string) error {
 			banner = text
 			return nil
@@ -217,15 +219,15 @@ func (c *Conn) open(ctx context.Context, d *dialing, client *ssh.Client, leave f
 }
 
 // handshakeFailed tells apart what NewClientConn failed of.
-func (c *Conn) handshakeFailed(ctx context.Context, keys *hostKeys, login *login, banner string, err error) error {
+func (c *Conn) handshakeFailed(ctx context.Context, keys *hostkey.Verifier, login *login, banner string, err error) error {
 	var algorithms *ssh.AlgorithmNegotiationError
 	text := err.Error()
-	accepted, keyFault := keys.outcome()
+	accepted, keyFault := keys.Outcome()
 	switch {
 	case keyFault != nil:
 		return keyFault
 	case errors.As(err, &algorithms):
-		return c.noAlgorithm(keys, algorithms)
+		return keys.NoAlgorithm(algorithms)
 	case ctx.Err() != nil:
 		return c.unreachable(ctx, "during the SSH handshake", err)
 	case strings.Contains(banner, "System is booting up"), strings.Contains(banner, "System is going down"):

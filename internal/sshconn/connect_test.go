@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"io"
 	"net"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 func TestHostThatCannotBeReached(t *testing.T) {

@@ -1,7 +1,6 @@
 package sshconn
 
 import (
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"net"
 	"os"
 	"os/exec"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // startDropbear starts a real dropbear on a loopback port, that lets root in with userKey, and returns how it is reached. Root's home is its own.

@@ -1,7 +1,6 @@
 package sshconn
 
 import (
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // messageTable is the guide's table of messages: its text, and the words of each message that it explains.

@@ -3,7 +3,6 @@ package sshconn
 import (
 	"crypto/rand"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,9 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
 func TestHostKey(t *testing.T) {
@@ -90,7 +91,7 @@ func TestHostKey(t *testing.T) {
 func TestKnownHostsHaveNamesInSmallLetters(t *testing.T) {
 	s := startSSHD(t)
 	file := filepath.Join(t.TempDir(), "known_hosts")
-	for _, checking := range []HostKeyChecking{AcceptNew, Strict} {
+	for _, checking := range []hostkey.Checking{hostkey.AcceptNew, hostkey.Strict} {
 		set := s.settings()
 		set.Address, set.HostKey, set.KnownHosts, set.HostKeyChecking = "LocalHost", "", []string{file}, checking
 		mustEcho(t, conn(t, pool(t, set)))
@@ -243,7 +244,7 @@ func TestAcceptNew(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "new", "known_hosts")
 	set := s.settings()
-	set.HostKey, set.HostKeyChecking, set.KnownHosts = "", AcceptNew, []string{file, filepath.Join(dir, "other")}
+	set.HostKey, set.HostKeyChecking, set.KnownHosts = "", hostkey.AcceptNew, []string{file, filepath.Join(dir, "other")}
 	var all sync.WaitGroup
 	for range 8 {
 		p := pool(t, set) // each as a process of its own
@@ -255,7 +256,7 @@ func TestAcceptNew(t *testing.T) {
 		t.Errorf("recorded %q, %v, want %q", got, err, want)
 	}
 	strict := set
-	strict.HostKeyChecking = Strict
+	strict.HostKeyChecking = hostkey.Strict
 	mustEcho(t, conn(t, pool(t, strict)))
 
 	write(t, file, "# no newline at the end")
@@ -293,42 +294,11 @@ func TestAcceptNew(t *testing.T) {
 	})
 }
 
-// What was recorded meanwhile by somebody else counts, also where it is another key.
-func TestAcceptNewLooksAgainUnderItsLock(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "known_hosts")
-	p := pool(t, Settings{Address: "192.0.2.1", KnownHosts: []string{file}, HostKeyChecking: AcceptNew})
-	k, err := conn(t, p).hostKeys(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, file, knownhosts.Line([]string{"192.0.2.1:22"}, public(otherKey))+"\n")
-	remote := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 22}
-	wantError(t, Settings{}, k.check("192.0.2.1:22", remote, public(hostKey)), fault.HostKeyChanged, file+":1")
-	if err := k.check("192.0.2.1:22", remote, public(otherKey)); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestInsecureAcceptsEveryKey(t *testing.T) {
 	s := startSSHD(t)
 	set := s.settings()
-	set.HostKey, set.HostKeyChecking, set.KnownHosts = "", Insecure, []string{}
+	set.HostKey, set.HostKeyChecking, set.KnownHosts = "", hostkey.Insecure, []string{}
 	mustEcho(t, conn(t, pool(t, set)))
 	set.HostKey = publicLine(otherKey) // what is pinned is checked all the same
 	fails(t, conn(t, pool(t, set)), fault.HostKeyChanged)
-}
-
-// The copies without bad lines are of use only while they are read.
-func TestNoCopyOfKnownHostsIsLeft(t *testing.T) {
-	tmp := t.TempDir()
-	t.Setenv("TMPDIR", tmp)
-	file := filepath.Join(t.TempDir(), "known_hosts")
-	write(t, file, "nonsense\n")
-	k, err := readKnownHosts([]string{file})
-	if err != nil || len(k.bad) != 1 {
-		t.Fatalf("got %+v, %v", k, err)
-	}
-	if left, _ := os.ReadDir(tmp); len(left) > 0 {
-		t.Errorf("left: %v", left)
-	}
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
 // usualIdentities are where ssh looks for keys when none is named.
@@ -165,5 +167,5 @@ func parseCertificate(text string) (*ssh.Certificate, error) {
 
 // sameKey compares the keys themselves, also of certificates.
 func sameKey(a, b ssh.PublicKey) bool {
-	return bytes.Equal(plainKey(a).Marshal(), plainKey(b).Marshal())
+	return bytes.Equal(hostkey.Plain(a).Marshal(), hostkey.Plain(b).Marshal())
 }

@@ -10,9 +10,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
 // startSSHDv6 is startSSHD on an IPv6 address.
@@ -67,10 +69,10 @@ func TestIPv6(t *testing.T) {
 		{name: "unknown, beside a wildcard for others", host: address, known: "*.example.com " + publicLine(hostKey) + "::1 " + publicLine(otherKey), kind: fault.HostKeyUnknown,
 			words: []string{"no known_hosts file has a key for the host"}},
 		{name: "accepted new, beside a wildcard for others", host: address, known: "*.example.com " + publicLine(otherKey), change: func(c *Config) {
-			c.Defaults.HostKeyChecking = AcceptNew
+			c.Defaults.HostKeyChecking = hostkey.AcceptNew
 		}},
 		{name: "not accepted new, changed by a wildcard", host: address, known: "::* " + publicLine(otherKey), kind: fault.HostKeyChanged, words: []string{"FILE:1"},
-			change: func(c *Config) { c.Defaults.HostKeyChecking = AcceptNew }},
+			change: func(c *Config) { c.Defaults.HostKeyChecking = hostkey.AcceptNew }},
 		{name: "through an IPv6 jump host", host: "root@" + address, known: through, throughJump: bastion, change: func(c *Config) {
 			c.Defaults.Bastion = &Bastion{Host: "root@" + bastionAddress}
 		}},
@@ -155,7 +157,7 @@ func TestIPv6KnownHostsAreThoseOfSSH(t *testing.T) {
 			t.Fatalf("ssh: %v\n%s", err, out)
 		}
 	}
-	ours := func(file string, checking HostKeyChecking) {
+	ours := func(file string, checking hostkey.Checking) {
 		t.Helper()
 		set := s.settings()
 		set.HostKey, set.KnownHosts, set.HostKeyChecking = "", []string{file}, checking
@@ -167,9 +169,9 @@ func TestIPv6KnownHostsAreThoseOfSSH(t *testing.T) {
 		if text, _ := os.ReadFile(file); strings.Contains(string(text), "::1") != (hash == "no") {
 			t.Errorf("ssh recorded %q", text)
 		}
-		ours(file, Strict)
+		ours(file, hostkey.Strict)
 	}
 	file := filepath.Join(t.TempDir(), "known_hosts")
-	ours(file, AcceptNew)
+	ours(file, hostkey.AcceptNew)
 	bySSH(file, "-o", "StrictHostKeyChecking=yes")
 }

@@ -6,9 +6,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"sync"
 	"time"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 const (

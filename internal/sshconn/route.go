@@ -5,13 +5,15 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"os"
 	"os/user"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
 // route is how a host is reached, once every source had its say. It is a value that nothing changes.
@@ -224,8 +226,8 @@ func (s Settings) malformed() (why, next string) {
 		return "it has both sudo and doas", "Set one of the two"
 	}
 	if s.HostKey != "" {
-		if _, err := parsePin(s.HostKey); err != nil {
-			return "its host_key is not a public key (" + err.Error() + ")", hostKeyForm
+		if err := hostkey.CheckPin(s.HostKey); err != nil {
+			return "its host_key is not a public key (" + err.Error() + ")", hostkey.PinForm
 		}
 	}
 	return "", ""

@@ -6,6 +6,8 @@ import (
 	"net"
 	"strconv"
 	"time"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
 // Settings is how one host is reached. A zero field leaves it to the next source: see Config.
@@ -28,7 +30,7 @@ type Settings struct {
 	// BASE64"; empty: the known_hosts files say.
 	HostKey string
 	// HostKeyChecking says what becomes of a key that no known_hosts file has; Strict when empty.
-	HostKeyChecking HostKeyChecking
+	HostKeyChecking hostkey.Checking
 	// KnownHosts are files in the form of known_hosts, a missing one is no error; nil: ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts.
 	KnownHosts []string
 	// Sudo says whether everything runs under sudo; it means nothing where root logs in.
@@ -41,19 +43,6 @@ type Settings struct {
 	// Bastion is the jump host that the host is reached through; nil: none.
 	Bastion *Bastion
 }
-
-// HostKeyChecking is what becomes of a host key that is not pinned.
-type HostKeyChecking string
-
-// The ways to check host keys.
-const (
-	// Strict refuses a key that no known_hosts file has.
-	Strict HostKeyChecking = "strict"
-	// AcceptNew records the first key of a host in the first known_hosts file, and refuses any other from then on.
-	AcceptNew HostKeyChecking = "accept_new"
-	// Insecure accepts every key: whoever is in between reads and changes everything.
-	Insecure HostKeyChecking = "insecure"
-)
 
 // Bastion is a jump host: a host by its name, and how it differs from what is known of that host. Its own Address, Bastion and root settings mean nothing.
 type Bastion struct {

@@ -1,11 +1,12 @@
 package sshconn
 
 import (
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 func TestHostNames(t *testing.T) {

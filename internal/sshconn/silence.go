@@ -7,11 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"path"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // defaultReplyTimeout is how long a host may send nothing while a request is under way. A slow disk may take a minute

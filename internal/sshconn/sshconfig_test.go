@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // home makes a home directory with these files in ~/.ssh, and moves there.

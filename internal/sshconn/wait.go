@@ -3,8 +3,9 @@ package sshconn
 import (
 	"context"
 	"errors"
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"time"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // Wait connects, for a machine that may be booting: while nobody listens, nothing answers in time or the handshake is cut it tries again, ever more slowly, for at

@@ -1,4 +1,4 @@
-package sshconn
+package hostkey
 
 // accept_new: a host's first key is recorded in known_hosts, also when several processes meet the host at the same time.
 
@@ -11,21 +11,22 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/rogpeppe/go-internal/lockedfile"
 	skeema "github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // record adds key to the first known_hosts file, unless somebody did meanwhile; another key that somebody recorded is a fault.
-func (k *hostKeys) record(addr string, remote net.Addr, key ssh.PublicKey) error {
-	files := k.conn.settings.knownHostsFiles()
+func (k *Verifier) record(addr string, remote net.Addr, key ssh.PublicKey) error {
+	files := k.rules.Files
 	if len(files) == 0 {
-		return k.conn.fault(fault.Misconfigured, "host_key_checking is accept_new, and no known_hosts file is there to record its key", "Set known_hosts_files", nil)
+		return k.faults.New(fault.Misconfigured, "host_key_checking is accept_new, and no known_hosts file is there to record its key", "Set known_hosts_files", nil)
 	}
 	failed := func(err error) error {
-		return k.conn.fault(fault.HostKeyUnknown, fmt.Sprintf("its key %s could not be recorded in %s (%s)", fingerprint(key), files[0], err),
+		return k.faults.New(fault.HostKeyUnknown, fmt.Sprintf("its key %s could not be recorded in %s (%s)", Fingerprint(key), files[0], err),
 			"Make that file writable, or set host_key", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(files[0]), 0o700); err != nil {
@@ -48,11 +49,10 @@ func (k *hostKeys) record(addr string, remote net.Addr, key ssh.PublicKey) error
 	case !errors.As(err, &mismatch) || len(k.plainLines(addr, mismatch.Want)) > 0:
 		return k.explain(addr, key, err)
 	}
-	if err := appendLine(files[0], skeema.Line([]string{addr}, plainKey(key))); err != nil {
+	if err := appendLine(files[0], skeema.Line([]string{addr}, Plain(key))); err != nil {
 		return failed(err)
 	}
-	c := k.conn
-	c.pool.log(c.pool.ctx, "SSH host key recorded", map[string]any{"host": c.host, "address": addr, "key": fingerprint(key), "file": files[0]})
+	k.log("SSH host key recorded", map[string]any{"host": k.faults.Host, "address": addr, "key": Fingerprint(key), "file": files[0]})
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package sshconn
+package hostkey
 
 // The host key that the settings name: one key, its fingerprint, or the authority whose certificates count.
 
@@ -10,8 +10,9 @@ import (
 	"net"
 	"strings"
 
-	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // pin is what host_key says; one of its fields is set.
@@ -20,8 +21,8 @@ type pin struct {
 	fingerprint    string
 }
 
-// hostKeyForm is what to do about a malformed host_key.
-const hostKeyForm = "Give it as the host's /etc/ssh/ssh_host_ed25519_key.pub has it: ssh-ed25519 AAAA...; or as ssh-keygen -l prints it: SHA256:...; " +
+// PinForm is what to do about a malformed host_key.
+const PinForm = "Give it as the host's /etc/ssh/ssh_host_ed25519_key.pub has it: ssh-ed25519 AAAA...; or as ssh-keygen -l prints it: SHA256:...; " +
 	"or give an authority: @cert-authority ssh-ed25519 AAAA..."
 
 // parsePin reads host_key.
@@ -47,6 +48,12 @@ func parsePin(text string) (*pin, error) {
 	return &pin{key: key}, nil
 }
 
+// CheckPin reports what is wrong with a host_key.
+func CheckPin(text string) error {
+	_, err := parsePin(text)
+	return err
+}
+
 // algorithms are those to ask the host for, among those supported.
 func (p *pin) algorithms(supported []string) (ask []string) {
 	switch {
@@ -66,9 +73,9 @@ func (p *pin) algorithms(supported []string) (ask []string) {
 func (p *pin) String() string {
 	switch {
 	case p.key != nil:
-		return fingerprint(p.key)
+		return Fingerprint(p.key)
 	case p.authority != nil:
-		return "the authority " + fingerprint(p.authority)
+		return "the authority " + Fingerprint(p.authority)
 	default:
 		return p.fingerprint
 	}
@@ -78,7 +85,7 @@ func (p *pin) String() string {
 func (p *pin) check(addr string, remote net.Addr, key ssh.PublicKey) error {
 	same := func(a ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), key.Marshal()) }
 	switch {
-	case p.key != nil && same(p.key), p.fingerprint != "" && ssh.FingerprintSHA256(plainKey(key)) == p.fingerprint:
+	case p.key != nil && same(p.key), p.fingerprint != "" && ssh.FingerprintSHA256(Plain(key)) == p.fingerprint:
 		return nil
 	case p.authority == nil:
 		return errOtherKey
@@ -96,11 +103,11 @@ func (p *pin) check(addr string, remote net.Addr, key ssh.PublicKey) error {
 var errOtherKey = errors.New("another host key")
 
 // pinFault says why the pinned key does not fit.
-func (k *hostKeys) pinFault(key ssh.PublicKey, err error) *fault.Error {
+func (k *Verifier) pinFault(key ssh.PublicKey, err error) *fault.Error {
 	switch {
 	case k.pin.authority != nil && !errors.Is(err, errOtherKey):
-		return k.conn.fault(fault.HostKeyUnknown, fmt.Sprintf("the certificate that the host shows for %s does not count (%s), and host_key is %s",
-			fingerprint(key), strings.TrimPrefix(err.Error(), "ssh: "), k.pin), "Have the host's key certified by that authority for the name or address that is dialled", err)
+		return k.faults.New(fault.HostKeyUnknown, fmt.Sprintf("the certificate that the host shows for %s does not count (%s), and host_key is %s",
+			Fingerprint(key), strings.TrimPrefix(err.Error(), "ssh: "), k.pin), "Have the host's key certified by that authority for the name or address that is dialled", err)
 	case k.pin.fingerprint != "":
 		e := k.changed(key, "host_key is "+k.pin.String())
 		e.OtherKey = key.Type()
