@@ -67,7 +67,7 @@ func readAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		settings[name(i)] = sshconn.Settings{User: "root", Address: address, Port: number, PrivateKey: l.PrivateKey, HostKey: l.HostKey}
+		settings[name(i)] = sshconn.Settings{Address: address, Login: sshconn.Login{User: "root", Port: number, PrivateKey: l.PrivateKey, HostKey: l.HostKey}}
 	}
 	before := runtime.NumGoroutine()
 	pool := sshconn.NewPool(sshconn.Config{Hosts: settings, IdleTimeout: idle})

@@ -109,7 +109,7 @@ func TestFilesOfRootAreUnread(t *testing.T) {
 	sim, err := hosttest.Start(hosttest.Options{Users: []hosttest.User{{Name: "ops", Password: "pw"}}})
 	must(t, err)
 	pool := sshconn.NewPool(sshconn.Config{
-		Defaults:       sshconn.Settings{User: "ops", Password: "pw", HostKey: sim.HostKey()},
+		Defaults:       sshconn.Settings{Login: sshconn.Login{User: "ops", Password: "pw", HostKey: sim.HostKey()}},
 		ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second,
 	})
 	t.Cleanup(func() {

@@ -50,7 +50,7 @@ func wide(t *testing.T, interfaces int) (sim *hosttest.Host, process func() *hos
 	})
 	return sim, func() *host.Host {
 		pool := sshconn.NewPool(sshconn.Config{Defaults: sshconn.Settings{
-			PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey(),
+			Login: sshconn.Login{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()},
 		}})
 		t.Cleanup(pool.Close)
 		h, err := host.NewFleet(func(name string) (host.Conn, error) { return pool.Conn(name) }).Host(sim.Addr())

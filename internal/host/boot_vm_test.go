@@ -67,7 +67,7 @@ func newBench(t *testing.T, cmdline string) *bench {
 		t.Fatal(err)
 	}
 	pool := sshconn.NewPool(sshconn.Config{
-		Defaults:       sshconn.Settings{PrivateKey: v.PrivateKey(), HostKey: v.HostKey()},
+		Defaults:       sshconn.Settings{Login: sshconn.Login{PrivateKey: v.PrivateKey(), HostKey: v.HostKey()}},
 		ConnectTimeout: time.Minute, Timeout: time.Minute,
 	})
 	t.Cleanup(func() {

@@ -39,7 +39,7 @@ func newBenchOver(t *testing.T, sftp bool) bench {
 		t.Fatal(err)
 	}
 	pool := sshconn.NewPool(sshconn.Config{
-		Defaults:       sshconn.Settings{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()},
+		Defaults:       sshconn.Settings{Login: sshconn.Login{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()}},
 		ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second, SFTP: sftp,
 	})
 	t.Cleanup(func() {

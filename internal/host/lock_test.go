@@ -21,7 +21,7 @@ import (
 func anotherProcess(t *testing.T, b bench, wait time.Duration) *sshconn.Pool {
 	t.Helper()
 	p := sshconn.NewPool(sshconn.Config{
-		Defaults: sshconn.Settings{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}, LockTimeout: wait,
+		Defaults: sshconn.Settings{Login: sshconn.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}}, LockTimeout: wait,
 	})
 	t.Cleanup(p.Close)
 	return p
@@ -295,7 +295,7 @@ func TestChangeIsBoundToItsSession(t *testing.T) {
 				var work sync.WaitGroup
 				var cutting atomic.Bool
 				p := sshconn.NewPool(sshconn.Config{
-					Defaults: sshconn.Settings{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}, SFTP: tt.sftp,
+					Defaults: sshconn.Settings{Login: sshconn.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}}, SFTP: tt.sftp,
 					// Ours is back only when the other process has made its change.
 					Log: func(_ context.Context, msg string, _ map[string]any) {
 						switch {

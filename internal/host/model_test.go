@@ -920,7 +920,7 @@ func modelPoolTo(t *testing.T, m interface {
 }, timeout time.Duration) *sshconn.Pool {
 	t.Helper()
 	ssh := sshconn.NewPool(sshconn.Config{
-		Defaults:       sshconn.Settings{PrivateKey: m.PrivateKey(), HostKey: m.HostKey()},
+		Defaults:       sshconn.Settings{Login: sshconn.Login{PrivateKey: m.PrivateKey(), HostKey: m.HostKey()}},
 		ConnectTimeout: timeout, Timeout: timeout,
 	})
 	t.Cleanup(ssh.Close)

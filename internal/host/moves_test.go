@@ -22,7 +22,7 @@ import (
 func (b bench) another(t *testing.T) *host.Host {
 	t.Helper()
 	pool := sshconn.NewPool(sshconn.Config{
-		Defaults: sshconn.Settings{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()},
+		Defaults: sshconn.Settings{Login: sshconn.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}},
 	})
 	t.Cleanup(pool.Close)
 	h, err := host.NewFleet(func(name string) (host.Conn, error) { return pool.Conn(name) }).Host(b.Addr())

@@ -37,7 +37,7 @@ func over(t *testing.T, wrap func(host.Conn) host.Conn) bench {
 	t.Helper()
 	b := newBench(t)
 	pool := sshconn.NewPool(sshconn.Config{
-		Defaults:       sshconn.Settings{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()},
+		Defaults:       sshconn.Settings{Login: sshconn.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}},
 		ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second,
 	})
 	t.Cleanup(pool.Close)

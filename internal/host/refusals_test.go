@@ -139,7 +139,7 @@ func (p *plant) shellDies(t *testing.T, ops []operation) {
 // mid-apply.
 func (p *plant) rootRefused(t *testing.T, ops []operation) {
 	on := true
-	as := sshconn.Settings{User: sshdtest.Sudoer, Sudo: &on}
+	as := sshconn.Settings{Login: sshconn.Login{User: sshdtest.Sudoer}, Root: sshconn.Root{Sudo: &on}}
 	p.each(t, ops, as, func(t *testing.T, o *prepared) {
 		root := o.host
 		for _, who := range []struct {
@@ -147,8 +147,8 @@ func (p *plant) rootRefused(t *testing.T, ops []operation) {
 			as   sshconn.Settings
 			ends func(err error) bool
 		}{
-			{"no sudo", sshconn.Settings{User: sshdtest.NoSudo}, failed},
-			{"sudo refuses", sshconn.Settings{User: sshdtest.NoSudo, Sudo: &on}, func(err error) bool {
+			{"no sudo", sshconn.Settings{Login: sshconn.Login{User: sshdtest.NoSudo}}, failed},
+			{"sudo refuses", sshconn.Settings{Login: sshconn.Login{User: sshdtest.NoSudo}, Root: sshconn.Root{Sudo: &on}}, func(err error) bool {
 				var e *sshfault.Error
 				return errors.As(err, &e) && e.Kind == sshfault.SudoRefused
 			}},

@@ -40,7 +40,7 @@ func writesOf(t *testing.T, op operation, fault hosttest.Fault) (writes, exchang
 	var mu sync.Mutex
 	var sent []string
 	pool := sshconn.NewPool(sshconn.Config{
-		Defaults: sshconn.Settings{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()},
+		Defaults: sshconn.Settings{Login: sshconn.Login{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()}},
 		Log: func(_ context.Context, _ string, fields map[string]any) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -72,7 +72,7 @@ func TestHostThatCameUpAfterItsPrefetchFailed(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
 			pool := sshconn.NewPool(sshconn.Config{
-				Defaults: sshconn.Settings{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()},
+				Defaults: sshconn.Settings{Login: sshconn.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}},
 			})
 			t.Cleanup(pool.Close)
 			var up atomic.Bool

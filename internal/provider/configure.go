@@ -182,19 +182,19 @@ func (m providerModel) config(ctx context.Context, env environment, diags *diag.
 // settings are the variables for the attributes that a host can have too.
 func (e environment) settings() sshconn.Settings {
 	s := sshconn.Settings{
-		User:                 e.text("user"),
-		Port:                 e.number("port", 65535),
-		PrivateKey:           e.text("private_key"),
-		PrivateKeyPassphrase: e.text("private_key_passphrase"),
-		Certificate:          e.text("certificate"),
-		Password:             e.text("password"),
-		Agent:                e.flag("agent"),
-		HostKey:              e.text("host_key"),
-		HostKeyChecking:      hostkey.Checking(e.oneOf("host_key_checking", hostKeyCheckings...)),
-		KnownHosts:           e.files("known_hosts_files"),
-		Sudo:                 e.flag("sudo"),
-		SudoPassword:         e.text("sudo_password"),
-		Doas:                 e.flag("doas"),
+		Login: sshconn.Login{
+			User:                 e.text("user"),
+			Port:                 e.number("port", 65535),
+			PrivateKey:           e.text("private_key"),
+			PrivateKeyPassphrase: e.text("private_key_passphrase"),
+			Certificate:          e.text("certificate"),
+			Password:             e.text("password"),
+			Agent:                e.flag("agent"),
+			HostKey:              e.text("host_key"),
+			HostKeyChecking:      hostkey.Checking(e.oneOf("host_key_checking", hostKeyCheckings...)),
+			KnownHosts:           e.files("known_hosts_files"),
+		},
+		Root: sshconn.Root{Sudo: e.flag("sudo"), SudoPassword: e.text("sudo_password"), Doas: e.flag("doas")},
 	}
 	if bastion := e.text("bastion"); bastion != "" {
 		s.Bastion = &sshconn.Bastion{Host: bastion}
@@ -241,8 +241,8 @@ func unknownSettings(block tftypes.Value) (all bool, hosts map[string]bool) {
 	return false, hosts
 }
 
-func (m loginModel) settings(ctx context.Context) sshconn.Settings {
-	return sshconn.Settings{
+func (m loginModel) login(ctx context.Context) sshconn.Login {
+	return sshconn.Login{
 		User:                 m.User.ValueString(),
 		Port:                 int(m.Port.ValueInt64()),
 		PrivateKey:           m.PrivateKey.ValueString(),
@@ -257,14 +257,16 @@ func (m loginModel) settings(ctx context.Context) sshconn.Settings {
 }
 
 func (m connectionModel) settings(ctx context.Context, diags *diag.Diagnostics) sshconn.Settings {
-	s := m.loginModel.settings(ctx)
-	s.Sudo, s.SudoPassword, s.Doas = m.Sudo.ValueBoolPointer(), m.SudoPassword.ValueString(), m.Doas.ValueBoolPointer()
+	s := sshconn.Settings{
+		Login: m.login(ctx),
+		Root:  sshconn.Root{Sudo: m.Sudo.ValueBoolPointer(), SudoPassword: m.SudoPassword.ValueString(), Doas: m.Doas.ValueBoolPointer()},
+	}
 	if m.Bastion.IsNull() || m.Bastion.IsUnknown() {
 		return s
 	}
 	var b bastionModel
 	diags.Append(m.Bastion.As(ctx, &b, basetypes.ObjectAsOptions{})...)
-	s.Bastion = &sshconn.Bastion{Host: b.Host.ValueString(), Settings: b.loginModel.settings(ctx)}
+	s.Bastion = &sshconn.Bastion{Host: b.Host.ValueString(), Login: b.login(ctx)}
 	return s
 }
 

@@ -34,8 +34,8 @@ func TestEveryAttributeHasAVariable(t *testing.T) {
 	}
 	yes, no := true, false
 	want := sshconn.Config{
-		Environment: sshconn.Settings{User: "u", Port: 23, PrivateKey: "k", PrivateKeyPassphrase: "p", Certificate: "c", Password: "w", Agent: &no, HostKey: "h",
-			HostKeyChecking: hostkey.AcceptNew, KnownHosts: []string{"/a", "/b"}, Sudo: &yes, SudoPassword: "s", Doas: &no, Bastion: &sshconn.Bastion{Host: "jump"}},
+		Environment: sshconn.Settings{Login: sshconn.Login{User: "u", Port: 23, PrivateKey: "k", PrivateKeyPassphrase: "p", Certificate: "c", Password: "w", Agent: &no, HostKey: "h",
+			HostKeyChecking: hostkey.AcceptNew, KnownHosts: []string{"/a", "/b"}}, Root: sshconn.Root{Sudo: &yes, SudoPassword: "s", Doas: &no}, Bastion: &sshconn.Bastion{Host: "jump"}},
 		SSHConfig: []string{}, FallbackConnectTimeout: 7 * time.Second, Timeout: 8 * time.Minute, MaxConnections: 9, SFTP: true, Hosts: map[string]sshconn.Settings{},
 	}
 	var diags diag.Diagnostics
@@ -48,7 +48,7 @@ func TestEveryAttributeHasAVariable(t *testing.T) {
 	m := providerModel{ConnectTimeout: types.StringValue("1s"), Timeout: types.StringValue("2m"), MaxConnections: types.Int64Value(3), SFTP: types.BoolValue(false)}
 	m.User, m.Port = types.StringValue("x"), types.Int64Value(4)
 	want.SFTP = false
-	want.ConnectTimeout, want.Timeout, want.MaxConnections, want.Defaults = time.Second, 2*time.Minute, 3, sshconn.Settings{User: "x", Port: 4}
+	want.ConnectTimeout, want.Timeout, want.MaxConnections, want.Defaults = time.Second, 2*time.Minute, 3, sshconn.Settings{Login: sshconn.Login{User: "x", Port: 4}}
 	got = m.config(t.Context(), environment{&diags}, &diags)
 	got.Log = nil
 	if !reflect.DeepEqual(got, want) {

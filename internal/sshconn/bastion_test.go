@@ -58,11 +58,11 @@ func TestChainOfThreeJumpHosts(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "known_hosts")
 		write(t, file, strings.Join(lines, ""))
 		key := privatePEM
-		return Config{Defaults: Settings{KnownHosts: []string{file}, Agent: &no}, Hosts: map[string]Settings{
-			"web1":   {Address: "target.internal", Port: port(target), PrivateKey: key(targetUser), Bastion: &Bastion{Host: "third"}},
-			"third":  {Address: "third.internal", Port: port(third), PrivateKey: key(thirdUser), Bastion: &Bastion{Host: "second", Settings: Settings{PrivateKey: key(secondUser)}}},
-			"second": {Address: "second.internal", Port: port(second), User: "nobody", Bastion: &Bastion{Host: "first"}},
-			"first":  {Address: "127.0.0.1", Port: port(first), PrivateKey: key(firstUser)},
+		return Config{Defaults: Settings{Login: Login{KnownHosts: []string{file}, Agent: &no}}, Hosts: map[string]Settings{
+			"web1":   {Address: "target.internal", Login: Login{Port: port(target), PrivateKey: key(targetUser)}, Bastion: &Bastion{Host: "third"}},
+			"third":  {Address: "third.internal", Login: Login{Port: port(third), PrivateKey: key(thirdUser)}, Bastion: &Bastion{Host: "second", Login: Login{PrivateKey: key(secondUser)}}},
+			"second": {Address: "second.internal", Login: Login{Port: port(second), User: "nobody"}, Bastion: &Bastion{Host: "first"}},
+			"first":  {Address: "127.0.0.1", Login: Login{Port: port(first), PrivateKey: key(firstUser)}},
 		}}
 	}
 	p := NewPool(config(t, right))
@@ -93,8 +93,7 @@ func TestChainOfThreeJumpHosts(t *testing.T) {
 
 // behind are settings that reach target through bastion.
 func behind(bastion, target Settings) Settings {
-	target.Bastion = &Bastion{Host: "bastion", Settings: Settings{}}
-	target.Bastion.Settings = bastion
+	target.Bastion = &Bastion{Host: "bastion", Login: bastion.Login}
 	target.Bastion.Host = bastion.target()
 	return target
 }
@@ -364,12 +363,12 @@ func TestJumpHostThatGoesDarkDuringAHandshakeIsGivenUp(t *testing.T) {
 func TestWaysThroughJumpHosts(t *testing.T) {
 	yes := true
 	c := Config{
-		Defaults: Settings{User: "ops", Port: 2200, PrivateKey: "k", HostKey: publicLine(hostKey), Sudo: &yes, SudoPassword: "s", Bastion: &Bastion{Host: "jump"}},
+		Defaults: Settings{Login: Login{User: "ops", Port: 2200, PrivateKey: "k", HostKey: publicLine(hostKey)}, Root: Root{Sudo: &yes, SudoPassword: "s"}, Bastion: &Bastion{Host: "jump"}},
 		Hosts: map[string]Settings{
-			"jump":   {Address: "192.0.2.1", User: "j"},
+			"jump":   {Address: "192.0.2.1", Login: Login{User: "j"}},
 			"direct": {Bastion: &Bastion{Host: NoBastion}},
-			"inner":  {Address: "10.0.0.1", Bastion: &Bastion{Host: "outer", Settings: Settings{User: "o", Port: 22}}},
-			"outer":  {Address: "192.0.2.2", User: "not-o", Bastion: &Bastion{Host: "me@192.0.2.3:2222", Settings: Settings{User: "not-me", HostKey: publicLine(otherKey)}}},
+			"inner":  {Address: "10.0.0.1", Bastion: &Bastion{Host: "outer", Login: Login{User: "o", Port: 22}}},
+			"outer":  {Address: "192.0.2.2", Login: Login{User: "not-o"}, Bastion: &Bastion{Host: "me@192.0.2.3:2222", Login: Login{User: "not-me", HostKey: publicLine(otherKey)}}},
 			"ring":   {Bastion: &Bastion{Host: "round"}},
 			"round":  {Bastion: &Bastion{Host: "ring"}},
 			"broken": {Bastion: &Bastion{Host: "us er@x"}},

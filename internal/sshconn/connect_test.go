@@ -270,7 +270,7 @@ func silent(t *testing.T) Settings {
 	if err != nil || !ok {
 		t.Fatal(bound, err)
 	}
-	set := Settings{Address: "127.0.0.1", Port: at.Port}
+	set := Settings{Address: "127.0.0.1", Login: Login{Port: at.Port}}
 	until(t, "nobody more is let in", func() bool {
 		c, err := net.DialTimeout("tcp", set.target(), 100*time.Millisecond)
 		if err == nil {
@@ -378,7 +378,7 @@ func TestWait(t *testing.T) {
 		mustEcho(t, c)
 	})
 	t.Run("not longer than the timeout", func(t *testing.T) {
-		c := conn(t, pool(t, Settings{Address: "127.0.0.1", Port: 1}, quick, func(p *Pool) { p.config.Timeout = 20 * time.Millisecond }))
+		c := conn(t, pool(t, Settings{Address: "127.0.0.1", Login: Login{Port: 1}}, quick, func(p *Pool) { p.config.Timeout = 20 * time.Millisecond }))
 		wantError(t, c.settings, c.Wait(t.Context()), fault.Unreachable, "within 20ms", "nobody listens", "timeout")
 	})
 	t.Run("not after a refused login", func(t *testing.T) {
@@ -396,7 +396,7 @@ func TestWait(t *testing.T) {
 		wantError(t, set, c.Wait(t.Context()), fault.HostKeyChanged)
 	})
 	t.Run("not after its context", func(t *testing.T) {
-		c := conn(t, pool(t, Settings{Address: "127.0.0.1", Port: 1}, func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } }))
+		c := conn(t, pool(t, Settings{Address: "127.0.0.1", Login: Login{Port: 1}}, func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } }))
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
 		if err := c.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -404,7 +404,7 @@ func TestWait(t *testing.T) {
 		}
 	})
 	t.Run("not after its pool", func(t *testing.T) {
-		p := pool(t, Settings{Address: "127.0.0.1", Port: 1}, func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } })
+		p := pool(t, Settings{Address: "127.0.0.1", Login: Login{Port: 1}}, func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } })
 		c := conn(t, p)
 		got := make(chan error, 1)
 		go func() { got <- c.Wait(context.Background()) }()

@@ -163,7 +163,7 @@ func TestKnownHostsMeanWhatTheyMeanToSSH(t *testing.T) {
 				t.Fatalf("ssh: %v\n%s", err, out)
 			}
 			no := false
-			p := NewPool(Config{Defaults: Settings{Agent: &no}, SSHConfig: []string{config}})
+			p := NewPool(Config{Defaults: Settings{Login: Login{Agent: &no}}, SSHConfig: []string{config}})
 			defer p.Close()
 			c, err := p.Conn("LocalHost")
 			if err != nil {

@@ -53,10 +53,10 @@ func TestIPv6(t *testing.T) {
 		{name: "bare, the port from the provider", host: "::1", known: plain, change: func(c *Config) { c.Defaults.Port = port(s) }},
 		{name: "in brackets, the port from the provider", host: "root@[::1]", known: plain, change: func(c *Config) { c.Defaults.Port = port(s) }},
 		{name: "entry of hosts", host: "web1", known: plain, change: func(c *Config) {
-			c.Hosts = map[string]Settings{"web1": {Address: "::1", Port: port(s)}}
+			c.Hosts = map[string]Settings{"web1": {Address: "::1", Login: Login{Port: port(s)}}}
 		}},
 		{name: "entry of hosts in brackets", host: "web1", known: plain, change: func(c *Config) {
-			c.Hosts = map[string]Settings{"web1": {Address: "[::1]", Port: port(s)}}
+			c.Hosts = map[string]Settings{"web1": {Address: "[::1]", Login: Login{Port: port(s)}}}
 		}},
 		{name: "known without the port", host: address, known: "::1 " + publicLine(hostKey)},
 		{name: "known for another port", host: address, known: "[::1]:1 " + publicLine(hostKey), kind: fault.HostKeyUnknown,
@@ -80,7 +80,7 @@ func TestIPv6(t *testing.T) {
 			change: func(c *Config) { c.Defaults.Bastion = &Bastion{Host: "root@" + bastionAddress} },
 			words:  []string{"its jump host root@" + bastionAddress + " (" + bastionAddress + ")", "FILE:2"}},
 		{name: "through an IPv4 jump host", host: "root@" + address, known: plain, throughJump: bastion4, change: func(c *Config) {
-			c.Defaults.Bastion = &Bastion{Host: bastion4.addr, Settings: Settings{HostKey: publicLine(hostKey)}}
+			c.Defaults.Bastion = &Bastion{Host: bastion4.addr, Login: Login{HostKey: publicLine(hostKey)}}
 		}},
 		{name: "ssh_config alone", host: "web1", known: through, throughJump: bastion, change: func(c *Config) {
 			home(t, map[string]string{"config": fmt.Sprintf("Host web1\n HostName ::1\n Port %d\n ProxyJump root@%s\n", port(s), bastionAddress)})
@@ -92,7 +92,7 @@ func TestIPv6(t *testing.T) {
 			no := false
 			file := filepath.Join(t.TempDir(), "known_hosts")
 			write(t, file, tc.known)
-			config := Config{Defaults: Settings{PrivateKey: privatePEM(userKey), Agent: &no, KnownHosts: []string{file}}}
+			config := Config{Defaults: Settings{Login: Login{PrivateKey: privatePEM(userKey), Agent: &no, KnownHosts: []string{file}}}}
 			if tc.change != nil {
 				tc.change(&config)
 			}

@@ -68,7 +68,7 @@ type resolver struct {
 func (c resolver) resolve(host string) (*route, error) { return c.walk(host, nil, nil) }
 
 // walk resolves one host and its jump hosts. own is what is said of a jump host where it is named, nil for the host itself; behind are the hosts that it leads to.
-func (c resolver) walk(host string, own *Settings, behind []string) (*route, error) {
+func (c resolver) walk(host string, own *Bastion, behind []string) (*route, error) {
 	if c.Unknown[host] {
 		return nil, fault.ErrUnknown // the name is no address to fall back on
 	}
@@ -112,7 +112,7 @@ func (c resolver) walk(host string, own *Settings, behind []string) (*route, err
 	if bastion == nil || bastion.Host == NoBastion || bastion.Host == host {
 		return r, nil
 	}
-	r.via, err = c.walk(bastion.Host, &bastion.Settings, append(behind, host))
+	r.via, err = c.walk(bastion.Host, bastion, append(behind, host))
 	return r, err
 }
 
@@ -120,7 +120,7 @@ func (c resolver) walk(host string, own *Settings, behind []string) (*route, err
 const hostForm = "A host is a name in the provider's hosts, an alias in ssh_config, or [user@]address[:port], with an IPv6 address in brackets where a port follows"
 
 // said is what is said of host itself: where it is named, and in its entry of Hosts.
-func (c resolver) said(host string, own *Settings) (Settings, error) {
+func (c resolver) said(host string, own *Bastion) (Settings, error) {
 	entry, named := c.Hosts[host]
 	if named {
 		if entry.Address == "" {
@@ -135,19 +135,19 @@ func (c resolver) said(host string, own *Settings) (Settings, error) {
 	if own == nil {
 		return entry, nil
 	}
-	s := *own
-	if s.Address = entry.Address; !named { // the user and port in the name are nearer than those beside it
-		s = entry.withDefaults(*own)
+	s := Settings{Address: entry.Address, Login: own.Login, Bastion: own.via}
+	if !named { // the user and port in the name are nearer than those beside it
+		s = entry.withDefaults(s)
 	}
 	s = s.withDefaults(entry)
-	s.Sudo, s.Doas, s.SudoPassword = nil, nil, ""
+	s.Root = Root{}
 	return s, nil
 }
 
 // merge fills what is not said of a host. A jump host takes what ssh_config says of it before the defaults, which are for the hosts behind it, and none of what
 // would recognise or pass one of those.
 func (c resolver) merge(said Settings, config sshHost, hop bool) Settings {
-	ssh := Settings{User: config.user, Port: config.port, KnownHosts: config.known}
+	ssh := Settings{Login: Login{User: config.user, Port: config.port, KnownHosts: config.known}}
 	defaults, environment := c.Defaults, c.Environment
 	if config.proxyJump != "" || config.proxyCommand != "" {
 		environment.Bastion = nil // ssh_config says which way, be it none
@@ -156,7 +156,7 @@ func (c resolver) merge(said Settings, config sshHost, hop bool) Settings {
 		return said.withDefaults(defaults).withDefaults(ssh).withDefaults(environment)
 	}
 	for _, d := range []*Settings{&defaults, &environment} {
-		d.HostKey, d.Bastion, d.Sudo, d.Doas, d.SudoPassword = "", nil, nil, nil, ""
+		d.HostKey, d.Bastion, d.Root = "", nil, Root{}
 	}
 	return said.withDefaults(ssh).withDefaults(defaults).withDefaults(environment)
 }
@@ -206,7 +206,7 @@ func jumps(proxyJump string) *Bastion {
 		return nil
 	}
 	for hop := range strings.SplitSeq(proxyJump, ",") {
-		b = &Bastion{Host: strings.TrimPrefix(strings.TrimSpace(hop), "ssh://"), Settings: Settings{Bastion: b}}
+		b = &Bastion{Host: strings.TrimPrefix(strings.TrimSpace(hop), "ssh://"), via: b}
 	}
 	return b
 }

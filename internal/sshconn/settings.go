@@ -14,41 +14,57 @@ import (
 type Settings struct {
 	// Address is a name or an IP address without a port; in a hosts entry, empty means the entry's own name.
 	Address string
+	Login
+	Root
+	// Bastion is the jump host that the host is reached through; nil: none.
+	Bastion *Bastion
+}
+
+// Login is how to log in to a host, be it a jump host: the port, which key the host may show, who logs in, and with
+// what.
+type Login struct {
 	// Port is the TCP port, 22 when zero.
 	Port int
 	// User is who logs in, root when empty.
 	User string
-	// PrivateKey is a private key's text, in a form that ssh.ParsePrivateKey reads, and PrivateKeyPassphrase what it is encrypted with.
+	// PrivateKey is a private key's text, in a form that ssh.ParsePrivateKey reads. PrivateKeyPassphrase is what it is
+	// encrypted with.
 	PrivateKey, PrivateKeyPassphrase string
-	// Certificate is an OpenSSH certificate for the private key, or for a key of the agent: the text of a file such as id_ed25519-cert.pub.
+	// Certificate is an OpenSSH certificate for the private key, or for a key of the agent: the text of a file such as
+	// id_ed25519-cert.pub.
 	Certificate string
 	// Password logs in where no key is accepted.
 	Password string
 	// Agent says whether the agent at SSH_AUTH_SOCK is asked for keys; nil: where that variable is set.
 	Agent *bool
-	// HostKey is the one key the host may show, "TYPE BASE64", its fingerprint, "SHA256:BASE64", or the authority whose certificates count, "@cert-authority TYPE
-	// BASE64"; empty: the known_hosts files say.
+	// HostKey is the one key the host may show, "TYPE BASE64", its fingerprint, "SHA256:BASE64", or the authority whose
+	// certificates count, "@cert-authority TYPE BASE64"; empty: the known_hosts files say.
 	HostKey string
 	// HostKeyChecking says what becomes of a key that no known_hosts file has; Strict when empty.
 	HostKeyChecking hostkey.Checking
-	// KnownHosts are files in the form of known_hosts, a missing one is no error; nil: ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts.
+	// KnownHosts are files in the form of known_hosts, a missing one is no error; nil: ~/.ssh/known_hosts and
+	// /etc/ssh/ssh_known_hosts.
 	KnownHosts []string
-	// Sudo says whether everything runs under sudo; it means nothing where root logs in.
+}
+
+// Root is how the user becomes root. It means nothing if root logs in.
+type Root struct {
+	// Sudo says whether everything runs under sudo.
 	Sudo *bool
 	// SudoPassword is the user's password for sudo, where sudo asks for one.
 	SudoPassword string
-	// Doas says whether everything runs under doas, which takes no password here; it means nothing where root logs in. Sudo and Doas are one choice: a source that
-	// makes it leaves nothing to the next.
+	// Doas says whether everything runs under doas, which takes no password here. Sudo and Doas are one choice: a
+	// source that makes it leaves nothing to the next.
 	Doas *bool
-	// Bastion is the jump host that the host is reached through; nil: none.
-	Bastion *Bastion
 }
 
-// Bastion is a jump host: a host by its name, and how it differs from what is known of that host. Its own Address, Bastion and root settings mean nothing.
+// Bastion is a jump host: a host by its name, and how the login there differs from what is known of that host.
 type Bastion struct {
 	// Host is what Pool.Conn takes, or NoBastion.
 	Host string
-	Settings
+	Login
+	// via is the jump host before this one in a chain of ProxyJump.
+	via *Bastion
 }
 
 // NoBastion is the Host of a Bastion for a host that is dialled directly although the defaults name a jump host.
@@ -89,29 +105,38 @@ type Config struct {
 
 // withDefaults returns s with its zero fields taken from d.
 func (s Settings) withDefaults(d Settings) Settings {
-	s.Port = cmp.Or(s.Port, d.Port)
-	s.User = cmp.Or(s.User, d.User)
-	if s.PrivateKey == "" {
-		s.PrivateKey, s.PrivateKeyPassphrase = d.PrivateKey, cmp.Or(s.PrivateKeyPassphrase, d.PrivateKeyPassphrase)
-	}
-	s.Certificate = cmp.Or(s.Certificate, d.Certificate)
-	s.Password = cmp.Or(s.Password, d.Password)
-	s.HostKey = cmp.Or(s.HostKey, d.HostKey)
-	s.HostKeyChecking = cmp.Or(s.HostKeyChecking, d.HostKeyChecking)
-	s.SudoPassword = cmp.Or(s.SudoPassword, d.SudoPassword)
-	if s.Agent == nil {
-		s.Agent = d.Agent
-	}
-	if s.Sudo == nil && s.Doas == nil {
-		s.Sudo, s.Doas = d.Sudo, d.Doas
-	}
-	if s.KnownHosts == nil {
-		s.KnownHosts = d.KnownHosts
-	}
+	s.Login, s.Root = s.Login.withDefaults(d.Login), s.Root.withDefaults(d.Root)
 	if s.Bastion == nil {
 		s.Bastion = d.Bastion
 	}
 	return s
+}
+
+func (l Login) withDefaults(d Login) Login {
+	l.Port = cmp.Or(l.Port, d.Port)
+	l.User = cmp.Or(l.User, d.User)
+	if l.PrivateKey == "" {
+		l.PrivateKey, l.PrivateKeyPassphrase = d.PrivateKey, cmp.Or(l.PrivateKeyPassphrase, d.PrivateKeyPassphrase)
+	}
+	l.Certificate = cmp.Or(l.Certificate, d.Certificate)
+	l.Password = cmp.Or(l.Password, d.Password)
+	l.HostKey = cmp.Or(l.HostKey, d.HostKey)
+	l.HostKeyChecking = cmp.Or(l.HostKeyChecking, d.HostKeyChecking)
+	if l.Agent == nil {
+		l.Agent = d.Agent
+	}
+	if l.KnownHosts == nil {
+		l.KnownHosts = d.KnownHosts
+	}
+	return l
+}
+
+func (r Root) withDefaults(d Root) Root {
+	r.SudoPassword = cmp.Or(r.SudoPassword, d.SudoPassword)
+	if r.Sudo == nil && r.Doas == nil {
+		r.Sudo, r.Doas = d.Sudo, d.Doas
+	}
+	return r
 }
 
 // target is the address to dial.

@@ -12,16 +12,16 @@ import (
 func TestHostNames(t *testing.T) {
 	yes := true
 	hosts := map[string]Settings{
-		"db1":         {Address: "10.0.0.7", Port: 2222},
+		"db1":         {Address: "10.0.0.7", Login: Login{Port: 2222}},
 		"plain":       {},
 		"v6":          {Address: "[2001:db8::1]"},
 		"10.1.1.1:22": {Address: "10.9.9.9"},
 		"userinside":  {Address: "ops@10.0.0.1"},
-		"badport":     {Address: "10.0.0.1", Port: 70000},
-		"badkey":      {HostKey: "ssh-ed25519 nonsense"},
-		"twokeys":     {HostKey: publicLine(userKey) + publicLine(otherKey)},
-		"sudoline":    {SudoPassword: "secret\n"},
-		"bothroots":   {Sudo: &yes, Doas: &yes},
+		"badport":     {Address: "10.0.0.1", Login: Login{Port: 70000}},
+		"badkey":      {Login: Login{HostKey: "ssh-ed25519 nonsense"}},
+		"twokeys":     {Login: Login{HostKey: publicLine(userKey) + publicLine(otherKey)}},
+		"sudoline":    {Root: Root{SudoPassword: "secret\n"}},
+		"bothroots":   {Root: Root{Sudo: &yes, Doas: &yes}},
 	}
 	for _, tc := range []struct{ host, addr, user, problem string }{
 		{host: "db1", addr: "10.0.0.7:2222", user: "ops"},
@@ -61,7 +61,7 @@ func TestHostNames(t *testing.T) {
 		{host: "sudoline", problem: "line break"},
 		{host: "bothroots", problem: "both sudo and doas"},
 	} {
-		p := NewPool(Config{Defaults: Settings{User: "ops", Port: 2200, Address: "192.0.2.1"}, Hosts: hosts})
+		p := NewPool(Config{Defaults: Settings{Login: Login{User: "ops", Port: 2200}, Address: "192.0.2.1"}, Hosts: hosts})
 		c, err := p.Conn(tc.host)
 		switch {
 		case tc.problem != "":
@@ -80,8 +80,8 @@ func TestHostNames(t *testing.T) {
 
 func TestHostEntryTakesTheDefaultsForWhatItLeavesOut(t *testing.T) {
 	yes, no := true, false
-	defaults := Settings{User: "ops", Port: 1, PrivateKey: "k", PrivateKeyPassphrase: "p", Password: "w", Agent: &yes, HostKey: publicLine(hostKey),
-		KnownHosts: []string{"f"}, Sudo: &yes, SudoPassword: "s"}
+	defaults := Settings{Login: Login{User: "ops", Port: 1, PrivateKey: "k", PrivateKeyPassphrase: "p", Password: "w", Agent: &yes, HostKey: publicLine(hostKey),
+		KnownHosts: []string{"f"}}, Root: Root{Sudo: &yes, SudoPassword: "s"}}
 	if got := (Settings{Address: "a"}).withDefaults(defaults); got.Address != "a" || !reflect.DeepEqual(got.withDefaults(Settings{}), func() Settings {
 		d := defaults
 		d.Address = "a"
@@ -89,10 +89,10 @@ func TestHostEntryTakesTheDefaultsForWhatItLeavesOut(t *testing.T) {
 	}()) {
 		t.Errorf("all of them: %+v", got)
 	}
-	if got := (Settings{Doas: &yes}).withDefaults(defaults); got.Sudo != nil || !*got.Doas {
+	if got := (Settings{Root: Root{Doas: &yes}}).withDefaults(defaults); got.Sudo != nil || !*got.Doas {
 		t.Errorf("doas beside the defaults' sudo: %+v", got)
 	}
-	own := Settings{Address: "a", User: "x", Port: 2, PrivateKey: "k2", Password: "w2", Agent: &no, HostKey: "h2", KnownHosts: []string{}, Sudo: &no, SudoPassword: "s2"}
+	own := Settings{Address: "a", Login: Login{User: "x", Port: 2, PrivateKey: "k2", Password: "w2", Agent: &no, HostKey: "h2", KnownHosts: []string{}}, Root: Root{Sudo: &no, SudoPassword: "s2"}}
 	if got := own.withDefaults(defaults); !reflect.DeepEqual(got, own) {
 		t.Errorf("none of them, not even the passphrase of another key: %+v", got)
 	}

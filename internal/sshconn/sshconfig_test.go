@@ -55,7 +55,7 @@ Host direct
  ProxyJump none
 `})
 	all := func(user string, port int, known string) Settings {
-		return Settings{User: user, Port: port, KnownHosts: []string{known}, Bastion: &Bastion{Host: fmt.Sprint("jump", port)}}
+		return Settings{Login: Login{User: user, Port: port, KnownHosts: []string{known}}, Bastion: &Bastion{Host: fmt.Sprint("jump", port)}}
 	}
 	const provider, environment = 3 * time.Second, 5 * time.Second
 	for _, tc := range []struct {
@@ -112,8 +112,8 @@ Host direct
 // Of a jump host, what is said where it is named comes first, then its entry in hosts, ssh_config, and only then the provider block, which is for the hosts behind it.
 func TestPrecedenceOfAJumpHost(t *testing.T) {
 	home(t, map[string]string{"config": "Host jump\n User config\n Port 4\n"})
-	c := Config{Defaults: Settings{User: "provider", Port: 3}, Environment: Settings{User: "environment", Port: 5}}
-	entry := map[string]Settings{"jump": {User: "entry", Port: 2}}
+	c := Config{Defaults: Settings{Login: Login{User: "provider", Port: 3}}, Environment: Settings{Login: Login{User: "environment", Port: 5}}}
+	entry := map[string]Settings{"jump": {Login: Login{User: "entry", Port: 2}}}
 	for _, tc := range []struct {
 		name    string
 		bastion Bastion
@@ -121,7 +121,7 @@ func TestPrecedenceOfAJumpHost(t *testing.T) {
 		user    string
 		port    int
 	}{
-		{"where it is named", Bastion{Host: "jump", Settings: Settings{User: "own", Port: 1}}, entry, "own", 1},
+		{"where it is named", Bastion{Host: "jump", Login: Login{User: "own", Port: 1}}, entry, "own", 1},
 		{"entry", Bastion{Host: "jump"}, entry, "entry", 2},
 		{"ssh_config", Bastion{Host: "jump"}, nil, "config", 4},
 		{"provider", Bastion{Host: "other"}, nil, "provider", 3},
@@ -333,7 +333,7 @@ Host jump
   Port %s
 `, host, port, bastionHost, bastionPort))
 	no := false
-	p := NewPool(Config{SSHConfig: []string{"~/.ssh/config"}, Defaults: Settings{Agent: &no}})
+	p := NewPool(Config{SSHConfig: []string{"~/.ssh/config"}, Defaults: Settings{Login: Login{Agent: &no}}})
 	t.Cleanup(p.Close)
 	mustEcho(t, conn(t, p))
 	if n := bastion.count("Accepted publickey"); n != 1 {
@@ -382,7 +382,7 @@ func TestKeysInFiles(t *testing.T) {
 			if tc.agent != nil {
 				startAgent(t, tc.agent...)
 			}
-			set := Settings{HostKey: publicLine(hostKey)}
+			set := Settings{Login: Login{HostKey: publicLine(hostKey)}}
 			if tc.change != nil {
 				tc.change(&set)
 			}

@@ -172,7 +172,7 @@ func (s *sshd) settings() Settings {
 	host, port, _ := net.SplitHostPort(s.addr)
 	no := false
 	n, _ := strconv.Atoi(port)
-	return Settings{Address: host, Port: n, User: "root", PrivateKey: privatePEM(userKey), HostKey: publicLine(hostKey), Agent: &no}
+	return Settings{Address: host, Login: Login{Port: n, User: "root", PrivateKey: privatePEM(userKey), HostKey: publicLine(hostKey), Agent: &no}}
 }
 
 // pool returns a pool with one host, "web1", and closes it at the end of the test.
