@@ -20,6 +20,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -57,7 +58,7 @@ func readAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	settings := map[string]sshconn.Settings{}
+	settings := map[string]route.Settings{}
 	for i, l := range logins {
 		address, port, err := net.SplitHostPort(l.Addr)
 		if err != nil {
@@ -67,7 +68,7 @@ func readAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		settings[name(i)] = sshconn.Settings{Address: address, Login: sshconn.Login{User: "root", Port: number, PrivateKey: l.PrivateKey, HostKey: l.HostKey}}
+		settings[name(i)] = route.Settings{Address: address, Login: route.Login{User: "root", Port: number, PrivateKey: l.PrivateKey, HostKey: l.HostKey}}
 	}
 	before := runtime.NumGoroutine()
 	pool := sshconn.NewPool(sshconn.Config{Hosts: settings, IdleTimeout: idle})

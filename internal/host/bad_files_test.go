@@ -10,6 +10,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // Guards that a host with bad files in the three families is read as a whole by the real scripts, and that what is said
@@ -109,7 +110,7 @@ func TestFilesOfRootAreUnread(t *testing.T) {
 	sim, err := hosttest.Start(hosttest.Options{Users: []hosttest.User{{Name: "ops", Password: "pw"}}})
 	must(t, err)
 	pool := sshconn.NewPool(sshconn.Config{
-		Defaults:       sshconn.Settings{Login: sshconn.Login{User: "ops", Password: "pw", HostKey: sim.HostKey()}},
+		Defaults:       route.Settings{Login: route.Login{User: "ops", Password: "pw", HostKey: sim.HostKey()}},
 		ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second,
 	})
 	t.Cleanup(func() {

@@ -12,6 +12,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -49,8 +50,8 @@ func wide(t *testing.T, interfaces int) (sim *hosttest.Host, process func() *hos
 		}
 	})
 	return sim, func() *host.Host {
-		pool := sshconn.NewPool(sshconn.Config{Defaults: sshconn.Settings{
-			Login: sshconn.Login{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()},
+		pool := sshconn.NewPool(sshconn.Config{Defaults: route.Settings{
+			Login: route.Login{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()},
 		}})
 		t.Cleanup(pool.Close)
 		h, err := host.NewFleet(func(name string) (host.Conn, error) { return pool.Conn(name) }).Host(sim.Addr())

@@ -17,6 +17,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 	"github.com/host-provider/terraform-provider-host/internal/vmtest"
 )
@@ -67,7 +68,7 @@ func newBench(t *testing.T, cmdline string) *bench {
 		t.Fatal(err)
 	}
 	pool := sshconn.NewPool(sshconn.Config{
-		Defaults:       sshconn.Settings{Login: sshconn.Login{PrivateKey: v.PrivateKey(), HostKey: v.HostKey()}},
+		Defaults:       route.Settings{Login: route.Login{PrivateKey: v.PrivateKey(), HostKey: v.HostKey()}},
 		ConnectTimeout: time.Minute, Timeout: time.Minute,
 	})
 	t.Cleanup(func() {

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
-	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
@@ -42,7 +42,7 @@ func TestContainerRefusesAtPlanTime(t *testing.T) {
 	_, p := newContainer(t)
 	before := p.holds(t, "")
 	for _, persist := range []bool{true, false} {
-		h := p.reach(t, false, sshconn.Settings{})
+		h := p.reach(t, false, route.Settings{})
 		key, module := oneKey(t, "vm.swappiness", "10", persist), host.Module{Name: "dummy", Persist: persist}
 		planned, err := h.PlanSysctl(t.Context(), key, nil)
 		must(t, err)
@@ -85,7 +85,7 @@ func wantBoth(t *testing.T, planned []*host.Error, applied error, kind host.Kind
 func TestContainerRebootsAsPredicted(t *testing.T) {
 	c, p := newContainer(t)
 	fin, swap := oneKey(t, "net.ipv4.tcp_fin_timeout", "41", true), oneKey(t, "vm.swappiness", "11", true)
-	h := p.reach(t, false, sshconn.Settings{})
+	h := p.reach(t, false, route.Settings{})
 	planned, err := h.PlanSysctl(t.Context(), fin, nil)
 	must(t, err)
 	if len(planned.All()) > 0 || !planned.Keys[fin.Key].Own {
@@ -95,7 +95,7 @@ func TestContainerRebootsAsPredicted(t *testing.T) {
 	must(t, err)
 	c.WriteFile("/etc/sysctl.d/10-site.conf", "vm.swappiness = 11\n")
 	predicted := func() (finBoot, swapBoot *string) {
-		h := p.reach(t, false, sshconn.Settings{})
+		h := p.reach(t, false, route.Settings{})
 		st, err := h.ReadSysctl(t.Context(), fin)
 		must(t, err)
 		other, err := h.ReadSysctl(t.Context(), swap)
@@ -114,7 +114,7 @@ func TestContainerRebootsAsPredicted(t *testing.T) {
 	if finBoot, _ := predicted(); finBoot == nil || *finBoot != "41" {
 		t.Errorf("after the reboot %v is predicted", finBoot)
 	}
-	must(t, p.reach(t, false, sshconn.Settings{}).UnsetSysctl(t.Context(), fin, new("60"), true))
+	must(t, p.reach(t, false, route.Settings{}).UnsetSysctl(t.Context(), fin, new("60"), true))
 	if out, _ := c.Sh("cat /proc/sys/net/ipv4/tcp_fin_timeout; ls /etc/sysctl.d | grep -c terraform"); out != "60\n0\n" {
 		t.Errorf("after the removal: %q", out)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -39,7 +40,7 @@ func newBenchOver(t *testing.T, sftp bool) bench {
 		t.Fatal(err)
 	}
 	pool := sshconn.NewPool(sshconn.Config{
-		Defaults:       sshconn.Settings{Login: sshconn.Login{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()}},
+		Defaults:       route.Settings{Login: route.Login{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()}},
 		ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second, SFTP: sftp,
 	})
 	t.Cleanup(func() {

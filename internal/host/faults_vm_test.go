@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
-	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/vmtest"
 )
 
@@ -49,7 +49,7 @@ func modules(t *testing.T) (ops []operation) {
 // Guards what TestConnectionCutOnTheWire does, for modules that are really loaded and unloaded.
 func TestVMConnectionCutAtEveryExchange(t *testing.T) {
 	p := newVMPlant(t)
-	p.each(t, modules(t), sshconn.Settings{}, func(t *testing.T, o *prepared) {
+	p.each(t, modules(t), route.Settings{}, func(t *testing.T, o *prepared) {
 		o.cutEverywhere(
 			t, unsent, sent, answered)
 	})
@@ -82,7 +82,7 @@ func TestVMResetInMidApply(t *testing.T) {
 			ops = append(ops, op)
 		}
 	}
-	p.each(t, ops, sshconn.Settings{}, func(t *testing.T, o *prepared) {
+	p.each(t, ops, route.Settings{}, func(t *testing.T, o *prepared) {
 		reset := func(at int) bool {
 			f := o.onTheWire(at, answered, func() {
 				if err := p.PressReset(t.Context()); err != nil {
@@ -139,7 +139,7 @@ func TestVMModel(t *testing.T) {
 			must(t, v.Close())
 		})
 		module := host.Module{Name: "nf_conntrack", Persist: true}
-		_, err = p.reach(t, false, sshconn.Settings{}).SetModule(t.Context(), module, nil)
+		_, err = p.reach(t, false, route.Settings{}).SetModule(t.Context(), module, nil)
 		must(t, err)
 		return realModel(t, p)
 	}

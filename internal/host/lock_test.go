@@ -15,13 +15,14 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // anotherProcess returns connections of another process, which waits so long for the lock on the host.
 func anotherProcess(t *testing.T, b bench, wait time.Duration) *sshconn.Pool {
 	t.Helper()
 	p := sshconn.NewPool(sshconn.Config{
-		Defaults: sshconn.Settings{Login: sshconn.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}}, LockTimeout: wait,
+		Defaults: route.Settings{Login: route.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}}, LockTimeout: wait,
 	})
 	t.Cleanup(p.Close)
 	return p
@@ -295,7 +296,7 @@ func TestChangeIsBoundToItsSession(t *testing.T) {
 				var work sync.WaitGroup
 				var cutting atomic.Bool
 				p := sshconn.NewPool(sshconn.Config{
-					Defaults: sshconn.Settings{Login: sshconn.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}}, SFTP: tt.sftp,
+					Defaults: route.Settings{Login: route.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}}, SFTP: tt.sftp,
 					// Ours is back only when the other process has made its change.
 					Log: func(_ context.Context, msg string, _ map[string]any) {
 						switch {

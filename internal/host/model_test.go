@@ -27,6 +27,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -920,7 +921,7 @@ func modelPoolTo(t *testing.T, m interface {
 }, timeout time.Duration) *sshconn.Pool {
 	t.Helper()
 	ssh := sshconn.NewPool(sshconn.Config{
-		Defaults:       sshconn.Settings{Login: sshconn.Login{PrivateKey: m.PrivateKey(), HostKey: m.HostKey()}},
+		Defaults:       route.Settings{Login: route.Login{PrivateKey: m.PrivateKey(), HostKey: m.HostKey()}},
 		ConnectTimeout: timeout, Timeout: timeout,
 	})
 	t.Cleanup(ssh.Close)

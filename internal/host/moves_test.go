@@ -15,6 +15,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -22,7 +23,7 @@ import (
 func (b bench) another(t *testing.T) *host.Host {
 	t.Helper()
 	pool := sshconn.NewPool(sshconn.Config{
-		Defaults: sshconn.Settings{Login: sshconn.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}},
+		Defaults: route.Settings{Login: route.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}},
 	})
 	t.Cleanup(pool.Close)
 	h, err := host.NewFleet(func(name string) (host.Conn, error) { return pool.Conn(name) }).Host(b.Addr())

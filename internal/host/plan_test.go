@@ -19,6 +19,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -37,7 +38,7 @@ func over(t *testing.T, wrap func(host.Conn) host.Conn) bench {
 	t.Helper()
 	b := newBench(t)
 	pool := sshconn.NewPool(sshconn.Config{
-		Defaults:       sshconn.Settings{Login: sshconn.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}},
+		Defaults:       route.Settings{Login: route.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}},
 		ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second,
 	})
 	t.Cleanup(pool.Close)

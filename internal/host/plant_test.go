@@ -12,6 +12,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -45,7 +46,7 @@ func sshdPlant(t *testing.T) *plant {
 }
 
 // reach is the machine as a provider sees it that has just started. The provider ends with t.
-func (p *plant) reach(t *testing.T, sftp bool, as sshconn.Settings) *host.Host {
+func (p *plant) reach(t *testing.T, sftp bool, as route.Settings) *host.Host {
 	t.Helper()
 	h := p.unreached(t, sftp, as)
 	must(t, h.Wait(t.Context()))
@@ -53,7 +54,7 @@ func (p *plant) reach(t *testing.T, sftp bool, as sshconn.Settings) *host.Host {
 }
 
 // unreached is reach before the first connection, which may be refused.
-func (p *plant) unreached(t *testing.T, sftp bool, as sshconn.Settings) *host.Host {
+func (p *plant) unreached(t *testing.T, sftp bool, as route.Settings) *host.Host {
 	t.Helper()
 	as.PrivateKey, as.HostKey = p.machine.PrivateKey(), p.machine.HostKey()
 	pool := sshconn.NewPool(sshconn.Config{Defaults: as, ConnectTimeout: time.Minute, Timeout: time.Minute, SFTP: sftp})
@@ -129,7 +130,7 @@ type prepared struct {
 	exchanges int
 }
 
-func (p *plant) prepare(t *testing.T, fresh map[string]string, op operation, as sshconn.Settings) *prepared {
+func (p *plant) prepare(t *testing.T, fresh map[string]string, op operation, as route.Settings) *prepared {
 	t.Helper()
 	p.restore(t, fresh)
 	o := &prepared{plant: p, operation: op, host: p.reach(t, op.sftp, as)}
@@ -242,7 +243,7 @@ func TestConnectionCutOnTheWire(t *testing.T) {
 	for _, op := range operations(t) {
 		if !strings.Contains(op.name, "module") { // that a namespace cannot load
 			t.Run(op.name, func(t *testing.T) {
-				p.prepare(t, fresh, op, sshconn.Settings{}).cutEverywhere(t, unsent, sent, answered)
+				p.prepare(t, fresh, op, route.Settings{}).cutEverywhere(t, unsent, sent, answered)
 			})
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/host-provider/terraform-provider-host/internal/sshconn"
 	sshfault "github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -22,7 +22,7 @@ func (p *plant) do(t *testing.T, script string) {
 }
 
 // each prepares operations one after the other, from what the machine holds now.
-func (p *plant) each(t *testing.T, ops []operation, as sshconn.Settings, test func(t *testing.T, o *prepared)) {
+func (p *plant) each(t *testing.T, ops []operation, as route.Settings, test func(t *testing.T, o *prepared)) {
 	t.Helper()
 	fresh := p.holds(t, "")
 	for _, op := range ops {
@@ -58,7 +58,7 @@ systemctl daemon-reload
 // serverKilled kills sshd with all of its sessions at every exchange in turn.
 func (p *plant) serverKilled(t *testing.T, ops []operation) {
 	p.mortal(t)
-	p.each(t, ops, sshconn.Settings{}, func(t *testing.T, o *prepared) {
+	p.each(t, ops, route.Settings{}, func(t *testing.T, o *prepared) {
 		for at, came := 1, true; came; at++ {
 			f := o.onTheWire(at, answered, func() { p.kill(t) })
 			f.mend = func() { p.revive(t) }
@@ -84,7 +84,7 @@ systemctl daemon-reload
 systemctl restart ssh.service
 `)
 	const all = "sysctl.d modules-load.d modprobe.d"
-	p.each(t, ops, sshconn.Settings{}, func(t *testing.T, o *prepared) {
+	p.each(t, ops, route.Settings{}, func(t *testing.T, o *prepared) {
 		for _, r := range []struct{ words, strike, mend string }{
 			{
 				"No space left on device", "cat /dev/zero >/run/small/filler 2>/dev/null; [ -s /run/small/filler ]",
@@ -122,7 +122,7 @@ systemctl restart ssh.service
 // shellDies kills the host's shell when a file is all written and not yet renamed, which is when a temporary file is
 // left.
 func (p *plant) shellDies(t *testing.T, ops []operation) {
-	p.each(t, ops, sshconn.Settings{}, func(t *testing.T, o *prepared) {
+	p.each(t, ops, route.Settings{}, func(t *testing.T, o *prepared) {
 		o.tries(t, fault{
 			name: "the shell dies before the rename",
 			strike: func() {
@@ -139,16 +139,16 @@ func (p *plant) shellDies(t *testing.T, ops []operation) {
 // mid-apply.
 func (p *plant) rootRefused(t *testing.T, ops []operation) {
 	on := true
-	as := sshconn.Settings{Login: sshconn.Login{User: sshdtest.Sudoer}, Root: sshconn.Root{Sudo: &on}}
+	as := route.Settings{Login: route.Login{User: sshdtest.Sudoer}, Root: route.Root{Sudo: &on}}
 	p.each(t, ops, as, func(t *testing.T, o *prepared) {
 		root := o.host
 		for _, who := range []struct {
 			name string
-			as   sshconn.Settings
+			as   route.Settings
 			ends func(err error) bool
 		}{
-			{"no sudo", sshconn.Settings{Login: sshconn.Login{User: sshdtest.NoSudo}}, failed},
-			{"sudo refuses", sshconn.Settings{Login: sshconn.Login{User: sshdtest.NoSudo}, Root: sshconn.Root{Sudo: &on}}, func(err error) bool {
+			{"no sudo", route.Settings{Login: route.Login{User: sshdtest.NoSudo}}, failed},
+			{"sudo refuses", route.Settings{Login: route.Login{User: sshdtest.NoSudo}, Root: route.Root{Sudo: &on}}, func(err error) bool {
 				var e *sshfault.Error
 				return errors.As(err, &e) && e.Kind == sshfault.SudoRefused
 			}},
@@ -178,7 +178,7 @@ func TestContainerKeepsABadValueOutOfFiles(t *testing.T) {
 	p.mortal(t)
 	fresh := p.holds(t, "")
 	bad := oneKey(t, "net.ipv4.tcp_fin_timeout", "99999999999", true)
-	h := p.reach(t, false, sshconn.Settings{})
+	h := p.reach(t, false, route.Settings{})
 	for at, came := 1, true; came; at++ {
 		p.wire.count(at, answered, func() { p.kill(t) })
 		_, err := h.SetSysctl(t.Context(), bad, nil, nil)

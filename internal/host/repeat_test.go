@@ -11,6 +11,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // Guards that a value whose write happened, and whose reply alone was lost, is looked at and not written again: for
@@ -40,7 +41,7 @@ func writesOf(t *testing.T, op operation, fault hosttest.Fault) (writes, exchang
 	var mu sync.Mutex
 	var sent []string
 	pool := sshconn.NewPool(sshconn.Config{
-		Defaults: sshconn.Settings{Login: sshconn.Login{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()}},
+		Defaults: route.Settings{Login: route.Login{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()}},
 		Log: func(_ context.Context, _ string, fields map[string]any) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // Guards that a snapshot which was under way when a plan asked for a module is not what answers the plan: the module
@@ -72,7 +73,7 @@ func TestHostThatCameUpAfterItsPrefetchFailed(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
 			pool := sshconn.NewPool(sshconn.Config{
-				Defaults: sshconn.Settings{Login: sshconn.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}},
+				Defaults: route.Settings{Login: route.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}},
 			})
 			t.Cleanup(pool.Close)
 			var up atomic.Bool

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
-	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -51,7 +51,7 @@ func TestRoundTripsOnTheWire(t *testing.T) {
 					t.Fatal(out)
 				}
 			}
-			h := p.reach(t, false, sshconn.Settings{})
+			h := p.reach(t, false, route.Settings{})
 			p.wire.count(0, unsent, nil)
 			walk(n, func(i int) {
 				s := host.Sysctl{Key: keys[i], Value: "1", FileName: keys[i].DropInName(), Persist: true}
@@ -78,7 +78,7 @@ func TestRoundTripsOnTheWire(t *testing.T) {
 			before, _ := m.Sh("cat " + k.Path())
 			values = append(values, map[string]string{"0": "1", "1": "0"}[strings.TrimSpace(before)])
 		}
-		h := p.reach(t, false, sshconn.Settings{})
+		h := p.reach(t, false, route.Settings{})
 		p.wire.count(0, unsent, nil)
 		walk(len(keys), func(i int) {
 			s := host.Sysctl{Key: keys[i], Value: values[i], FileName: keys[i].DropInName(), Persist: true}

@@ -13,6 +13,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -20,7 +21,7 @@ import (
 func byTwoNames(t *testing.T, before func(name string, s shell.Script)) (b bench, one, other *host.Host) {
 	t.Helper()
 	b = newBench(t)
-	pool := sshconn.NewPool(sshconn.Config{Defaults: sshconn.Settings{Login: sshconn.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}}})
+	pool := sshconn.NewPool(sshconn.Config{Defaults: route.Settings{Login: route.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}}})
 	t.Cleanup(pool.Close)
 	fleet := host.NewFleet(func(name string) (host.Conn, error) {
 		c, err := pool.Conn(b.Addr())

@@ -23,6 +23,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // loginModel is what loginAttributes describe.
@@ -104,7 +105,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	}
 	config := m.config(ctx, env, &resp.Diagnostics)
 	config.Unknown = unknownHosts
-	checked := []sshconn.Settings{config.Defaults, config.Environment}
+	checked := []route.Settings{config.Defaults, config.Environment}
 	hosts := map[string]types.Object{}
 	if !m.Hosts.IsUnknown() {
 		resp.Diagnostics.Append(m.Hosts.ElementsAs(ctx, &hosts, false)...)
@@ -162,7 +163,7 @@ func (m providerModel) config(ctx context.Context, env environment, diags *diag.
 		Timeout:                cmp.Or(duration(m.Timeout), env.duration("timeout")),
 		MaxConnections:         cmp.Or(int(m.MaxConnections.ValueInt64()), env.number("max_connections", maxMaxConnections)),
 		SFTP:                   m.SFTP.ValueBool(),
-		Hosts:                  map[string]sshconn.Settings{},
+		Hosts:                  map[string]route.Settings{},
 		Log: func(ctx context.Context, msg string, fields map[string]any) {
 			tflog.Debug(ctx, visible(msg), visibleFields(fields))
 		},
@@ -180,9 +181,9 @@ func (m providerModel) config(ctx context.Context, env environment, diags *diag.
 }
 
 // settings are the variables for the attributes that a host can have too.
-func (e environment) settings() sshconn.Settings {
-	s := sshconn.Settings{
-		Login: sshconn.Login{
+func (e environment) settings() route.Settings {
+	s := route.Settings{
+		Login: route.Login{
 			User:                 e.text("user"),
 			Port:                 e.number("port", 65535),
 			PrivateKey:           e.text("private_key"),
@@ -194,16 +195,16 @@ func (e environment) settings() sshconn.Settings {
 			HostKeyChecking:      hostkey.Checking(e.oneOf("host_key_checking", hostKeyCheckings...)),
 			KnownHosts:           e.files("known_hosts_files"),
 		},
-		Root: sshconn.Root{Sudo: e.flag("sudo"), SudoPassword: e.text("sudo_password"), Doas: e.flag("doas")},
+		Root: route.Root{Sudo: e.flag("sudo"), SudoPassword: e.text("sudo_password"), Doas: e.flag("doas")},
 	}
 	if bastion := e.text("bastion"); bastion != "" {
-		s.Bastion = &sshconn.Bastion{Host: bastion}
+		s.Bastion = &route.Bastion{Host: bastion}
 	}
 	return s
 }
 
 // warnInsecure warns of settings that let anybody be the host.
-func warnInsecure(settings []sshconn.Settings, diags *diag.Diagnostics) {
+func warnInsecure(settings []route.Settings, diags *diag.Diagnostics) {
 	for _, s := range settings {
 		if s.HostKeyChecking == hostkey.Insecure || s.Bastion != nil && s.Bastion.HostKeyChecking == hostkey.Insecure {
 			warn(diags, "SSH host keys are not checked", "host_key_checking is insecure: whoever stands between this machine and a host can read and change all that "+
@@ -214,7 +215,7 @@ func warnInsecure(settings []sshconn.Settings, diags *diag.Diagnostics) {
 }
 
 // errUnknown says that a host cannot be reached before something is known that its settings depend on.
-var errUnknown = fault.ErrUnknown
+var errUnknown = route.ErrUnknown
 
 // unknownSettings reports whether a setting of the provider block that holds for all hosts is unknown, and the entries of
 // hosts in which something is. It looks at the raw block, so that no attribute is forgotten. The attribute host does not
@@ -241,8 +242,8 @@ func unknownSettings(block tftypes.Value) (all bool, hosts map[string]bool) {
 	return false, hosts
 }
 
-func (m loginModel) login(ctx context.Context) sshconn.Login {
-	return sshconn.Login{
+func (m loginModel) login(ctx context.Context) route.Login {
+	return route.Login{
 		User:                 m.User.ValueString(),
 		Port:                 int(m.Port.ValueInt64()),
 		PrivateKey:           m.PrivateKey.ValueString(),
@@ -256,17 +257,17 @@ func (m loginModel) login(ctx context.Context) sshconn.Login {
 	}
 }
 
-func (m connectionModel) settings(ctx context.Context, diags *diag.Diagnostics) sshconn.Settings {
-	s := sshconn.Settings{
+func (m connectionModel) settings(ctx context.Context, diags *diag.Diagnostics) route.Settings {
+	s := route.Settings{
 		Login: m.login(ctx),
-		Root:  sshconn.Root{Sudo: m.Sudo.ValueBoolPointer(), SudoPassword: m.SudoPassword.ValueString(), Doas: m.Doas.ValueBoolPointer()},
+		Root:  route.Root{Sudo: m.Sudo.ValueBoolPointer(), SudoPassword: m.SudoPassword.ValueString(), Doas: m.Doas.ValueBoolPointer()},
 	}
 	if m.Bastion.IsNull() || m.Bastion.IsUnknown() {
 		return s
 	}
 	var b bastionModel
 	diags.Append(m.Bastion.As(ctx, &b, basetypes.ObjectAsOptions{})...)
-	s.Bastion = &sshconn.Bastion{Host: b.Host.ValueString(), Login: b.login(ctx)}
+	s.Bastion = &route.Bastion{Host: b.Host.ValueString(), Login: b.login(ctx)}
 	return s
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // Guards that every attribute of the provider block but hosts has its variable, and that each reaches the connections. What host and unreachable come to is not theirs.
@@ -34,9 +35,9 @@ func TestEveryAttributeHasAVariable(t *testing.T) {
 	}
 	yes, no := true, false
 	want := sshconn.Config{
-		Environment: sshconn.Settings{Login: sshconn.Login{User: "u", Port: 23, PrivateKey: "k", PrivateKeyPassphrase: "p", Certificate: "c", Password: "w", Agent: &no, HostKey: "h",
-			HostKeyChecking: hostkey.AcceptNew, KnownHosts: []string{"/a", "/b"}}, Root: sshconn.Root{Sudo: &yes, SudoPassword: "s", Doas: &no}, Bastion: &sshconn.Bastion{Host: "jump"}},
-		SSHConfig: []string{}, FallbackConnectTimeout: 7 * time.Second, Timeout: 8 * time.Minute, MaxConnections: 9, SFTP: true, Hosts: map[string]sshconn.Settings{},
+		Environment: route.Settings{Login: route.Login{User: "u", Port: 23, PrivateKey: "k", PrivateKeyPassphrase: "p", Certificate: "c", Password: "w", Agent: &no, HostKey: "h",
+			HostKeyChecking: hostkey.AcceptNew, KnownHosts: []string{"/a", "/b"}}, Root: route.Root{Sudo: &yes, SudoPassword: "s", Doas: &no}, Bastion: &route.Bastion{Host: "jump"}},
+		SSHConfig: []string{}, FallbackConnectTimeout: 7 * time.Second, Timeout: 8 * time.Minute, MaxConnections: 9, SFTP: true, Hosts: map[string]route.Settings{},
 	}
 	var diags diag.Diagnostics
 	got := providerModel{}.config(t.Context(), environment{&diags}, &diags)
@@ -48,7 +49,7 @@ func TestEveryAttributeHasAVariable(t *testing.T) {
 	m := providerModel{ConnectTimeout: types.StringValue("1s"), Timeout: types.StringValue("2m"), MaxConnections: types.Int64Value(3), SFTP: types.BoolValue(false)}
 	m.User, m.Port = types.StringValue("x"), types.Int64Value(4)
 	want.SFTP = false
-	want.ConnectTimeout, want.Timeout, want.MaxConnections, want.Defaults = time.Second, 2*time.Minute, 3, sshconn.Settings{Login: sshconn.Login{User: "x", Port: 4}}
+	want.ConnectTimeout, want.Timeout, want.MaxConnections, want.Defaults = time.Second, 2*time.Minute, 3, route.Settings{Login: route.Login{User: "x", Port: 4}}
 	got = m.config(t.Context(), environment{&diags}, &diags)
 	got.Log = nil
 	if !reflect.DeepEqual(got, want) {

@@ -48,7 +48,7 @@ func (c *Conn) login() (*login, error) {
 	if why, next := l.addCertificate(s.Certificate); why != "" {
 		return nil, c.fault(fault.KeyUnusable, why, next, nil)
 	}
-	l.readIdentities(c.route.sshAdds)
+	l.readIdentities(c.route.Added)
 	if s.Agent == nil || *s.Agent {
 		l.agent = os.Getenv("SSH_AUTH_SOCK")
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -81,7 +82,7 @@ func fails(t *testing.T, c *Conn, kind fault.Kind, words ...string) {
 	wantError(t, c.settings, err, kind, words...)
 }
 
-func wantError(t *testing.T, s Settings, err error, kind fault.Kind, words ...string) {
+func wantError(t *testing.T, s route.Settings, err error, kind fault.Kind, words ...string) {
 	t.Helper()
 	var e *fault.Error
 	if !errors.As(err, &e) || e.Kind != kind || e.Next == "" {
@@ -102,59 +103,59 @@ func TestLogin(t *testing.T) {
 	encrypted := encryptedPEM(t, userKey, "correct horse")
 	for _, tc := range []struct {
 		name   string
-		change func(*testing.T, *Settings)
+		change func(*testing.T, *route.Settings)
 		kind   fault.Kind // 0: it works
 		words  []string
 	}{
-		{"key", func(*testing.T, *Settings) {}, 0, nil},
-		{"encrypted key", func(_ *testing.T, s *Settings) {
+		{"key", func(*testing.T, *route.Settings) {}, 0, nil},
+		{"encrypted key", func(_ *testing.T, s *route.Settings) {
 			s.PrivateKey, s.PrivateKeyPassphrase = encrypted, "correct horse"
 		}, 0, nil},
-		{"passphrase for a key that needs none", func(_ *testing.T, s *Settings) { s.PrivateKeyPassphrase = "correct horse" }, 0, nil},
-		{"encrypted key without passphrase", func(_ *testing.T, s *Settings) { s.PrivateKey = encrypted },
+		{"passphrase for a key that needs none", func(_ *testing.T, s *route.Settings) { s.PrivateKeyPassphrase = "correct horse" }, 0, nil},
+		{"encrypted key without passphrase", func(_ *testing.T, s *route.Settings) { s.PrivateKey = encrypted },
 			fault.KeyUnusable, []string{"encrypted", "private_key_passphrase"}},
-		{"wrong passphrase", func(_ *testing.T, s *Settings) {
+		{"wrong passphrase", func(_ *testing.T, s *route.Settings) {
 			s.PrivateKey, s.PrivateKeyPassphrase = encrypted, "battery staple"
 		}, fault.KeyUnusable, []string{"does not decrypt"}},
-		{"path of a key", func(_ *testing.T, s *Settings) { s.PrivateKey = "~/.ssh/id_web1" }, fault.KeyUnusable, []string{"not its path", `file("`}},
-		{"public key", func(_ *testing.T, s *Settings) { s.PrivateKey = publicLine(userKey) }, fault.KeyUnusable, []string{"public key"}},
-		{"PuTTY key", func(_ *testing.T, s *Settings) { s.PrivateKey = "PuTTY-User-Key-File-3: ssh-ed25519\n" }, fault.KeyUnusable, []string{"puttygen"}},
-		{"broken key", func(_ *testing.T, s *Settings) { s.PrivateKey = s.PrivateKey[:120] + s.PrivateKey[130:] }, fault.KeyUnusable, []string{"cannot be read"}},
-		{"wrong key", func(_ *testing.T, s *Settings) { s.PrivateKey = privatePEM(otherKey) },
+		{"path of a key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = "~/.ssh/id_web1" }, fault.KeyUnusable, []string{"not its path", `file("`}},
+		{"public key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = publicLine(userKey) }, fault.KeyUnusable, []string{"public key"}},
+		{"PuTTY key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = "PuTTY-User-Key-File-3: ssh-ed25519\n" }, fault.KeyUnusable, []string{"puttygen"}},
+		{"broken key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = s.PrivateKey[:120] + s.PrivateKey[130:] }, fault.KeyUnusable, []string{"cannot be read"}},
+		{"wrong key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = privatePEM(otherKey) },
 			fault.AuthRefused, []string{"user root", "it offers: publickey", ssh.FingerprintSHA256(public(otherKey)), "127.0.0.1"}},
-		{"unknown user", func(_ *testing.T, s *Settings) { s.User = "nobody-here" }, fault.AuthRefused, []string{"user nobody-here"}},
-		{"nothing to log in with", func(_ *testing.T, s *Settings) { s.PrivateKey = "" }, fault.AuthRefused, []string{"no key, agent or password"}},
-		{"password that the host does not ask for", func(_ *testing.T, s *Settings) { s.PrivateKey, s.Password = "", "hunter22" },
+		{"unknown user", func(_ *testing.T, s *route.Settings) { s.User = "nobody-here" }, fault.AuthRefused, []string{"user nobody-here"}},
+		{"nothing to log in with", func(_ *testing.T, s *route.Settings) { s.PrivateKey = "" }, fault.AuthRefused, []string{"no key, agent or password"}},
+		{"password that the host does not ask for", func(_ *testing.T, s *route.Settings) { s.PrivateKey, s.Password = "", "hunter22" },
 			fault.AuthRefused, []string{"tried: password"}},
-		{"agent", func(t *testing.T, s *Settings) {
+		{"agent", func(t *testing.T, s *route.Settings) {
 			startAgent(t, userKey)
 			s.PrivateKey, s.Agent = "", nil
 		}, 0, nil},
-		{"agent with other keys first", func(t *testing.T, s *Settings) {
+		{"agent with other keys first", func(t *testing.T, s *route.Settings) {
 			startAgent(t, manyKeys...)
 			s.PrivateKey, s.Agent = "", &on
 		}, 0, nil},
-		{"explicit key before those of the agent", func(t *testing.T, s *Settings) {
+		{"explicit key before those of the agent", func(t *testing.T, s *route.Settings) {
 			startAgent(t, otherKey, ecdsaKey, rsaKey, newKey(), newKey(), newKey(), newKey())
 			s.Agent = &on
 		}, 0, nil},
-		{"agent whose right key comes after too many", func(t *testing.T, s *Settings) {
+		{"agent whose right key comes after too many", func(t *testing.T, s *route.Settings) {
 			startAgent(t, otherKey, ecdsaKey, rsaKey, newKey(), newKey(), userKey)
 			s.PrivateKey, s.Agent = "", &on
 		}, fault.AuthRefused, []string{"only the first 5 of 6 keys"}},
-		{"agent switched off", func(t *testing.T, s *Settings) {
+		{"agent switched off", func(t *testing.T, s *route.Settings) {
 			startAgent(t, userKey)
 			s.PrivateKey, s.Agent = "", &off
 		}, fault.AuthRefused, nil},
-		{"agent that is not there", func(t *testing.T, s *Settings) {
+		{"agent that is not there", func(t *testing.T, s *route.Settings) {
 			t.Setenv("SSH_AUTH_SOCK", filepath.Join(t.TempDir(), "none"))
 			s.PrivateKey, s.Agent = "", nil
 		}, fault.AuthRefused, []string{"the agent at SSH_AUTH_SOCK did not answer"}},
-		{"agent that is not there does not matter with a key", func(t *testing.T, s *Settings) {
+		{"agent that is not there does not matter with a key", func(t *testing.T, s *route.Settings) {
 			t.Setenv("SSH_AUTH_SOCK", filepath.Join(t.TempDir(), "none"))
 			s.Agent = nil
 		}, 0, nil},
-		{"agent wanted and not set", func(t *testing.T, s *Settings) {
+		{"agent wanted and not set", func(t *testing.T, s *route.Settings) {
 			t.Setenv("SSH_AUTH_SOCK", "")
 			s.Agent = &on
 		}, fault.KeyUnusable, []string{"SSH_AUTH_SOCK is not set"}},
@@ -194,31 +195,37 @@ func TestUserCertificate(t *testing.T) {
 	on := true
 	for _, tc := range []struct {
 		name   string
-		change func(*testing.T, *Settings)
+		change func(*testing.T, *route.Settings)
 		kind   fault.Kind
 		words  []string
 	}{
-		{"in the settings", func(_ *testing.T, s *Settings) { s.Certificate = text(good) }, 0, nil},
-		{"in the settings, of a key in the agent", func(t *testing.T, s *Settings) {
+		{"in the settings", func(_ *testing.T, s *route.Settings) { s.Certificate = text(good) }, 0, nil},
+		{"in the settings, of a key in the agent", func(t *testing.T, s *route.Settings) {
 			startAgent(t, newKey(), ecdsaKey)
 			s.PrivateKey, s.Certificate, s.Agent = "", text(good), &on
 		}, 0, nil},
-		{"in the agent", func(t *testing.T, s *Settings) {
+		{"in the agent", func(t *testing.T, s *route.Settings) {
 			startAgent(t, agent.AddedKey{PrivateKey: ecdsaKey, Certificate: good})
 			s.PrivateKey, s.Agent = "", &on
 		}, 0, nil},
-		{"none", func(*testing.T, *Settings) {}, fault.AuthRefused, []string{"key " + ssh.FingerprintSHA256(public(ecdsaKey)), "it offers: publickey"}},
-		{"for another user", func(_ *testing.T, s *Settings) { s.Certificate = text(certify(ecdsaKey, ssh.UserCert, "ops", always)) },
+		{"none", func(*testing.T, *route.Settings) {}, fault.AuthRefused, []string{"key " + ssh.FingerprintSHA256(public(ecdsaKey)), "it offers: publickey"}},
+		{"for another user", func(_ *testing.T, s *route.Settings) {
+			s.Certificate = text(certify(ecdsaKey, ssh.UserCert, "ops", always))
+		},
 			fault.AuthRefused, []string{`certificate "ops@example" of key ` + ssh.FingerprintSHA256(public(ecdsaKey)) + " for ops"}},
-		{"expired", func(_ *testing.T, s *Settings) {
+		{"expired", func(_ *testing.T, s *route.Settings) {
 			s.Certificate = text(certify(ecdsaKey, ssh.UserCert, "root", time.Unix(1000, 0)))
 		},
 			fault.AuthRefused, []string{"certificate expired at 1970-01-01T00:16:40Z"}},
-		{"of another key", func(_ *testing.T, s *Settings) { s.Certificate = text(certify(rsaKey, ssh.UserCert, "root", always)) },
+		{"of another key", func(_ *testing.T, s *route.Settings) {
+			s.Certificate = text(certify(rsaKey, ssh.UserCert, "root", always))
+		},
 			fault.KeyUnusable, []string{"certificate is for the key " + hostkey.Fingerprint(public(rsaKey)), "private_key is " + hostkey.Fingerprint(public(ecdsaKey))}},
-		{"of a host", func(_ *testing.T, s *Settings) { s.Certificate = text(certify(ecdsaKey, ssh.HostCert, "root", always)) }, fault.KeyUnusable, []string{"a host's certificate"}},
-		{"a public key", func(_ *testing.T, s *Settings) { s.Certificate = publicLine(ecdsaKey) }, fault.KeyUnusable, []string{"without a signature"}},
-		{"a path", func(_ *testing.T, s *Settings) { s.Certificate = "~/.ssh/x-cert.pub" }, fault.KeyUnusable, []string{"not the text of a certificate", "file("}},
+		{"of a host", func(_ *testing.T, s *route.Settings) {
+			s.Certificate = text(certify(ecdsaKey, ssh.HostCert, "root", always))
+		}, fault.KeyUnusable, []string{"a host's certificate"}},
+		{"a public key", func(_ *testing.T, s *route.Settings) { s.Certificate = publicLine(ecdsaKey) }, fault.KeyUnusable, []string{"without a signature"}},
+		{"a path", func(_ *testing.T, s *route.Settings) { s.Certificate = "~/.ssh/x-cert.pub" }, fault.KeyUnusable, []string{"not the text of a certificate", "file("}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			set := s.settings()
@@ -240,7 +247,7 @@ func TestUserCertificate(t *testing.T) {
 			home(t, files)
 			set := s.settings()
 			set.PrivateKey = ""
-			p := NewPool(Config{Hosts: map[string]Settings{"web1": set}, SSHConfig: []string{"~/.ssh/config"}})
+			p := NewPool(Config{Hosts: map[string]route.Settings{"web1": set}, SSHConfig: []string{"~/.ssh/config"}})
 			t.Cleanup(p.Close)
 			if _, err := conn(t, p).Run(t.Context(), echo("x")); err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -256,7 +263,7 @@ func TestAgentIsNeverForwarded(t *testing.T) {
 	s := startSSHD(t, "AllowAgentForwarding yes")
 	set := s.settings()
 	set.PrivateKey, set.Agent = "", nil
-	p := NewPool(Config{Hosts: map[string]Settings{"web1": set}, SSHConfig: []string{"~/.ssh/config"}})
+	p := NewPool(Config{Hosts: map[string]route.Settings{"web1": set}, SSHConfig: []string{"~/.ssh/config"}})
 	t.Cleanup(p.Close)
 	res, err := conn(t, p).Run(t.Context(), shell.Script{Name: "agent", Text: `printf '%s' "${SSH_AUTH_SOCK:-none} $SSH_CONNECTION"`})
 	if got, _ := res.Get(""); err != nil || !strings.HasPrefix(got, "none 127.0.0.1 ") {

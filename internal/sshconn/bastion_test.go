@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // knowing makes a server that knows another address by a name that nobody else does, has a host key of its own, and lets user in with a key of its own.
@@ -58,11 +59,11 @@ func TestChainOfThreeJumpHosts(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "known_hosts")
 		write(t, file, strings.Join(lines, ""))
 		key := privatePEM
-		return Config{Defaults: Settings{Login: Login{KnownHosts: []string{file}, Agent: &no}}, Hosts: map[string]Settings{
-			"web1":   {Address: "target.internal", Login: Login{Port: port(target), PrivateKey: key(targetUser)}, Bastion: &Bastion{Host: "third"}},
-			"third":  {Address: "third.internal", Login: Login{Port: port(third), PrivateKey: key(thirdUser)}, Bastion: &Bastion{Host: "second", Login: Login{PrivateKey: key(secondUser)}}},
-			"second": {Address: "second.internal", Login: Login{Port: port(second), User: "nobody"}, Bastion: &Bastion{Host: "first"}},
-			"first":  {Address: "127.0.0.1", Login: Login{Port: port(first), PrivateKey: key(firstUser)}},
+		return Config{Defaults: route.Settings{Login: route.Login{KnownHosts: []string{file}, Agent: &no}}, Hosts: map[string]route.Settings{
+			"web1":   {Address: "target.internal", Login: route.Login{Port: port(target), PrivateKey: key(targetUser)}, Bastion: &route.Bastion{Host: "third"}},
+			"third":  {Address: "third.internal", Login: route.Login{Port: port(third), PrivateKey: key(thirdUser)}, Bastion: &route.Bastion{Host: "second", Login: route.Login{PrivateKey: key(secondUser)}}},
+			"second": {Address: "second.internal", Login: route.Login{Port: port(second), User: "nobody"}, Bastion: &route.Bastion{Host: "first"}},
+			"first":  {Address: "127.0.0.1", Login: route.Login{Port: port(first), PrivateKey: key(firstUser)}},
 		}}
 	}
 	p := NewPool(config(t, right))
@@ -92,9 +93,9 @@ func TestChainOfThreeJumpHosts(t *testing.T) {
 }
 
 // behind are settings that reach target through bastion.
-func behind(bastion, target Settings) Settings {
-	target.Bastion = &Bastion{Host: "bastion", Login: bastion.Login}
-	target.Bastion.Host = bastion.target()
+func behind(bastion, target route.Settings) route.Settings {
+	target.Bastion = &route.Bastion{Host: "bastion", Login: bastion.Login}
+	target.Bastion.Host = bastion.Addr()
 	return target
 }
 
@@ -142,12 +143,12 @@ func TestAtMostFourHandshakesAtOnceThroughAJumpHost(t *testing.T) {
 		mu.Unlock()
 	}
 	const hosts = 12
-	targets := make([]Settings, hosts)
+	targets := make([]route.Settings, hosts)
 	for i := range targets {
 		targets[i] = listen(t, handshake)
 	}
 	bastion := startSSHD(t).settings() // once: a key's text is another each time it is made
-	p := pool(t, Settings{Address: "unused"}, func(p *Pool) {
+	p := pool(t, route.Settings{Address: "unused"}, func(p *Pool) {
 		p.pace.passageHold = time.Hour
 		p.pace.redial = func(int) time.Duration { return time.Hour } // beyond the timeout: each comes once
 		for i, target := range targets {
@@ -193,7 +194,7 @@ func TestJumpHostThatIsNotPassed(t *testing.T) {
 	name.Address = "no-such-host.invalid"
 	for _, tc := range []struct {
 		name            string
-		bastion, target Settings
+		bastion, target route.Settings
 		kind            fault.Kind
 		words           []string
 	}{
@@ -289,14 +290,14 @@ func TestHostsBehindADeadJumpHostShareItsFailure(t *testing.T) {
 				stall(c)
 			})
 			const hosts = 50
-			p := NewPool(Config{Hosts: map[string]Settings{"middle": behind(dead, Settings{Address: "192.0.2.1"})}, MaxConnections: places, ConnectTimeout: 500 * time.Millisecond})
+			p := NewPool(Config{Hosts: map[string]route.Settings{"middle": behind(dead, route.Settings{Address: "192.0.2.1"})}, MaxConnections: places, ConnectTimeout: 500 * time.Millisecond})
 			t.Cleanup(p.Close)
 			p.pace.answersFor = func(error, time.Duration) time.Duration { return time.Hour }
 			conns := make([]*Conn, hosts)
 			for i := range conns {
-				name, set := fmt.Sprint("host", i), behind(dead, Settings{Address: "192.0.2.2"})
+				name, set := fmt.Sprint("host", i), behind(dead, route.Settings{Address: "192.0.2.2"})
 				if i%2 == 1 { // a chain: two jump hosts, the first of which is the dead one
-					set = Settings{Address: "192.0.2.2", Bastion: &Bastion{Host: "middle"}}
+					set = route.Settings{Address: "192.0.2.2", Bastion: &route.Bastion{Host: "middle"}}
 				}
 				p.config.Hosts[name] = set
 				var err error
@@ -321,7 +322,7 @@ func TestHostsBehindADeadJumpHostShareItsFailure(t *testing.T) {
 				t.Errorf("%d dials for %d hosts, want 1", n, hosts)
 			}
 			p.config.Timeout = time.Nanosecond
-			wantError(t, Settings{}, conns[1].Wait(t.Context()), fault.Unreachable, "its jump host")
+			wantError(t, route.Settings{}, conns[1].Wait(t.Context()), fault.Unreachable, "its jump host")
 			if n := dialled(); n < 2 {
 				t.Error("who waited for a host got the old failure")
 			}
@@ -358,50 +359,4 @@ func TestJumpHostThatGoesDarkDuringAHandshakeIsGivenUp(t *testing.T) {
 		w.dark()
 	})
 	fails(t, conn(t, p), fault.Unreachable, "no answer within 300ms")
-}
-
-func TestWaysThroughJumpHosts(t *testing.T) {
-	yes := true
-	c := Config{
-		Defaults: Settings{Login: Login{User: "ops", Port: 2200, PrivateKey: "k", HostKey: publicLine(hostKey)}, Root: Root{Sudo: &yes, SudoPassword: "s"}, Bastion: &Bastion{Host: "jump"}},
-		Hosts: map[string]Settings{
-			"jump":   {Address: "192.0.2.1", Login: Login{User: "j"}},
-			"direct": {Bastion: &Bastion{Host: NoBastion}},
-			"inner":  {Address: "10.0.0.1", Bastion: &Bastion{Host: "outer", Login: Login{User: "o", Port: 22}}},
-			"outer":  {Address: "192.0.2.2", Login: Login{User: "not-o"}, Bastion: &Bastion{Host: "me@192.0.2.3:2222", Login: Login{User: "not-me", HostKey: publicLine(otherKey)}}},
-			"ring":   {Bastion: &Bastion{Host: "round"}},
-			"round":  {Bastion: &Bastion{Host: "ring"}},
-			"broken": {Bastion: &Bastion{Host: "us er@x"}},
-		},
-	}
-	way := func(r *route) string {
-		var hops []string
-		for ; r != nil; r = r.via {
-			hops = append(hops, r.User+"@"+r.target())
-		}
-		return strings.Join(hops, " < ")
-	}
-	for host, want := range map[string]string{
-		"web1":   "ops@web1:2200 < j@192.0.2.1:2200",
-		"direct": "ops@direct:2200",
-		"jump":   "j@192.0.2.1:2200",
-		"inner":  "ops@10.0.0.1:2200 < o@192.0.2.2:22 < me@192.0.2.3:2222",
-	} {
-		r, err := resolver{Config: c}.resolve(host)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := way(r); got != want {
-			t.Errorf("%s: %s, want %s", host, got, want)
-		}
-		for hop := r.via; hop != nil; hop = hop.via {
-			if hop.Sudo != nil || hop.SudoPassword != "" || hop.HostKey == publicLine(hostKey) || hop.PrivateKey != "k" {
-				t.Errorf("%s: the jump host %s takes %+v", host, hop.name, hop.Settings)
-			}
-		}
-	}
-	_, err := resolver{Config: c}.resolve("ring")
-	wantError(t, Settings{}, err, fault.Misconfigured, "ring through round through ring")
-	_, err = resolver{Config: c}.resolve("broken")
-	wantError(t, Settings{}, err, fault.Misconfigured, "white space")
 }

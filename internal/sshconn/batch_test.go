@@ -14,6 +14,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // listing prints the names of its arguments and what the file holds; two of a batch are one with the arguments of both.
@@ -53,7 +54,7 @@ func TestChangeOfFilesAndThenRead(t *testing.T) {
 	for _, bySFTP := range []bool{true, false} {
 		t.Run(fmt.Sprintf("SFTP %v", bySFTP), func(t *testing.T) {
 			onMachines(t, machineOptions{}, func(t *testing.T, m machine) {
-				p := NewPool(Config{Hosts: map[string]Settings{"web1": reach(m, "root")}, SFTP: bySFTP})
+				p := NewPool(Config{Hosts: map[string]route.Settings{"web1": reach(m, "root")}, SFTP: bySFTP})
 				t.Cleanup(p.Close)
 				c := conn(t, p)
 				mustEcho(t, c)
@@ -83,7 +84,7 @@ func TestChangeOfFilesAndThenRead(t *testing.T) {
 // finds out what is there and goes on.
 func TestChangeOfFilesThatFail(t *testing.T) {
 	h := simulated(t, machineOptions{})
-	p := NewPool(Config{Hosts: map[string]Settings{"web1": reach(h, "root")}})
+	p := NewPool(Config{Hosts: map[string]route.Settings{"web1": reach(h, "root")}})
 	t.Cleanup(p.Close)
 	c := conn(t, p)
 	mustEcho(t, c)

@@ -15,14 +15,15 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // Conn is the connection to one host. It is made when first needed, closed when idle, and made anew when it broke. It is safe for concurrent use.
 type Conn struct {
 	pool     *Pool
 	host     string
-	settings Settings
-	route    *route
+	settings route.Settings
+	route    *route.Route
 	addr     string
 	// via is the jump host that the way goes through; nil for a host that is dialled directly.
 	via *Conn
@@ -276,7 +277,7 @@ func (c *Conn) connectTimeout() time.Duration {
 // hostKeys returns what decides on the host's key. The host is not asked for a key of the types in without.
 func (c *Conn) hostKeys(without []string) (*hostkey.Verifier, error) {
 	s := c.settings
-	rules := hostkey.Rules{Pin: s.HostKey, Checking: s.HostKeyChecking, Files: s.knownHostsFiles(), Name: c.knownAs()}
+	rules := hostkey.Rules{Pin: s.HostKey, Checking: s.HostKeyChecking, Files: s.KnownHostsFiles(), Name: c.knownAs()}
 	log := func(msg string, fields map[string]any) { c.pool.log(c.pool.ctx, msg, fields) }
 	return hostkey.New(rules, without, c.faults(), log)
 }

@@ -127,7 +127,7 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 	client, err := c.handshake(ctx, tcp, login, keys)
 	passed()
 	if err == nil {
-		if c.settings.root() != "" {
+		if c.settings.RootBy() != "" {
 			ctx, cancel = context.WithTimeout(c.pool.ctx, max(limit-took-time.Since(began), c.pool.pace.root))
 			defer cancel()
 		}
@@ -213,7 +213,7 @@ func (c *Conn) open(ctx context.Context, d *dialing, client *ssh.Client, leave f
 		}
 		return nil, c.unreachable(ctx, "while the shell was started", context.Cause(l.ctx))
 	}
-	fields["root by"] = c.settings.root()
+	fields["root by"] = c.settings.RootBy()
 	c.pool.log(d.log, "SSH connection made", fields)
 	return l, nil
 }

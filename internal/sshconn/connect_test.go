@@ -13,30 +13,31 @@ import (
 	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 func TestHostThatCannotBeReached(t *testing.T) {
-	nobody, _ := parseTarget("127.0.0.1:1")
+	nobody, _ := route.ParseTarget("127.0.0.1:1")
 	quick := func(p *Pool) { p.config.ConnectTimeout = 50 * time.Millisecond }
 	for _, tc := range []struct {
 		name   string
-		to     func(*testing.T) Settings
+		to     func(*testing.T) route.Settings
 		change func(*Pool)
 		words  []string
 	}{
-		{"nobody listens", func(*testing.T) Settings { return nobody }, func(*Pool) {}, []string{"nobody listens on port 1", "connection refused"}},
-		{"never answers", func(t *testing.T) Settings { return listen(t, stall) }, quick, []string{"no answer within 50ms during the SSH handshake"}},
-		{"stalls after the banner", func(t *testing.T) Settings {
+		{"nobody listens", func(*testing.T) route.Settings { return nobody }, func(*Pool) {}, []string{"nobody listens on port 1", "connection refused"}},
+		{"never answers", func(t *testing.T) route.Settings { return listen(t, stall) }, quick, []string{"no answer within 50ms during the SSH handshake"}},
+		{"stalls after the banner", func(t *testing.T) route.Settings {
 			return listen(t, func(c net.Conn) {
 				_, _ = io.WriteString(c, "SSH-2.0-x\r\n")
 				stall(c)
 			})
 		}, quick, []string{"no answer within 50ms"}},
-		{"hangs up", func(t *testing.T) Settings { return listen(t, func(net.Conn) {}) }, func(*Pool) {}, []string{"cut during the SSH handshake", "MaxStartups"}},
-		{"speaks something else", func(t *testing.T) Settings {
+		{"hangs up", func(t *testing.T) route.Settings { return listen(t, func(net.Conn) {}) }, func(*Pool) {}, []string{"cut during the SSH handshake", "MaxStartups"}},
+		{"speaks something else", func(t *testing.T) route.Settings {
 			return listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.0 400 Bad Request\r\n\r\n") })
 		}, func(*Pool) {}, []string{"handshake"}},
-		{"has no name", func(*testing.T) Settings { return Settings{Address: "no-such-host.invalid"} }, func(*Pool) {}, []string{"no-such-host.invalid"}},
+		{"has no name", func(*testing.T) route.Settings { return route.Settings{Address: "no-such-host.invalid"} }, func(*Pool) {}, []string{"no-such-host.invalid"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fails(t, conn(t, pool(t, tc.to(t), tc.change)), fault.Unreachable, tc.words...)
@@ -164,7 +165,7 @@ func TestAtMostFourHandshakesAtOnceToOneAddress(t *testing.T) {
 func TestMaxConnections(t *testing.T) {
 	s, bastion := startSSHD(t), startSSHD(t)
 	const hosts, places = 12, 3
-	p := NewPool(Config{Hosts: map[string]Settings{}, MaxConnections: places})
+	p := NewPool(Config{Hosts: map[string]route.Settings{}, MaxConnections: places})
 	t.Cleanup(p.Close)
 	var mu sync.Mutex
 	now, most := 0, 0
@@ -255,7 +256,7 @@ func TestBusyConnectionIsNotEndedForAnotherHost(t *testing.T) {
 }
 
 // silent are settings of a server that lets no connection come about: packets that ask for one are dropped.
-func silent(t *testing.T) Settings {
+func silent(t *testing.T) route.Settings {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
@@ -270,9 +271,9 @@ func silent(t *testing.T) Settings {
 	if err != nil || !ok {
 		t.Fatal(bound, err)
 	}
-	set := Settings{Address: "127.0.0.1", Login: Login{Port: at.Port}}
+	set := route.Settings{Address: "127.0.0.1", Login: route.Login{Port: at.Port}}
 	until(t, "nobody more is let in", func() bool {
-		c, err := net.DialTimeout("tcp", set.target(), 100*time.Millisecond)
+		c, err := net.DialTimeout("tcp", set.Addr(), 100*time.Millisecond)
 		if err == nil {
 			t.Cleanup(func() { c.Close() })
 		}
@@ -308,7 +309,7 @@ func TestHostsThatDoNotAnswerTakeNoPlace(t *testing.T) {
 	until(t, "one of them is dialled", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return len(p.slots[set.target()]) > 0
+		return len(p.slots[set.Addr()]) > 0
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -378,7 +379,7 @@ func TestWait(t *testing.T) {
 		mustEcho(t, c)
 	})
 	t.Run("not longer than the timeout", func(t *testing.T) {
-		c := conn(t, pool(t, Settings{Address: "127.0.0.1", Login: Login{Port: 1}}, quick, func(p *Pool) { p.config.Timeout = 20 * time.Millisecond }))
+		c := conn(t, pool(t, route.Settings{Address: "127.0.0.1", Login: route.Login{Port: 1}}, quick, func(p *Pool) { p.config.Timeout = 20 * time.Millisecond }))
 		wantError(t, c.settings, c.Wait(t.Context()), fault.Unreachable, "within 20ms", "nobody listens", "timeout")
 	})
 	t.Run("not after a refused login", func(t *testing.T) {
@@ -396,7 +397,7 @@ func TestWait(t *testing.T) {
 		wantError(t, set, c.Wait(t.Context()), fault.HostKeyChanged)
 	})
 	t.Run("not after its context", func(t *testing.T) {
-		c := conn(t, pool(t, Settings{Address: "127.0.0.1", Login: Login{Port: 1}}, func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } }))
+		c := conn(t, pool(t, route.Settings{Address: "127.0.0.1", Login: route.Login{Port: 1}}, func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } }))
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
 		if err := c.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -404,7 +405,7 @@ func TestWait(t *testing.T) {
 		}
 	})
 	t.Run("not after its pool", func(t *testing.T) {
-		p := pool(t, Settings{Address: "127.0.0.1", Login: Login{Port: 1}}, func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } })
+		p := pool(t, route.Settings{Address: "127.0.0.1", Login: route.Login{Port: 1}}, func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } })
 		c := conn(t, p)
 		got := make(chan error, 1)
 		go func() { got <- c.Wait(context.Background()) }()

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // A connection that is cut before or after any exchange of a write or a removal makes no difference: what certainly did not happen is done again over a new
@@ -41,7 +42,7 @@ func TestConnectionCutAtEveryExchange(t *testing.T) {
 
 				// run does op on a new connection, with a fault after so many exchanges.
 				run := func(t *testing.T, f hosttest.Fault) (exchanges int, cut bool, err error) {
-					p := NewPool(Config{Hosts: map[string]Settings{"web1": set}, SFTP: !way.bySh})
+					p := NewPool(Config{Hosts: map[string]route.Settings{"web1": set}, SFTP: !way.bySh})
 					defer p.Close()
 					c := conn(t, p)
 					h.WriteFile(dropIn, before)

@@ -11,10 +11,11 @@ import (
 	"testing"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // startDropbear starts a real dropbear on a loopback port, that lets root in with userKey, and returns how it is reached. Root's home is its own.
-func startDropbear(t *testing.T) Settings {
+func startDropbear(t *testing.T) route.Settings {
 	t.Helper()
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
 		t.Skip("NOT TESTED: a real dropbear is run on Linux, by root")
@@ -57,7 +58,7 @@ func startDropbear(t *testing.T) Settings {
 		}
 		return err == nil
 	})
-	set, err := parseTarget(addr)
+	set, err := route.ParseTarget(addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 const dropIn = "/etc/sysctl.d/90-terraform-x.conf"
@@ -133,7 +134,7 @@ func files(t *testing.T, m machine, c *Conn) {
 }
 
 func TestPathsAndContentThatAreNoFile(t *testing.T) {
-	c := conn(t, pool(t, Settings{}))
+	c := conn(t, pool(t, route.Settings{}))
 	var e *fault.FileError
 	for _, name := range []string{"", "/", "x.conf", "/etc/../x", "/etc//x", "/etc/x\ny", "/etc/x\x00"} {
 		if err := c.WriteFile(t.Context(), name, "x\n"); !errors.As(err, &e) || e.Op != "write" {

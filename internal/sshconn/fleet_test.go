@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -21,7 +22,7 @@ func TestFleetIsNeverWhole(t *testing.T) {
 		t.Skipf("NOT TESTED: %v", err)
 	}
 	const fleet, each = 50, 5
-	config := Config{Hosts: map[string]Settings{}, ConnectTimeout: time.Hour}
+	config := Config{Hosts: map[string]route.Settings{}, ConnectTimeout: time.Hour}
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	kinds := map[string]int{"refuses": each, "drops": each, "changed": each, "good": fleet - 3*each}

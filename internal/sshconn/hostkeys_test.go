@@ -16,6 +16,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 func TestHostKey(t *testing.T) {
@@ -163,7 +164,7 @@ func TestKnownHostsMeanWhatTheyMeanToSSH(t *testing.T) {
 				t.Fatalf("ssh: %v\n%s", err, out)
 			}
 			no := false
-			p := NewPool(Config{Defaults: Settings{Login: Login{Agent: &no}}, SSHConfig: []string{config}})
+			p := NewPool(Config{Defaults: route.Settings{Login: route.Login{Agent: &no}}, SSHConfig: []string{config}})
 			defer p.Close()
 			c, err := p.Conn("LocalHost")
 			if err != nil {

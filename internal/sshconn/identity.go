@@ -15,10 +15,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
-
-// usualIdentities are where ssh looks for keys when none is named.
-var usualIdentities = []string{"~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519"}
 
 type keyText struct{ key, passphrase string }
 
@@ -47,7 +45,7 @@ func (p *Pool) parse(k keyText) parsedKey {
 }
 
 // explainKey says why a private key cannot be used. It quotes nothing of the key.
-func explainKey(s Settings, err error) (why, next string) {
+func explainKey(s route.Settings, err error) (why, next string) {
 	var encrypted *ssh.PassphraseMissingError
 	key := strings.TrimSpace(s.PrivateKey)
 	switch {
@@ -67,15 +65,13 @@ func explainKey(s Settings, err error) (why, next string) {
 }
 
 // readIdentities takes the keys and certificates in files. As with ssh, one that cannot be used is no failure; it is noted.
-func (l *login) readIdentities(adds sshAdds) {
+func (l *login) readIdentities(adds route.Added) {
 	for _, f := range adds.Identities {
 		l.readIdentity(f, &l.keys)
 	}
-	if adds.Usual {
-		for _, f := range usualIdentities {
-			if _, err := os.Stat(expandHome(f)); err == nil {
-				l.readIdentity(expandHome(f), &l.usual)
-			}
+	for _, f := range adds.Usual {
+		if _, err := os.Stat(f); err == nil {
+			l.readIdentity(f, &l.usual)
 		}
 	}
 	for _, f := range adds.Certificates {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // startSSHDv6 is startSSHD on an IPv6 address.
@@ -53,10 +54,10 @@ func TestIPv6(t *testing.T) {
 		{name: "bare, the port from the provider", host: "::1", known: plain, change: func(c *Config) { c.Defaults.Port = port(s) }},
 		{name: "in brackets, the port from the provider", host: "root@[::1]", known: plain, change: func(c *Config) { c.Defaults.Port = port(s) }},
 		{name: "entry of hosts", host: "web1", known: plain, change: func(c *Config) {
-			c.Hosts = map[string]Settings{"web1": {Address: "::1", Login: Login{Port: port(s)}}}
+			c.Hosts = map[string]route.Settings{"web1": {Address: "::1", Login: route.Login{Port: port(s)}}}
 		}},
 		{name: "entry of hosts in brackets", host: "web1", known: plain, change: func(c *Config) {
-			c.Hosts = map[string]Settings{"web1": {Address: "[::1]", Login: Login{Port: port(s)}}}
+			c.Hosts = map[string]route.Settings{"web1": {Address: "[::1]", Login: route.Login{Port: port(s)}}}
 		}},
 		{name: "known without the port", host: address, known: "::1 " + publicLine(hostKey)},
 		{name: "known for another port", host: address, known: "[::1]:1 " + publicLine(hostKey), kind: fault.HostKeyUnknown,
@@ -74,13 +75,13 @@ func TestIPv6(t *testing.T) {
 		{name: "not accepted new, changed by a wildcard", host: address, known: "::* " + publicLine(otherKey), kind: fault.HostKeyChanged, words: []string{"FILE:1"},
 			change: func(c *Config) { c.Defaults.HostKeyChecking = hostkey.AcceptNew }},
 		{name: "through an IPv6 jump host", host: "root@" + address, known: through, throughJump: bastion, change: func(c *Config) {
-			c.Defaults.Bastion = &Bastion{Host: "root@" + bastionAddress}
+			c.Defaults.Bastion = &route.Bastion{Host: "root@" + bastionAddress}
 		}},
 		{name: "through an IPv6 jump host whose key changed", host: "root@" + address, known: plain + bastionAddress + " " + publicLine(hostKey), kind: fault.HostKeyChanged,
-			change: func(c *Config) { c.Defaults.Bastion = &Bastion{Host: "root@" + bastionAddress} },
+			change: func(c *Config) { c.Defaults.Bastion = &route.Bastion{Host: "root@" + bastionAddress} },
 			words:  []string{"its jump host root@" + bastionAddress + " (" + bastionAddress + ")", "FILE:2"}},
 		{name: "through an IPv4 jump host", host: "root@" + address, known: plain, throughJump: bastion4, change: func(c *Config) {
-			c.Defaults.Bastion = &Bastion{Host: bastion4.addr, Login: Login{HostKey: publicLine(hostKey)}}
+			c.Defaults.Bastion = &route.Bastion{Host: bastion4.addr, Login: route.Login{HostKey: publicLine(hostKey)}}
 		}},
 		{name: "ssh_config alone", host: "web1", known: through, throughJump: bastion, change: func(c *Config) {
 			home(t, map[string]string{"config": fmt.Sprintf("Host web1\n HostName ::1\n Port %d\n ProxyJump root@%s\n", port(s), bastionAddress)})
@@ -92,7 +93,7 @@ func TestIPv6(t *testing.T) {
 			no := false
 			file := filepath.Join(t.TempDir(), "known_hosts")
 			write(t, file, tc.known)
-			config := Config{Defaults: Settings{Login: Login{PrivateKey: privatePEM(userKey), Agent: &no, KnownHosts: []string{file}}}}
+			config := Config{Defaults: route.Settings{Login: route.Login{PrivateKey: privatePEM(userKey), Agent: &no, KnownHosts: []string{file}}}}
 			if tc.change != nil {
 				tc.change(&config)
 			}

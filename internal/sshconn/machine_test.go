@@ -9,6 +9,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -103,8 +104,8 @@ func realHost(t *testing.T, o machineOptions) *sshdtest.Host {
 }
 
 // reach are settings that log in as user with userKey.
-func reach(m machine, user string) Settings {
-	s, err := parseTarget(m.Addr())
+func reach(m machine, user string) route.Settings {
+	s, err := route.ParseTarget(m.Addr())
 	if err != nil {
 		panic(fmt.Sprint(m.Addr(), ": ", err))
 	}

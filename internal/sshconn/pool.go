@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 const (
@@ -66,8 +67,8 @@ type Pool struct {
 	slots  map[string]chan struct{}
 	keys   map[keyText]func() parsedKey
 	places places
-	// ssh reads ssh_config once.
-	ssh func() (*sshConfig, error)
+	// resolver reads ssh_config once.
+	resolver func() (*route.Resolver, error)
 }
 
 // NewPool returns a pool without any connection. Close ends it.
@@ -89,7 +90,7 @@ func NewPool(c Config) *Pool {
 		keys:   map[keyText]func() parsedKey{},
 	}
 	p.places.taken = make(chan struct{}, c.MaxConnections)
-	p.ssh = sync.OnceValues(func() (*sshConfig, error) { return readSSHConfig(c.SSHConfig) })
+	p.resolver = sync.OnceValues(func() (*route.Resolver, error) { return route.NewResolver(c.sources()) })
 	p.ctx, p.end = context.WithCancelCause(context.Background())
 	return p
 }
@@ -106,11 +107,11 @@ func (p *Pool) Conn(host string) (*Conn, error) {
 	if c, ok := p.conns[host]; ok {
 		return c, nil
 	}
-	config, err := p.ssh()
+	resolver, err := p.resolver()
 	if err != nil {
 		return nil, &fault.Error{Kind: fault.Misconfigured, Host: host, Why: "ssh_config cannot be used: " + err.Error(), Next: sshConfigNext}
 	}
-	r, err := resolver{p.config, config}.resolve(host)
+	r, err := resolver.Resolve(host)
 	if err != nil {
 		return nil, err
 	}
@@ -123,17 +124,17 @@ func (p *Pool) Conn(host string) (*Conn, error) {
 const sshConfigNext = "Take out what is not understood, or name other files in ssh_config_files; [] does without any"
 
 // newConn needs p.mu.
-func (p *Pool) newConn(r *route) *Conn {
-	c := &Conn{pool: p, host: r.name, settings: r.Settings, route: r, addr: r.target(), writing: map[string]chan struct{}{}}
-	if r.via != nil {
-		c.via = p.hop(r.via)
+func (p *Pool) newConn(r *route.Route) *Conn {
+	c := &Conn{pool: p, host: r.Host, settings: r.Settings, route: r, addr: r.Addr(), writing: map[string]chan struct{}{}}
+	if r.Via != nil {
+		c.via = p.hop(r.Via)
 	}
 	return c
 }
 
 // hop returns the connection to a jump host; it needs p.mu. Those who pass the same host in the same way share it.
-func (p *Pool) hop(r *route) *Conn {
-	key := r.key()
+func (p *Pool) hop(r *route.Route) *Conn {
+	key := r.Key()
 	c, ok := p.hops[key]
 	if !ok {
 		c = p.newConn(r)

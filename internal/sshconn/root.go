@@ -30,9 +30,9 @@ const shellCommand = "/bin/sh -s"
 func (l *link) command(ctx context.Context, command string) (*process, error) {
 	s := l.conn.settings
 	switch {
-	case s.root() == "":
+	case s.RootBy() == "":
 		return l.start(func(chn *ssh.Session) error { return chn.Start(command) })
-	case s.root() == "doas":
+	case s.RootBy() == "doas":
 		return l.start(func(chn *ssh.Session) error { return chn.Start("env LC_ALL=C doas -n -- " + command) })
 	case s.SudoPassword == "":
 		return l.start(func(chn *ssh.Session) error { return chn.Start("env LC_ALL=C sudo -n -- " + command) })
@@ -102,7 +102,7 @@ func (l *link) startFailed(ctx context.Context, p *process, err error) error {
 	case over != nil:
 		return over
 	}
-	switch l.conn.settings.root() {
+	switch l.conn.settings.RootBy() {
 	case "sudo":
 		return l.conn.noRoot(p, err)
 	case "doas":

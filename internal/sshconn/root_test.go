@@ -9,6 +9,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/hosttest"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
@@ -175,7 +176,7 @@ func TestHostWithoutSudo(t *testing.T) {
 func TestDoas(t *testing.T) {
 	h := realHost(t, machineOptions{users: accounts})
 	on := true
-	reachBy := func(user string) Settings {
+	reachBy := func(user string) route.Settings {
 		set := reach(h, user)
 		set.Doas = &on
 		return set

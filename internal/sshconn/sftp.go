@@ -62,7 +62,7 @@ func (l *link) sftp(ctx context.Context) (*sftp.Client, error) {
 func (l *link) openSFTP(ctx context.Context) (*sftp.Client, error) {
 	var p *process
 	var err error
-	if l.conn.settings.root() != "" {
+	if l.conn.settings.RootBy() != "" {
 		var res shell.Result
 		if res, err = l.shell.run(ctx, shell.Script{Name: "find sftp-server", Text: sftpServerScript}); err != nil {
 			return nil, err

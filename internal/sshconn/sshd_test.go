@@ -27,6 +27,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // TestMain guards that no test leaves a goroutine behind.
@@ -168,17 +169,17 @@ func (s *sshd) stop() {
 }
 
 // settings reach the server with its host key pinned and the user's key.
-func (s *sshd) settings() Settings {
+func (s *sshd) settings() route.Settings {
 	host, port, _ := net.SplitHostPort(s.addr)
 	no := false
 	n, _ := strconv.Atoi(port)
-	return Settings{Address: host, Login: Login{Port: n, User: "root", PrivateKey: privatePEM(userKey), HostKey: publicLine(hostKey), Agent: &no}}
+	return route.Settings{Address: host, Login: route.Login{Port: n, User: "root", PrivateKey: privatePEM(userKey), HostKey: publicLine(hostKey), Agent: &no}}
 }
 
 // pool returns a pool with one host, "web1", and closes it at the end of the test.
-func pool(t *testing.T, web1 Settings, change ...func(*Pool)) *Pool {
+func pool(t *testing.T, web1 route.Settings, change ...func(*Pool)) *Pool {
 	t.Helper()
-	p := NewPool(Config{Hosts: map[string]Settings{"web1": web1}, SFTP: true})
+	p := NewPool(Config{Hosts: map[string]route.Settings{"web1": web1}, SFTP: true})
 	p.pace.redial = func(int) time.Duration { return time.Millisecond }
 	for _, c := range change {
 		c(p)
@@ -193,7 +194,7 @@ func pool(t *testing.T, web1 Settings, change ...func(*Pool)) *Pool {
 }
 
 // noSecret fails the test if text has a secret of s.
-func noSecret(t *testing.T, s Settings, text string) {
+func noSecret(t *testing.T, s route.Settings, text string) {
 	t.Helper()
 	for _, secret := range []string{s.Password, s.SudoPassword, s.PrivateKeyPassphrase, s.PrivateKey} {
 		if secret != "" && strings.Contains(text, secret) {

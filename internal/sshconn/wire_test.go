@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // wire is a TCP connection in between that can be told to misbehave.
@@ -121,14 +123,14 @@ func (w *wire) lose() {
 }
 
 // settings are s, by way of the wire.
-func (w *wire) settings(s Settings) Settings {
-	t, _ := parseTarget(w.addr)
+func (w *wire) settings(s route.Settings) route.Settings {
+	t, _ := route.ParseTarget(w.addr)
 	s.Address, s.Port = t.Address, t.Port
 	return s
 }
 
 // listen answers every connection to an address with serve.
-func listen(t *testing.T, serve func(net.Conn)) Settings {
+func listen(t *testing.T, serve func(net.Conn)) route.Settings {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -151,7 +153,7 @@ func listen(t *testing.T, serve func(net.Conn)) Settings {
 		l.Close()
 		all.Wait()
 	})
-	s, _ := parseTarget(l.Addr().String())
+	s, _ := route.ParseTarget(l.Addr().String())
 	s.HostKey, s.PrivateKey = publicLine(hostKey), privatePEM(userKey)
 	return s
 }

@@ -48,9 +48,6 @@ const (
 // ErrLost matches, with errors.Is, every Error of the kinds Lost and Hung.
 var ErrLost = errors.New("the reply to a request was lost: its outcome is unknown")
 
-// ErrUnknown is returned for a host in Config.Unknown, and for one whose way leads through such a host.
-var ErrUnknown = errors.New("settings of the host, or of a jump host on the way to it, are not known yet")
-
 // NotReached reports whether err says that a host did not answer, or stopped answering: another time it may. A host that
 // answers and refuses, or shows a wrong key, is no such host.
 func NotReached(err error) bool {

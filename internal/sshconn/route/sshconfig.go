@@ -1,4 +1,4 @@
-package sshconn
+package route
 
 // What ssh_config(5) says of a host. The library parses; Include, tokens and the checks of values, which it leaves out, are done here.
 

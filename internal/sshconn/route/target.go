@@ -1,4 +1,4 @@
-package sshconn
+package route
 
 import (
 	"errors"
@@ -10,8 +10,8 @@ import (
 	"unicode"
 )
 
-// parseTarget reads [user@]address[:port].
-func parseTarget(host string) (Settings, error) {
+// ParseTarget reads [user@]address[:port].
+func ParseTarget(host string) (Settings, error) {
 	var s Settings
 	rest := host
 	if i := strings.LastIndexByte(host, '@'); i >= 0 {

@@ -1,76 +1,65 @@
-package sshconn
+package route
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
-// route is how a host is reached, once every source had its say. It is a value that nothing changes.
-type route struct {
-	// name is the host as whoever asked for it names it.
-	name string
-	Settings
-	sshAdds
-	// via is the jump host that is passed last; nil for a host that is dialled directly.
-	via *route
+// ErrUnknown is returned for a host in Sources.Unknown, and for one whose way leads through such a host.
+var ErrUnknown = errors.New("settings of the host, or of a jump host on the way to it, are not known yet")
+
+// Sources are what is known of hosts before one is asked for. What is said nearest to a host counts: the user and port
+// of [user@]address[:port], the entry in Hosts, Defaults, ssh_config, Environment. For a jump host, ssh_config counts
+// before Defaults.
+type Sources struct {
+	// Defaults hold for every host; its Address means nothing.
+	Defaults Settings
+	// Environment holds for every host of which nothing else says it.
+	Environment Settings
+	// SSHConfig are files in the form of ssh_config(5), the first of which wins, a missing one is no error. With any,
+	// the keys in their usual places are tried where no key is named.
+	SSHConfig []string
+	// Hosts are the hosts that have a name here.
+	Hosts map[string]Settings
+	// Unknown are the names of hosts that have settings which are not known yet. No way leads to or through one of
+	// them.
+	Unknown map[string]bool
 }
 
-// sshAdds is what ssh_config adds to the settings of a host.
-type sshAdds struct {
-	// Identities and Certificates are paths of keys and certificates; Usual says that those in their usual places count, since no key is named anywhere.
-	Identities, Certificates []string
-	Usual                    bool
-	// IdentitiesOnly keeps the agent's other keys back.
-	IdentitiesOnly bool
-	// HostKeyAlias is the name to look for in known_hosts, where it is not the address.
-	HostKeyAlias string
-	// ConnectTimeout is the one for this host, where the pool has none.
-	ConnectTimeout time.Duration
-}
-
-// key is the same for routes that lead to the same host in the same way. No secret can be read from it.
-func (r *route) key() string {
-	text, err := json.Marshal(struct {
-		Settings
-		SSH sshAdds
-	}{r.Settings, r.sshAdds})
-	if err != nil {
-		panic(err) // strings, numbers and lists of them
-	}
-	key := fmt.Sprintf("%s %x", r.target(), sha256.Sum256(text))
-	if r.via != nil {
-		key += " through " + r.via.key()
-	}
-	return key
-}
-
-// resolver knows all there is to know of how hosts are reached. It does no I/O.
-type resolver struct {
-	Config
+// Resolver knows all there is to know of how hosts are reached. It does no I/O.
+type Resolver struct {
+	Sources
 	// ssh is what the files in SSHConfig say; nil where there are none.
 	ssh *sshConfig
 }
 
-// resolve finds how host is reached: a name in Hosts, an alias of ssh_config, or [user@]address[:port]. What is said nearest to the host counts: in its name, in its
+// NewResolver reads the files of ssh_config. The error is what is wrong with them.
+func NewResolver(s Sources) (*Resolver, error) {
+	config, err := readSSHConfig(s.SSHConfig)
+	if err != nil {
+		return nil, err
+	}
+	return &Resolver{s, config}, nil
+}
+
+// Resolve finds how host is reached: a name in Hosts, an alias of ssh_config, or [user@]address[:port]. What is said nearest to the host counts: in its name, in its
 // entry of Hosts, in Defaults, in ssh_config, in Environment. The error is ErrUnknown, or an *Error of kind
 // Misconfigured.
-func (c resolver) resolve(host string) (*route, error) { return c.walk(host, nil, nil) }
+func (c *Resolver) Resolve(host string) (*Route, error) { return c.walk(host, nil, nil) }
 
 // walk resolves one host and its jump hosts. own is what is said of a jump host where it is named, nil for the host itself; behind are the hosts that it leads to.
-func (c resolver) walk(host string, own *Bastion, behind []string) (*route, error) {
+func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, error) {
 	if c.Unknown[host] {
-		return nil, fault.ErrUnknown // the name is no address to fall back on
+		return nil, ErrUnknown // the name is no address to fall back on
 	}
 	malformed := func(why, next string) error {
 		return &fault.Error{Kind: fault.Misconfigured, Host: strconv.Quote(host), Why: why, Next: next}
@@ -88,7 +77,7 @@ func (c resolver) walk(host string, own *Bastion, behind []string) (*route, erro
 	if err != nil {
 		return nil, malformed(err.Error(), "Correct that line, or set ssh_config_files = [] to do without ssh_config")
 	}
-	r := &route{name: host, Settings: c.merge(said, config, own != nil)}
+	r := &Route{Host: host, Settings: c.merge(said, config, own != nil)}
 	r.Port, r.User = cmp.Or(r.Port, 22), cmp.Or(r.User, "root")
 	if r.Address, err = config.address(alias); err == nil {
 		err = r.expand(config, alias)
@@ -96,7 +85,11 @@ func (c resolver) walk(host string, own *Bastion, behind []string) (*route, erro
 	if err != nil {
 		return nil, malformed("in what ssh_config says of it, "+err.Error(), "Write it out, or set ssh_config_files = [] to do without ssh_config")
 	}
-	r.Usual = len(c.SSHConfig) > 0 && r.PrivateKey == "" && len(config.identities) == 0
+	if len(c.SSHConfig) > 0 && r.PrivateKey == "" && len(config.identities) == 0 {
+		for _, f := range usualIdentities {
+			r.Usual = append(r.Usual, expandHome(f))
+		}
+	}
 	if why, next := r.malformed(); why != "" {
 		return nil, malformed(why, next)
 	}
@@ -112,7 +105,7 @@ func (c resolver) walk(host string, own *Bastion, behind []string) (*route, erro
 	if bastion == nil || bastion.Host == NoBastion || bastion.Host == host {
 		return r, nil
 	}
-	r.via, err = c.walk(bastion.Host, bastion, append(behind, host))
+	r.Via, err = c.walk(bastion.Host, bastion, append(behind, host))
 	return r, err
 }
 
@@ -120,7 +113,7 @@ func (c resolver) walk(host string, own *Bastion, behind []string) (*route, erro
 const hostForm = "A host is a name in the provider's hosts, an alias in ssh_config, or [user@]address[:port], with an IPv6 address in brackets where a port follows"
 
 // said is what is said of host itself: where it is named, and in its entry of Hosts.
-func (c resolver) said(host string, own *Bastion) (Settings, error) {
+func (c *Resolver) said(host string, own *Bastion) (Settings, error) {
 	entry, named := c.Hosts[host]
 	if named {
 		if entry.Address == "" {
@@ -128,7 +121,7 @@ func (c resolver) said(host string, own *Bastion) (Settings, error) {
 		}
 	} else {
 		var err error
-		if entry, err = parseTarget(host); err != nil {
+		if entry, err = ParseTarget(host); err != nil {
 			return entry, err
 		}
 	}
@@ -146,7 +139,7 @@ func (c resolver) said(host string, own *Bastion) (Settings, error) {
 
 // merge fills what is not said of a host. A jump host takes what ssh_config says of it before the defaults, which are for the hosts behind it, and none of what
 // would recognise or pass one of those.
-func (c resolver) merge(said Settings, config sshHost, hop bool) Settings {
+func (c *Resolver) merge(said Settings, config sshHost, hop bool) Settings {
 	ssh := Settings{Login: Login{User: config.user, Port: config.port, KnownHosts: config.known}}
 	defaults, environment := c.Defaults, c.Environment
 	if config.proxyJump != "" || config.proxyCommand != "" {
@@ -162,7 +155,7 @@ func (c resolver) merge(said Settings, config sshHost, hop bool) Settings {
 }
 
 // expand fills the files that ssh_config names.
-func (r *route) expand(config sshHost, alias string) error {
+func (r *Route) expand(config sshHost, alias string) error {
 	home, _ := os.UserHomeDir()
 	name, _ := os.Hostname()
 	me := ""
@@ -172,7 +165,7 @@ func (r *route) expand(config sshHost, alias string) error {
 	short, _, _ := strings.Cut(name, ".")
 	tokens := map[byte]string{'%': "%", 'd': home, 'h': r.Address, 'i': strconv.Itoa(os.Getuid()), 'k': cmp.Or(config.hostKeyAlias, r.Address), 'L': short, 'l': name,
 		'n': alias, 'p': strconv.Itoa(r.Port), 'r': r.User, 'u': me}
-	r.sshAdds = sshAdds{IdentitiesOnly: config.identitiesOnly, HostKeyAlias: config.hostKeyAlias, ConnectTimeout: config.connectTimeout}
+	r.Added = Added{IdentitiesOnly: config.identitiesOnly, HostKeyAlias: config.hostKeyAlias, ConnectTimeout: config.connectTimeout}
 	fromConfig := slices.Equal(r.KnownHosts, config.known)
 	for _, list := range []struct {
 		to   *[]string

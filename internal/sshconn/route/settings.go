@@ -1,16 +1,14 @@
-package sshconn
+package route
 
 import (
 	"cmp"
-	"context"
 	"net"
 	"strconv"
-	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
-// Settings is how one host is reached. A zero field leaves it to the next source: see Config.
+// Settings is how one host is reached. A zero field leaves it to the next source: see Sources.
 type Settings struct {
 	// Address is a name or an IP address without a port; in a hosts entry, empty means the entry's own name.
 	Address string
@@ -60,7 +58,7 @@ type Root struct {
 
 // Bastion is a jump host: a host by its name, and how the login there differs from what is known of that host.
 type Bastion struct {
-	// Host is what Pool.Conn takes, or NoBastion.
+	// Host is what Resolve takes, or NoBastion.
 	Host string
 	Login
 	// via is the jump host before this one in a chain of ProxyJump.
@@ -69,39 +67,6 @@ type Bastion struct {
 
 // NoBastion is the Host of a Bastion for a host that is dialled directly although the defaults name a jump host.
 const NoBastion = "none"
-
-// Config is what a Pool knows of all hosts. What is said nearest to a host counts: the user and port of [user@]address[:port], the entry in Hosts, Defaults, ssh_config,
-// Environment. For a jump host, ssh_config counts before Defaults.
-type Config struct {
-	// Defaults hold for every host; its Address means nothing.
-	Defaults Settings
-	// Environment holds for every host of which nothing else says it.
-	Environment Settings
-	// SSHConfig are files in the form of ssh_config(5), the first of which wins, a missing one is no error. With any, the keys in their usual places (~/.ssh/id_ed25519
-	// and so on) are tried where no key is named. They are read when the first host is asked for.
-	SSHConfig []string
-	// Hosts are the hosts that have a name here.
-	Hosts map[string]Settings
-	// Unknown are the names of hosts that have settings which are not known yet. No way leads to or through one of them.
-	Unknown map[string]bool
-	// ConnectTimeout limits one try to connect: TCP, handshake, login and the start of the shell, but for sudo and doas, which get a minute at least; when zero,
-	// ssh_config's for the host, else FallbackConnectTimeout, else 15 s.
-	ConnectTimeout, FallbackConnectTimeout time.Duration
-	// Timeout limits Conn.Wait; 5 min when zero.
-	Timeout time.Duration
-	// IdleTimeout is how long a connection that nobody uses stays open; 60 s when zero.
-	IdleTimeout time.Duration
-	// ReplyTimeout is how long a host may send nothing while it runs a script or changes a file; 2 min when zero.
-	ReplyTimeout time.Duration
-	// LockTimeout is how long a change waits while another process changes the host; 2 min when zero.
-	LockTimeout time.Duration
-	// SFTP has files travel by SFTP where the host offers it, in place of the shell: the same guarantees, in more round trips.
-	SFTP bool
-	// MaxConnections is how many hosts may be connected at once, jump hosts apart; 100 when zero. An idle connection ends for one that is needed.
-	MaxConnections int
-	// Log, where set, is told what happens on the connections. It is never given a secret or the data of a request.
-	Log func(ctx context.Context, msg string, fields map[string]any)
-}
 
 // withDefaults returns s with its zero fields taken from d.
 func (s Settings) withDefaults(d Settings) Settings {
@@ -139,11 +104,11 @@ func (r Root) withDefaults(d Root) Root {
 	return r
 }
 
-// target is the address to dial.
-func (s Settings) target() string { return net.JoinHostPort(s.Address, strconv.Itoa(s.Port)) }
+// Addr is the address to dial.
+func (s Settings) Addr() string { return net.JoinHostPort(s.Address, strconv.Itoa(s.Port)) }
 
-// root is the program that makes root of the user, "sudo" or "doas", and empty where everything runs as the user.
-func (s Settings) root() string {
+// RootBy is the program that makes root of the user, "sudo" or "doas", and empty where everything runs as the user.
+func (s Settings) RootBy() string {
 	switch {
 	case s.User == "root":
 		return ""
@@ -157,8 +122,8 @@ func (s Settings) root() string {
 
 const systemKnownHosts = "/etc/ssh/ssh_known_hosts"
 
-// knownHostsFiles are the files to look for the host's key in.
-func (s Settings) knownHostsFiles() []string {
+// KnownHostsFiles are the files to look for the host's key in.
+func (s Settings) KnownHostsFiles() []string {
 	files := s.KnownHosts
 	if files == nil {
 		files = []string{"~/.ssh/known_hosts", systemKnownHosts}

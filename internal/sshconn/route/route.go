@@ -1,0 +1,52 @@
+// Package route finds how a host is reached: its address, how to log in there, and the jump hosts on the way, by what
+// the provider block, ssh_config and the environment have for it.
+package route
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Route is how a host is reached, once every source had its say. It is a value that nothing changes.
+type Route struct {
+	// Host is the host as whoever asked for it names it.
+	Host string
+	Settings
+	Added
+	// Via is the jump host that is passed last; nil for a host that is dialled directly.
+	Via *Route
+}
+
+// Added is what ssh_config adds to the settings of a host.
+type Added struct {
+	// Identities and Certificates are paths of keys and certificates. Usual are paths of keys that are tried last, if
+	// they exist: the usual places, if no key is named anywhere.
+	Identities, Certificates, Usual []string
+	// IdentitiesOnly keeps the agent's other keys back.
+	IdentitiesOnly bool
+	// HostKeyAlias is the name to look for in known_hosts, where it is not the address.
+	HostKeyAlias string
+	// ConnectTimeout is the one for this host, where the pool has none.
+	ConnectTimeout time.Duration
+}
+
+// usualIdentities are where ssh looks for keys if none is named.
+var usualIdentities = []string{"~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519"}
+
+// Key is the same for routes that lead to the same host in the same way. No secret can be read from it.
+func (r *Route) Key() string {
+	text, err := json.Marshal(struct {
+		Settings
+		SSH Added
+	}{r.Settings, r.Added})
+	if err != nil {
+		panic(err) // strings, numbers and lists of them
+	}
+	key := fmt.Sprintf("%s %x", r.Addr(), sha256.Sum256(text))
+	if r.Via != nil {
+		key += " through " + r.Via.Key()
+	}
+	return key
+}
