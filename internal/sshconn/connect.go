@@ -15,6 +15,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/login"
 )
 
 // redials is how often a refused or dropped dial is tried again; a host that refuses for good is not asked as often as one that drops by chance.
@@ -84,7 +85,7 @@ func (c *Conn) connect(d *dialing) (time.Duration, *link, error) {
 // attempt makes one try that may take so long, the time apart that it waits for others, and says how long it took. Host keys of the types in
 // without are not asked for.
 func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took time.Duration, l *link, err error) {
-	login, err := c.login()
+	attempt, err := login.New(c.route, &c.pool.keys, c.faults())
 	if err != nil {
 		return 0, nil, err
 	}
@@ -124,7 +125,7 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(c.pool.ctx, limit-took)
 	defer cancel()
-	client, err := c.handshake(ctx, tcp, login, keys)
+	client, err := c.handshake(ctx, tcp, attempt, keys)
 	passed()
 	if err == nil {
 		if c.settings.RootBy() != "" {
@@ -159,7 +160,7 @@ func (c *Conn) dialAndPlace(via *link, limit time.Duration) (tcp net.Conn, took 
 }
 
 // handshake makes an SSH connection of tcp, and logs in. On an error tcp is closed.
-func (c *Conn) handshake(ctx context.Context, tcp net.Conn, login *login, keys *hostkey.Verifier) (*ssh.Client, error) {
+func (c *Conn) handshake(ctx context.Context, tcp net.Conn, attempt *login.Attempt, keys *hostkey.Verifier) (*ssh.Client, error) {
 	// x/crypto/ssh knows no context: closing the connection frees whatever waits.
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -171,13 +172,13 @@ func (c *Conn) handshake(ctx context.Context, tcp net.Conn, login *login, keys *
 			<-closed
 		}
 	}()
-	methods, agentDone := login.methods(ctx)
+	methods, agentDone := attempt.Methods(ctx)
 	defer agentDone()
 	var banner string
 	conn, chans, reqs, err := ssh.NewClientConn(tcp, c.knownAs(), &ssh.ClientConfig{
 		User:              c.settings.User,
 		Auth:              methods,
-		AuthCallback:      login.listen,
+		AuthCallback:      attempt.Listen,
 		HostKeyCallback:   keys.Check,
 		HostKeyAlgorithms: keys.Algorithms,
 		BannerCallback: func(text string) error {
@@ -186,7 +187,7 @@ func (c *Conn) handshake(ctx context.Context, tcp net.Conn, login *login, keys *
 		},
 	})
 	if err != nil {
-		return nil, c.handshakeFailed(ctx, keys, login, banner, err)
+		return nil, c.handshakeFailed(ctx, keys, attempt, banner, err)
 	}
 	return ssh.NewClient(conn, chans, reqs), nil
 }
@@ -219,7 +220,7 @@ func (c *Conn) open(ctx context.Context, d *dialing, client *ssh.Client, leave f
 }
 
 // handshakeFailed tells apart what NewClientConn failed of.
-func (c *Conn) handshakeFailed(ctx context.Context, keys *hostkey.Verifier, login *login, banner string, err error) error {
+func (c *Conn) handshakeFailed(ctx context.Context, keys *hostkey.Verifier, attempt *login.Attempt, banner string, err error) error {
 	var algorithms *ssh.AlgorithmNegotiationError
 	text := err.Error()
 	accepted, keyFault := keys.Outcome()
@@ -234,11 +235,11 @@ func (c *Conn) handshakeFailed(ctx context.Context, keys *hostkey.Verifier, logi
 		// pam_nologin: who is right is refused too.
 		return c.fault(fault.Unreachable, "the host lets nobody in yet or any more ("+fault.Excerpt(banner)+")", "Try again when it is up", err)
 	case strings.Contains(text, "unable to authenticate"), strings.Contains(text, "Too many authentication failures"), strings.Contains(text, "authentication attempts"):
-		return login.refused(banner, err)
+		return attempt.Refused(banner, err)
 	case accepted && !cut(err):
 		// Our own side gave up: a question that nobody can answer, an agent that does not sign.
-		login.notes = append(login.notes, strings.TrimPrefix(text, "ssh: handshake failed: "))
-		return login.refused(banner, err)
+		attempt.Note(strings.TrimPrefix(text, "ssh: handshake failed: "))
+		return attempt.Refused(banner, err)
 	default:
 		return c.unreachable(ctx, "during the SSH handshake", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/login"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
@@ -65,7 +66,7 @@ type Pool struct {
 	// hops are the connections to jump hosts, one for all the hosts behind it, by what they are made with.
 	hops   map[string]*Conn
 	slots  map[string]chan struct{}
-	keys   map[keyText]func() parsedKey
+	keys   login.Keys
 	places places
 	// resolver reads ssh_config once.
 	resolver func() (*route.Resolver, error)
@@ -87,7 +88,6 @@ func NewPool(c Config) *Pool {
 		conns:  map[string]*Conn{},
 		hops:   map[string]*Conn{},
 		slots:  map[string]chan struct{}{},
-		keys:   map[keyText]func() parsedKey{},
 	}
 	p.places.taken = make(chan struct{}, c.MaxConnections)
 	p.resolver = sync.OnceValues(func() (*route.Resolver, error) { return route.NewResolver(c.sources()) })

@@ -136,7 +136,7 @@ func (c *Conn) noRootByDoas(p *process, err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return refused("doas started no shell within "+c.timeAsRoot(fault.Excerpt(p.said(), c.secrets()...)), fmt.Sprintf(slowRoot, "doas"))
 	case has("doas: "):
-		return refused("it said: "+fault.Excerpt(p.said(), c.secrets()...), fmt.Sprintf(next, user))
+		return refused("it said: "+fault.Excerpt(p.said(), c.settings.Secrets()...), fmt.Sprintf(next, user))
 	default:
 		return c.noShell(p, err)
 	}
@@ -148,7 +148,7 @@ func (c *Conn) noRoot(p *process, err error) error {
 	refused := func(why, next string) error { return c.fault(fault.SudoRefused, why, next, err) }
 	has := saysAny(said)
 	const next = "Log in as root, or as a user whom sudoers allows to run everything"
-	quoted := fault.Excerpt(p.said(), c.secrets()...)
+	quoted := fault.Excerpt(p.said(), c.settings.Secrets()...)
 	switch {
 	case errors.Is(err, errWrongPassword), has("incorrect password attempt", "Sorry, try again", "no password was provided",
 		"Authentication failed", "incorrect authentication attempt"):
@@ -191,14 +191,8 @@ func (c *Conn) noShell(p *process, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		why = "the login as " + c.settings.User + " works, but " + shellCommand + " gave no answer within " + c.connectTimeout().String()
 	}
-	if quoted := fault.Excerpt(p.said(), c.secrets()...); quoted != "" {
+	if quoted := fault.Excerpt(p.said(), c.settings.Secrets()...); quoted != "" {
 		why += ", only: " + quoted
 	}
 	return c.fault(fault.NoShell, why, "Log in as a user with a POSIX shell and without a forced command, and look for a start file that waits for input", err)
-}
-
-// secrets are the texts that must not be quoted.
-func (c *Conn) secrets() []string {
-	s := c.settings
-	return []string{s.Password, s.SudoPassword, s.PrivateKeyPassphrase, s.PrivateKey}
 }

@@ -41,7 +41,7 @@ func (l *link) sftp(ctx context.Context) (*sftp.Client, error) {
 			defer cancel()
 			var err error
 			if l.files.client, err = l.openSFTP(ctx); err != nil {
-				c.pool.log(l.log, "no SFTP, files go through the shell", map[string]any{"host": c.host, "address": c.addr, "why": fault.Excerpt(err.Error(), c.secrets()...)})
+				c.pool.log(l.log, "no SFTP, files go through the shell", map[string]any{"host": c.host, "address": c.addr, "why": fault.Excerpt(err.Error(), c.settings.Secrets()...)})
 			}
 		}) {
 			close(l.files.opened)

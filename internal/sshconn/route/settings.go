@@ -104,6 +104,11 @@ func (r Root) withDefaults(d Root) Root {
 	return r
 }
 
+// Secrets are the texts that must not be quoted.
+func (s Settings) Secrets() []string {
+	return []string{s.Password, s.SudoPassword, s.PrivateKeyPassphrase, s.PrivateKey}
+}
+
 // Addr is the address to dial.
 func (s Settings) Addr() string { return net.JoinHostPort(s.Address, strconv.Itoa(s.Port)) }
 

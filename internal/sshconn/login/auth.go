@@ -1,4 +1,5 @@
-package sshconn
+// Package login logs in to a host: with the private keys, certificates, agent and password that its route has.
+package login
 
 import (
 	"context"
@@ -15,14 +16,17 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // signersAtMost stays below the six tries that sshd grants by default (MaxAuthTries): each wrong key is one.
 const signersAtMost = 5
 
-// login is what one try to log in has at hand, and what became of it.
-type login struct {
-	conn *Conn
+// Attempt is what one try to log in has at hand, and what became of it.
+type Attempt struct {
+	route  *route.Route
+	faults fault.Maker
+	parsed *Keys
 	// keys are offered first, and usual, those in the usual places, last. agentOnly are keys that are named, of which only the agent has the private half.
 	keys, usual []ssh.Signer
 	agentOnly   []ssh.PublicKey
@@ -33,33 +37,33 @@ type login struct {
 	tried, offered, passed, notes []string
 }
 
-// login reads the keys.
-func (c *Conn) login() (*login, error) {
-	s := c.settings
-	l := &login{conn: c}
+// New reads the keys and certificates for a route. The errors that it and its methods return are made by faults.
+func New(r *route.Route, parsed *Keys, faults fault.Maker) (*Attempt, error) {
+	s := r.Settings
+	l := &Attempt{route: r, faults: faults, parsed: parsed}
 	if s.PrivateKey != "" {
-		k := c.pool.parse(keyText{s.PrivateKey, s.PrivateKeyPassphrase})
+		k := parsed.parse(keyText{s.PrivateKey, s.PrivateKeyPassphrase})
 		if k.err != nil {
 			why, next := explainKey(s, k.err)
-			return nil, c.fault(fault.KeyUnusable, why, next, nil)
+			return nil, faults.New(fault.KeyUnusable, why, next, nil)
 		}
 		l.keys = append(l.keys, k.signer)
 	}
 	if why, next := l.addCertificate(s.Certificate); why != "" {
-		return nil, c.fault(fault.KeyUnusable, why, next, nil)
+		return nil, faults.New(fault.KeyUnusable, why, next, nil)
 	}
-	l.readIdentities(c.route.Added)
+	l.readIdentities(r.Added)
 	if s.Agent == nil || *s.Agent {
 		l.agent = os.Getenv("SSH_AUTH_SOCK")
 	}
 	if s.Agent != nil && *s.Agent && l.agent == "" {
-		return nil, c.fault(fault.KeyUnusable, "agent is true and SSH_AUTH_SOCK is not set", "Start an agent and add the key to it, or set private_key", nil)
+		return nil, faults.New(fault.KeyUnusable, "agent is true and SSH_AUTH_SOCK is not set", "Start an agent and add the key to it, or set private_key", nil)
 	}
 	return l, nil
 }
 
 // addCertificate reads the certificate that the settings have.
-func (l *login) addCertificate(text string) (why, next string) {
+func (l *Attempt) addCertificate(text string) (why, next string) {
 	if text == "" {
 		return "", ""
 	}
@@ -76,7 +80,7 @@ func (l *login) addCertificate(text string) (why, next string) {
 }
 
 // certify takes a certificate that is in force.
-func (l *login) certify(cert *ssh.Certificate, from string) {
+func (l *Attempt) certify(cert *ssh.Certificate, from string) {
 	now := uint64(time.Now().Unix()) //nolint:gosec // after 1970
 	switch {
 	case cert.ValidBefore != ssh.CertTimeInfinity && now >= cert.ValidBefore:
@@ -89,14 +93,14 @@ func (l *login) certify(cert *ssh.Certificate, from string) {
 }
 
 // signers are the keys to offer, in order: those that are named, the agent's, those in the usual places; each after its certificates.
-func (l *login) signers(agentKeys []ssh.Signer) []ssh.Signer {
+func (l *Attempt) signers(agentKeys []ssh.Signer) []ssh.Signer {
 	var named, others []ssh.Signer
 	for _, s := range agentKeys {
 		wanted := slices.ContainsFunc(l.agentOnly, func(k ssh.PublicKey) bool { return sameKey(k, s.PublicKey()) })
 		switch {
 		case wanted:
 			named = append(named, s)
-		case !l.conn.route.IdentitiesOnly:
+		case !l.route.IdentitiesOnly:
 			others = append(others, s)
 		}
 	}
@@ -131,23 +135,23 @@ func (l *login) signers(agentKeys []ssh.Signer) []ssh.Signer {
 	return offer
 }
 
-// methods are all ways to log in, for one connection: newer sshd locks out a source that fails often. Done ends the conversation with the agent.
-func (l *login) methods(ctx context.Context) (methods []ssh.AuthMethod, done func()) {
+// Methods are all ways to log in, for one connection: newer sshd locks out a source that fails often. Done ends the conversation with the agent.
+func (l *Attempt) Methods(ctx context.Context) (Methods []ssh.AuthMethod, done func()) {
 	done = func() {}
 	agentKeys, hangUp := l.agentSigners(ctx)
 	if hangUp != nil {
 		done = hangUp
 	}
 	if signers := l.signers(agentKeys); len(signers) > 0 {
-		methods = append(methods, ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
+		Methods = append(Methods, ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
 			for _, s := range signers {
 				l.tried = append(l.tried, describe(s.PublicKey()))
 			}
 			return signers, nil
 		}))
 	}
-	if password := l.conn.settings.Password; password != "" {
-		methods = append(methods,
+	if password := l.route.Password; password != "" {
+		Methods = append(Methods,
 			ssh.PasswordCallback(func() (string, error) {
 				l.tried = append(l.tried, "password")
 				return password, nil
@@ -158,17 +162,20 @@ func (l *login) methods(ctx context.Context) (methods []ssh.AuthMethod, done fun
 				}
 				l.tried = append(l.tried, "keyboard-interactive")
 				if len(questions) > 1 || echos[0] {
-					l.notes = append(l.notes, "the host also asks "+fault.Excerpt(strings.Join(questions, " "), l.conn.secrets()...))
+					l.notes = append(l.notes, "the host also asks "+fault.Excerpt(strings.Join(questions, " "), l.route.Secrets()...))
 					return nil, errors.New("a question that is not for a password")
 				}
 				return []string{password}, nil
 			}))
 	}
-	return methods, done
+	return Methods, done
 }
 
-// listen notes what the host offers; it is an ssh.ClientAuthCallback that leaves the choice to the library.
-func (l *login) listen(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
+// Note adds what a user must know if no way worked.
+func (l *Attempt) Note(text string) { l.notes = append(l.notes, text) }
+
+// Listen notes what the host offers; it is an ssh.ClientAuthCallback that leaves the choice to the library.
+func (l *Attempt) Listen(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	l.offered, l.passed = c.AllowedMethods, c.PartialSuccessMethods
 	return nil, nil
 }
@@ -187,7 +194,7 @@ func describe(key ssh.PublicKey) string {
 }
 
 // agentSigners asks the agent for its keys. An agent that does not answer is a note, not a failure: another way may work.
-func (l *login) agentSigners(ctx context.Context) (signers []ssh.Signer, hangUp func()) {
+func (l *Attempt) agentSigners(ctx context.Context) (signers []ssh.Signer, hangUp func()) {
 	if l.agent == "" {
 		return nil, nil
 	}
@@ -217,12 +224,11 @@ func (l *login) agentSigners(ctx context.Context) (signers []ssh.Signer, hangUp 
 	return signers, hangUp
 }
 
-// refused says what was tried in vain, and what the host offered.
-func (l *login) refused(banner string, err error) error {
-	c := l.conn
-	why := "the host does not let user " + c.settings.User + " in"
+// Refused says what was tried in vain, and what the host offered.
+func (l *Attempt) Refused(banner string, err error) error {
+	why := "the host does not let user " + l.route.User + " in"
 	next := "Check the user and its authorized_keys, and the sshd log of the host"
-	empty := len(l.tried) == 0 && c.settings.Password == "" && len(l.keys)+len(l.usual)+len(l.agentOnly) == 0
+	empty := len(l.tried) == 0 && l.route.Password == "" && len(l.keys)+len(l.usual)+len(l.agentOnly) == 0
 	switch {
 	case len(l.tried) > 0:
 		why += "; tried: " + strings.Join(l.tried, ", ")
@@ -242,8 +248,8 @@ func (l *login) refused(banner string, err error) error {
 	if len(l.notes) > 0 {
 		why += " (" + strings.Join(l.notes, "; ") + ")"
 	}
-	if text := fault.Excerpt(banner, c.secrets()...); text != "" {
+	if text := fault.Excerpt(banner, l.route.Secrets()...); text != "" {
 		why += "; it said: " + text
 	}
-	return c.fault(fault.AuthRefused, why, next, err)
+	return l.faults.New(fault.AuthRefused, why, next, err)
 }

@@ -1,4 +1,4 @@
-package sshconn
+package login
 
 // Keys and certificates: as text in the settings, and in the files that ssh_config names.
 
@@ -25,10 +25,16 @@ type parsedKey struct {
 	err    error
 }
 
+// Keys are the private keys that were read so far. The zero value has none. It is safe for concurrent use.
+type Keys struct {
+	mu     sync.Mutex
+	parsed map[keyText]func() parsedKey
+}
+
 // parse reads a private key once for all hosts: the key derivation of an encrypted one takes a good part of a second.
-func (p *Pool) parse(k keyText) parsedKey {
+func (p *Keys) parse(k keyText) parsedKey {
 	p.mu.Lock()
-	f, ok := p.keys[k]
+	f, ok := p.parsed[k]
 	if !ok {
 		f = sync.OnceValue(func() parsedKey {
 			signer, err := ssh.ParsePrivateKey([]byte(k.key))
@@ -38,7 +44,10 @@ func (p *Pool) parse(k keyText) parsedKey {
 			}
 			return parsedKey{signer, err}
 		})
-		p.keys[k] = f
+		if p.parsed == nil {
+			p.parsed = map[keyText]func() parsedKey{}
+		}
+		p.parsed[k] = f
 	}
 	p.mu.Unlock()
 	return f()
@@ -65,7 +74,7 @@ func explainKey(s route.Settings, err error) (why, next string) {
 }
 
 // readIdentities takes the keys and certificates in files. As with ssh, one that cannot be used is no failure; it is noted.
-func (l *login) readIdentities(adds route.Added) {
+func (l *Attempt) readIdentities(adds route.Added) {
 	for _, f := range adds.Identities {
 		l.readIdentity(f, &l.keys)
 	}
@@ -80,7 +89,7 @@ func (l *login) readIdentities(adds route.Added) {
 }
 
 // readIdentity adds the key in a file to keys; of an encrypted or a public one the agent may have the private half.
-func (l *login) readIdentity(file string, keys *[]ssh.Signer) {
+func (l *Attempt) readIdentity(file string, keys *[]ssh.Signer) {
 	if _, err := os.Stat(file + "-cert.pub"); err == nil {
 		l.readCertificate(file + "-cert.pub")
 	}
@@ -97,7 +106,7 @@ func (l *login) readIdentity(file string, keys *[]ssh.Signer) {
 		l.agentOnly = append(l.agentOnly, public)
 		return
 	}
-	k := l.conn.pool.parse(keyText{string(text), l.conn.settings.PrivateKeyPassphrase})
+	k := l.parsed.parse(keyText{string(text), l.route.PrivateKeyPassphrase})
 	var encrypted *ssh.PassphraseMissingError
 	switch {
 	case k.err == nil:
@@ -129,7 +138,7 @@ func readPublicKey(file string) ssh.PublicKey {
 	return key
 }
 
-func (l *login) readCertificate(file string) {
+func (l *Attempt) readCertificate(file string) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		l.notes = append(l.notes, "the certificate "+err.Error())
