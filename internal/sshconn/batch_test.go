@@ -172,7 +172,7 @@ func TestFirstReadLeavesWithTheShellsFirstLine(t *testing.T) {
 			c := conn(t, p)
 			var slots []func() // held until all wait for the connection
 			for range handshakesAtOnce {
-				giveBack, err := p.slot(t.Context(), c.slotName())
+				giveBack, err := p.slot(t.Context(), c.dialer.slotName())
 				if err != nil {
 					t.Fatal(err)
 				}

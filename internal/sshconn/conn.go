@@ -25,6 +25,7 @@ type Conn struct {
 	settings route.Settings
 	route    *route.Route
 	addr     string
+	dialer   dialer
 	// via is the jump host that the way goes through; nil for a host that is dialled directly.
 	via *Conn
 	// hop says that this is a jump host: connections go through it, and no shell is started, which many jump hosts do not allow.

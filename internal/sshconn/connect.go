@@ -46,6 +46,20 @@ func mayPass(err error) bool {
 	return errors.As(err, &e) && e.Kind == fault.Unreachable && !e.Final
 }
 
+// dialer is one way to open the stream of bytes that an SSH connection to a host uses.
+type dialer interface {
+	// prepare makes what the dials of one try to connect need, such as the connection to a jump host. The caller calls
+	// leave when the connection to the host is over. If anew is set, no earlier failure answers, as in use.
+	prepare(anew bool) (dial dialFunc, leave func(), err error)
+	// slotName is where those who dial the same address wait for each other.
+	slotName() string
+	// passage waits until one more handshake may go this way. The caller gives it back when the handshake has ended.
+	passage() (giveBack func(), err error)
+}
+
+// dialFunc dials the host once. Its error is a *fault.Error if the way itself knows the reason.
+type dialFunc func(ctx context.Context) (net.Conn, error)
+
 // connect makes a connection: the way through the jump hosts, TCP, handshake, login, and the shell. A dial that is refused or dropped, as by sshd's MaxStartups, is
 // tried again within the same connect timeout. It says how much of that was spent.
 func (c *Conn) connect(d *dialing) (time.Duration, *link, error) {
@@ -93,7 +107,7 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 	if err != nil {
 		return 0, nil, err
 	}
-	via, pass, err := c.pass(d.anew)
+	dial, pass, err := c.dialer.prepare(d.anew)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -103,13 +117,13 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 			leave() // a link does so at its end
 		}
 	}()
-	giveBack, err := c.pool.slot(c.pool.ctx, c.slotName())
+	giveBack, err := c.pool.slot(c.pool.ctx, c.dialer.slotName())
 	if err != nil {
 		return 0, nil, ErrClosed
 	}
 	defer giveBack()
 
-	tcp, took, place, err := c.dialAndPlace(via, limit)
+	tcp, took, place, err := c.dialAndPlace(dial, limit)
 	if err != nil {
 		return took, nil, err
 	}
@@ -117,7 +131,7 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 		pass()
 		place()
 	}
-	passed, err := c.passage()
+	passed, err := c.dialer.passage()
 	if err != nil {
 		_ = tcp.Close()
 		return took, nil, err
@@ -139,8 +153,8 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 
 // dialAndPlace opens the connection to the host within limit, and takes a place once the host answers: those that do not hold up none that do. Where no place is free it
 // hangs up, so that no server waits for a login, and dials again when one is.
-func (c *Conn) dialAndPlace(via *link, limit time.Duration) (tcp net.Conn, took time.Duration, giveBack func(), err error) {
-	tcp, took, err = c.dialThrough(via, limit)
+func (c *Conn) dialAndPlace(dial dialFunc, limit time.Duration) (tcp net.Conn, took time.Duration, giveBack func(), err error) {
+	tcp, took, err = c.dialWithin(dial, limit)
 	if err != nil || c.hop {
 		return tcp, took, func() {}, err
 	}
@@ -152,11 +166,24 @@ func (c *Conn) dialAndPlace(via *link, limit time.Duration) (tcp net.Conn, took 
 	if giveBack, err = c.pool.place(); err != nil {
 		return nil, took, nil, err
 	}
-	tcp, again, err := c.dialThrough(via, limit-took)
+	tcp, again, err := c.dialWithin(dial, limit-took)
 	if err != nil {
 		giveBack()
 	}
 	return tcp, took + again, giveBack, err
+}
+
+// dialWithin dials the host, and says how long it took.
+func (c *Conn) dialWithin(dial dialFunc, limit time.Duration) (tcp net.Conn, took time.Duration, err error) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(c.pool.ctx, limit)
+	defer cancel()
+	tcp, err = dial(ctx)
+	var known *fault.Error
+	if err != nil && (c.pool.ctx.Err() != nil || !errors.As(err, &known)) {
+		err = c.unreachable(ctx, "", err)
+	}
+	return tcp, time.Since(began), err
 }
 
 // handshake makes an SSH connection of tcp, and logs in. On an error tcp is closed.
@@ -248,15 +275,12 @@ func (c *Conn) handshakeFailed(ctx context.Context, keys *hostkey.Verifier, atte
 // unreachable says why there is no connection; stage is "" for TCP itself.
 func (c *Conn) unreachable(ctx context.Context, stage string, err error) error {
 	var dns *net.DNSError
-	var forward *ssh.OpenChannelError
 	host, port, _ := net.SplitHostPort(c.addr)
 	why, next := err.Error(), "Check that the host is up and that an SSH server listens there"
-	redials, final := 0, false
+	redials := 0
 	switch {
 	case c.pool.ctx.Err() != nil:
 		return ErrClosed
-	case errors.As(err, &forward):
-		why, next, redials, final = c.notForwarded(forward)
 	case fault.TimedOut(ctx.Err()) || fault.TimedOut(err):
 		if why = "there was no answer within " + c.connectTimeout().String(); stage != "" {
 			why += " " + stage
@@ -272,7 +296,7 @@ func (c *Conn) unreachable(ctx context.Context, stage string, err error) error {
 		next = "Check that an SSH server listens there and that it does not limit or ban this machine (MaxStartups, PerSourcePenalties, fail2ban)"
 	}
 	e := c.fault(fault.Unreachable, why, next, err)
-	e.Redials, e.Final = redials, final
+	e.Redials = redials
 	return e
 }
 

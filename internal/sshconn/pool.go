@@ -126,8 +126,10 @@ const sshConfigNext = "Take out what is not understood, or name other files in s
 // newConn needs p.mu.
 func (p *Pool) newConn(r *route.Route) *Conn {
 	c := &Conn{pool: p, host: r.Host, settings: r.Settings, route: r, addr: r.Addr(), writing: map[string]chan struct{}{}}
+	c.dialer = direct{c.addr}
 	if r.Via != nil {
 		c.via = p.hop(r.Via)
+		c.dialer = jump{c, c.via}
 	}
 	return c
 }

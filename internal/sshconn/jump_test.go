@@ -344,9 +344,9 @@ func TestJumpHostThatGoesDarkDuringAHandshakeIsGivenUp(t *testing.T) {
 	mustPass := func() {
 		t.Helper()
 		c := conn(t, p)
-		via, leave, err := c.pass(false)
-		if err != nil || via == nil {
-			t.Fatal(via, err)
+		_, leave, err := c.dialer.prepare(false)
+		if err != nil {
+			t.Fatal(err)
 		}
 		leave()
 	}
