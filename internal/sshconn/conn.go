@@ -46,8 +46,8 @@ type Conn struct {
 	// links that are over.
 	lockedSince time.Time
 	over        map[string]bool
-	// writing has a channel for each path that was written, which whoever writes it holds: see turn.
-	writing map[string]chan struct{}
+	// fileLocks has the lock of each path that was written: see fileLock.
+	fileLocks map[string]chan struct{}
 }
 
 // dialing is one try to connect, shared by all who wait for it.
@@ -208,7 +208,7 @@ func (c *Conn) release(l *link) {
 	defer c.mu.Unlock()
 	l.users--
 	l.idleSince = time.Now()
-	l.yield()
+	l.evict()
 }
 
 // leaves returns the requests that leave with the shell's first line.
@@ -231,7 +231,7 @@ func (c *Conn) dial(d *dialing) {
 	c.failed = err
 	if err == nil {
 		l.users, l.idleSince, c.live = d.waiters, time.Now(), l
-		l.yield()
+		l.evict()
 	} else {
 		c.until = time.Now().Add(c.pool.pace.answersFor(err, took))
 	}

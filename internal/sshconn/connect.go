@@ -123,13 +123,13 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 	}
 	defer giveBack()
 
-	tcp, took, place, err := c.dialAndPlace(dial, limit)
+	tcp, took, release, err := c.dialAndAcquire(dial, limit)
 	if err != nil {
 		return took, nil, err
 	}
 	leave = func() {
 		pass()
-		place()
+		release()
 	}
 	passed, err := c.dialer.passage()
 	if err != nil {
@@ -151,26 +151,27 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 	return took + time.Since(began), l, err
 }
 
-// dialAndPlace opens the connection to the host within limit, and takes a place once the host answers: those that do not hold up none that do. Where no place is free it
-// hangs up, so that no server waits for a login, and dials again when one is.
-func (c *Conn) dialAndPlace(dial dialFunc, limit time.Duration) (tcp net.Conn, took time.Duration, giveBack func(), err error) {
+// dialAndAcquire opens the connection to the host within limit, and counts it once the host answers, so that hosts that
+// do not answer hold up none that do. If too many connections are open it hangs up, so that no server waits for a
+// login, and dials again when one has ended.
+func (c *Conn) dialAndAcquire(dial dialFunc, limit time.Duration) (tcp net.Conn, took time.Duration, release func(), err error) {
 	tcp, took, err = c.dialWithin(dial, limit)
 	if err != nil || c.hop {
 		return tcp, took, func() {}, err
 	}
-	giveBack, free := c.pool.freePlace()
+	release, free := c.pool.acquireOrEvict()
 	if free {
-		return tcp, took, giveBack, nil
+		return tcp, took, release, nil
 	}
 	_ = tcp.Close()
-	if giveBack, err = c.pool.place(); err != nil {
+	if release, err = c.pool.acquire(); err != nil {
 		return nil, took, nil, err
 	}
 	tcp, again, err := c.dialWithin(dial, limit-took)
 	if err != nil {
-		giveBack()
+		release()
 	}
-	return tcp, took + again, giveBack, err
+	return tcp, took + again, release, err
 }
 
 // dialWithin dials the host, and says how long it took.

@@ -214,7 +214,7 @@ func TestIdleConnectionMakesRoom(t *testing.T) {
 		p.config.Hosts["web2"] = s.settings()
 		p.config.IdleTimeout = time.Hour
 	})
-	p.places.taken = make(chan struct{}, 1)
+	p.limit.taken = make(chan struct{}, 1)
 	other, err := p.Conn("web2")
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +231,7 @@ func TestIdleConnectionMakesRoom(t *testing.T) {
 func TestBusyConnectionIsNotEndedForAnotherHost(t *testing.T) {
 	s := startSSHD(t)
 	p := pool(t, s.settings(), func(p *Pool) { p.config.Hosts["web2"] = s.settings() })
-	p.places.taken = make(chan struct{}, 1)
+	p.limit.taken = make(chan struct{}, 1)
 	c := conn(t, p)
 	free := busy(t, c)
 	other, err := p.Conn("web2")
@@ -243,7 +243,7 @@ func TestBusyConnectionIsNotEndedForAnotherHost(t *testing.T) {
 		_, err := other.Run(context.Background(), echo("x"))
 		got <- err
 	}()
-	until(t, "the other host waits for a place", func() bool { return p.places.waiting.Load() == 1 })
+	until(t, "the other host waits for a place", func() bool { return p.limit.waiting.Load() == 1 })
 	s.await("Connection closed by") // it keeps no server waiting for its login meanwhile
 	if len(got) > 0 {
 		t.Errorf("the other host was reached: %v", <-got)
@@ -294,7 +294,7 @@ func TestHostsThatDoNotAnswerTakeNoPlace(t *testing.T) {
 			p.config.Hosts[fmt.Sprint("dead", i)] = set
 		}
 	})
-	p.places.taken = make(chan struct{}, places)
+	p.limit.taken = make(chan struct{}, places)
 	ended := make(chan error, dead)
 	for i := range dead {
 		c, err := p.Conn(fmt.Sprint("dead", i))

@@ -170,7 +170,7 @@ func (c *Conn) changeOnce(ctx context.Context, ch shell.Change) (first, then she
 	}
 	scripts[0].Session = ch.Session
 	err = c.with(ctx, nil, func(l *link) error {
-		release, err := c.turns(ctx, names)
+		release, err := c.lockFiles(ctx, names)
 		if err != nil {
 			return err
 		}
@@ -239,7 +239,7 @@ func (c *Conn) changeBySFTP(ctx context.Context, ch shell.Change) (first, then s
 	}
 	for _, name := range ch.Remove {
 		err := step("remove", name, func(l *link) error {
-			release, err := c.turns(ctx, []string{name})
+			release, err := c.lockFiles(ctx, []string{name})
 			if err != nil {
 				return err
 			}
@@ -291,7 +291,7 @@ func (c *Conn) Remove(ctx context.Context, names ...string) error {
 	}
 	remove := func() error {
 		return c.with(ctx, nil, func(l *link) error {
-			release, err := c.turns(ctx, names)
+			release, err := c.lockFiles(ctx, names)
 			if err != nil {
 				return err
 			}
@@ -373,18 +373,18 @@ func (w *writing) tmp() string { return w.dir + "/." + w.base + ".terraform-tmp"
 // run does the write and waits for it as long as ctx lives.
 func (w *writing) run(ctx context.Context) error {
 	c := w.link.conn
-	turn := c.turn(w.name)
+	lock := c.fileLock(w.name)
 	select {
-	case turn <- struct{}{}:
+	case lock <- struct{}{}:
 	case <-ctx.Done():
 		return c.cancelled(ctx, "before the write of "+w.name)
 	}
 	if !w.link.spawn(func() {
-		defer func() { <-turn }()
+		defer func() { <-lock }()
 		defer close(w.done)
 		w.err = w.steps(ctx)
 	}) {
-		<-turn
+		<-lock
 		return errNotSent
 	}
 	select {
@@ -439,19 +439,20 @@ func (w *writing) steps(ctx context.Context) error {
 	return l.conn.lost("write "+w.name, err)
 }
 
-// turns waits until nobody else changes these files, in the order of their names, and keeps others waiting until release is called.
-func (c *Conn) turns(ctx context.Context, names []string) (release func(), err error) {
+// lockFiles waits until nobody else changes these files, in the order of their names, and keeps others waiting until
+// release is called.
+func (c *Conn) lockFiles(ctx context.Context, names []string) (release func(), err error) {
 	var held []chan struct{}
 	release = func() {
-		for _, turn := range held {
-			<-turn
+		for _, lock := range held {
+			<-lock
 		}
 	}
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
-		turn := c.turn(name)
+		lock := c.fileLock(name)
 		select {
-		case turn <- struct{}{}:
-			held = append(held, turn)
+		case lock <- struct{}{}:
+			held = append(held, lock)
 		case <-ctx.Done():
 			release()
 			return nil, c.cancelled(ctx, "before "+name+" was changed")
@@ -460,14 +461,15 @@ func (c *Conn) turns(ctx context.Context, names []string) (release func(), err e
 	return release, nil
 }
 
-// turn is where writers of one file wait for each other: they share its temporary file.
-func (c *Conn) turn(name string) chan struct{} {
+// fileLock is what writers of one file send to while they write it, because they share its temporary file: a
+// channel, so that the wait for it ends with a context.
+func (c *Conn) fileLock(name string) chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t, ok := c.writing[name]
+	t, ok := c.fileLocks[name]
 	if !ok {
 		t = make(chan struct{}, 1)
-		c.writing[name] = t
+		c.fileLocks[name] = t
 	}
 	return t
 }

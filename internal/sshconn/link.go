@@ -39,7 +39,7 @@ type link struct {
 // Causes of a link's end.
 var (
 	errIdle     = errors.New("the connection was idle")
-	errRoom     = errors.New("another host needs its place, and max_connections are open")
+	errEvicted  = errors.New("another host needs its place, and max_connections are open")
 	errSilent   = errors.New("the host did not answer three keepalive requests in a row")
 	errHangup   = errors.New("the connection was cut")
 	errShellEnd = errors.New("the host's shell ended")

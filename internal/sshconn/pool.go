@@ -64,10 +64,10 @@ type Pool struct {
 	owned  sync.WaitGroup
 	conns  map[string]*Conn
 	// hops are the connections to jump hosts, one for all the hosts behind it, by what they are made with.
-	hops   map[string]*Conn
-	slots  map[string]chan struct{}
-	keys   login.Keys
-	places places
+	hops  map[string]*Conn
+	slots map[string]chan struct{}
+	keys  login.Keys
+	limit connLimit
 	// resolver reads ssh_config once.
 	resolver func() (*route.Resolver, error)
 }
@@ -89,7 +89,7 @@ func NewPool(c Config) *Pool {
 		hops:   map[string]*Conn{},
 		slots:  map[string]chan struct{}{},
 	}
-	p.places.taken = make(chan struct{}, c.MaxConnections)
+	p.limit.taken = make(chan struct{}, c.MaxConnections)
 	p.resolver = sync.OnceValues(func() (*route.Resolver, error) { return route.NewResolver(c.sources()) })
 	p.ctx, p.end = context.WithCancelCause(context.Background())
 	return p
@@ -125,7 +125,7 @@ const sshConfigNext = "Take out what is not understood, or name other files in s
 
 // newConn needs p.mu.
 func (p *Pool) newConn(r *route.Route) *Conn {
-	c := &Conn{pool: p, host: r.Host, settings: r.Settings, route: r, addr: r.Addr(), writing: map[string]chan struct{}{}}
+	c := &Conn{pool: p, host: r.Host, settings: r.Settings, route: r, addr: r.Addr(), fileLocks: map[string]chan struct{}{}}
 	c.dialer = direct{c.addr}
 	if r.Via != nil {
 		c.via = p.hop(r.Via)
