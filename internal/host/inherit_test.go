@@ -14,7 +14,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
-	"github.com/host-provider/terraform-provider-host/internal/sshconn"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -74,7 +74,7 @@ func TestInheritedKeysOnRealKernel(t *testing.T) {
 					continue
 				}
 				step, runs := strings.CutPrefix(step, "runs ")
-				g.host, g.unpersisted = p.reach(t, true, sshconn.Settings{}), runs
+				g.host, g.unpersisted = p.reach(t, true, route.Settings{}), runs
 				g.steps(t, step)
 				for _, o := range g.objects {
 					for _, v := range o.s.Settings {

@@ -148,10 +148,11 @@ func (p *plant) rootRefused(t *testing.T, ops []operation) {
 			ends func(err error) bool
 		}{
 			{"no sudo", route.Settings{Login: route.Login{User: sshdtest.NoSudo}}, failed},
-			{"sudo refuses", route.Settings{Login: route.Login{User: sshdtest.NoSudo}, Root: route.Root{Sudo: &on}}, func(err error) bool {
-				var e *sshfault.Error
-				return errors.As(err, &e) && e.Kind == sshfault.SudoRefused
-			}},
+			{"sudo refuses", route.Settings{Login: route.Login{User: sshdtest.NoSudo}, Root: route.Root{Sudo: &on}},
+				func(err error) bool {
+					var e *sshfault.Error
+					return errors.As(err, &e) && e.Kind == sshfault.SudoRefused
+				}},
 		} {
 			o.tries(t, fault{
 				name:   who.name,

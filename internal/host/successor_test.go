@@ -21,7 +21,8 @@ import (
 func byTwoNames(t *testing.T, before func(name string, s shell.Script)) (b bench, one, other *host.Host) {
 	t.Helper()
 	b = newBench(t)
-	pool := sshconn.NewPool(sshconn.Config{Defaults: route.Settings{Login: route.Login{PrivateKey: b.PrivateKey(), HostKey: b.HostKey()}}})
+	pool := sshconn.NewPool(sshconn.Config{Defaults: route.Settings{Login: route.Login{PrivateKey: b.PrivateKey(),
+		HostKey: b.HostKey()}}})
 	t.Cleanup(pool.Close)
 	fleet := host.NewFleet(func(name string) (host.Conn, error) {
 		c, err := pool.Conn(b.Addr())

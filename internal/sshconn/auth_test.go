@@ -65,7 +65,8 @@ func encryptedPEM(t *testing.T, key any, passphrase string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "key")
 	write(t, file, privatePEM(key))
-	if out, err := exec.Command("ssh-keygen", "-p", "-a", "1", "-f", file, "-P", "", "-N", passphrase).CombinedOutput(); err != nil {
+	if out, err := exec.Command("ssh-keygen", "-p", "-a", "1", "-f", file, "-P", "", "-N",
+		passphrase).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	text, err := os.ReadFile(file)
@@ -111,21 +112,32 @@ func TestLogin(t *testing.T) {
 		{"encrypted key", func(_ *testing.T, s *route.Settings) {
 			s.PrivateKey, s.PrivateKeyPassphrase = encrypted, "correct horse"
 		}, 0, nil},
-		{"passphrase for a key that needs none", func(_ *testing.T, s *route.Settings) { s.PrivateKeyPassphrase = "correct horse" }, 0, nil},
+		{"passphrase for a key that needs none", func(_ *testing.T,
+			s *route.Settings) {
+			s.PrivateKeyPassphrase = "correct horse"
+		}, 0, nil},
 		{"encrypted key without passphrase", func(_ *testing.T, s *route.Settings) { s.PrivateKey = encrypted },
 			fault.KeyUnusable, []string{"encrypted", "private_key_passphrase"}},
 		{"wrong passphrase", func(_ *testing.T, s *route.Settings) {
 			s.PrivateKey, s.PrivateKeyPassphrase = encrypted, "battery staple"
 		}, fault.KeyUnusable, []string{"does not decrypt"}},
-		{"path of a key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = "~/.ssh/id_web1" }, fault.KeyUnusable, []string{"not its path", `file("`}},
-		{"public key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = publicLine(userKey) }, fault.KeyUnusable, []string{"public key"}},
-		{"PuTTY key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = "PuTTY-User-Key-File-3: ssh-ed25519\n" }, fault.KeyUnusable, []string{"puttygen"}},
-		{"broken key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = s.PrivateKey[:120] + s.PrivateKey[130:] }, fault.KeyUnusable, []string{"cannot be read"}},
+		{"path of a key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = "~/.ssh/id_web1" }, fault.KeyUnusable,
+			[]string{"not its path", `file("`}},
+		{"public key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = publicLine(userKey) }, fault.KeyUnusable,
+			[]string{"public key"}},
+		{"PuTTY key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = "PuTTY-User-Key-File-3: ssh-ed25519\n" },
+			fault.KeyUnusable, []string{"puttygen"}},
+		{"broken key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = s.PrivateKey[:120] + s.PrivateKey[130:] },
+			fault.KeyUnusable, []string{"cannot be read"}},
 		{"wrong key", func(_ *testing.T, s *route.Settings) { s.PrivateKey = privatePEM(otherKey) },
-			fault.AuthRefused, []string{"user root", "it offers: publickey", ssh.FingerprintSHA256(public(otherKey)), "127.0.0.1"}},
-		{"unknown user", func(_ *testing.T, s *route.Settings) { s.User = "nobody-here" }, fault.AuthRefused, []string{"user nobody-here"}},
-		{"nothing to log in with", func(_ *testing.T, s *route.Settings) { s.PrivateKey = "" }, fault.AuthRefused, []string{"no key, agent or password"}},
-		{"password that the host does not ask for", func(_ *testing.T, s *route.Settings) { s.PrivateKey, s.Password = "", "hunter22" },
+			fault.AuthRefused, []string{"user root", "it offers: publickey", ssh.FingerprintSHA256(public(otherKey)),
+				"127.0.0.1"}},
+		{"unknown user", func(_ *testing.T, s *route.Settings) { s.User = "nobody-here" }, fault.AuthRefused,
+			[]string{"user nobody-here"}},
+		{"nothing to log in with", func(_ *testing.T, s *route.Settings) { s.PrivateKey = "" }, fault.AuthRefused,
+			[]string{"no key, agent or password"}},
+		{"password that the host does not ask for",
+			func(_ *testing.T, s *route.Settings) { s.PrivateKey, s.Password = "", "hunter22" },
 			fault.AuthRefused, []string{"tried: password"}},
 		{"agent", func(t *testing.T, s *route.Settings) {
 			startAgent(t, userKey)
@@ -173,14 +185,16 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// A user's certificate counts for its own key, from the settings, from a file or in the agent; what is wrong with it is said.
+// A user's certificate counts for its own key, from the settings, from a file or in the agent; what is wrong with it is
+// said.
 func TestUserCertificate(t *testing.T) {
 	authority, err := ssh.NewSignerFromKey(otherKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	certify := func(key any, kind uint32, principal string, until time.Time) *ssh.Certificate {
-		cert := &ssh.Certificate{Key: public(key), CertType: kind, KeyId: "ops@example", ValidPrincipals: []string{principal}, ValidBefore: uint64(until.Unix())}
+		cert := &ssh.Certificate{Key: public(key), CertType: kind, KeyId: "ops@example", ValidPrincipals: []string{principal},
+			ValidBefore: uint64(until.Unix())}
 		if err := cert.SignCert(rand.Reader, authority); err != nil {
 			t.Fatal(err)
 		}
@@ -208,11 +222,13 @@ func TestUserCertificate(t *testing.T) {
 			startAgent(t, agent.AddedKey{PrivateKey: ecdsaKey, Certificate: good})
 			s.PrivateKey, s.Agent = "", &on
 		}, 0, nil},
-		{"none", func(*testing.T, *route.Settings) {}, fault.AuthRefused, []string{"key " + ssh.FingerprintSHA256(public(ecdsaKey)), "it offers: publickey"}},
+		{"none", func(*testing.T, *route.Settings) {}, fault.AuthRefused,
+			[]string{"key " + ssh.FingerprintSHA256(public(ecdsaKey)), "it offers: publickey"}},
 		{"for another user", func(_ *testing.T, s *route.Settings) {
 			s.Certificate = text(certify(ecdsaKey, ssh.UserCert, "ops", always))
 		},
-			fault.AuthRefused, []string{`certificate "ops@example" of key ` + ssh.FingerprintSHA256(public(ecdsaKey)) + " for ops"}},
+			fault.AuthRefused,
+			[]string{`certificate "ops@example" of key ` + ssh.FingerprintSHA256(public(ecdsaKey)) + " for ops"}},
 		{"expired", func(_ *testing.T, s *route.Settings) {
 			s.Certificate = text(certify(ecdsaKey, ssh.UserCert, "root", time.Unix(1000, 0)))
 		},
@@ -220,12 +236,15 @@ func TestUserCertificate(t *testing.T) {
 		{"of another key", func(_ *testing.T, s *route.Settings) {
 			s.Certificate = text(certify(rsaKey, ssh.UserCert, "root", always))
 		},
-			fault.KeyUnusable, []string{"certificate is for the key " + hostkey.Fingerprint(public(rsaKey)), "private_key is " + hostkey.Fingerprint(public(ecdsaKey))}},
+			fault.KeyUnusable, []string{"certificate is for the key " + hostkey.Fingerprint(public(rsaKey)),
+				"private_key is " + hostkey.Fingerprint(public(ecdsaKey))}},
 		{"of a host", func(_ *testing.T, s *route.Settings) {
 			s.Certificate = text(certify(ecdsaKey, ssh.HostCert, "root", always))
 		}, fault.KeyUnusable, []string{"a host's certificate"}},
-		{"a public key", func(_ *testing.T, s *route.Settings) { s.Certificate = publicLine(ecdsaKey) }, fault.KeyUnusable, []string{"without a signature"}},
-		{"a path", func(_ *testing.T, s *route.Settings) { s.Certificate = "~/.ssh/x-cert.pub" }, fault.KeyUnusable, []string{"not the text of a certificate", "file("}},
+		{"a public key", func(_ *testing.T, s *route.Settings) { s.Certificate = publicLine(ecdsaKey) }, fault.KeyUnusable,
+			[]string{"without a signature"}},
+		{"a path", func(_ *testing.T, s *route.Settings) { s.Certificate = "~/.ssh/x-cert.pub" }, fault.KeyUnusable,
+			[]string{"not the text of a certificate", "file("}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			set := s.settings()
@@ -241,8 +260,9 @@ func TestUserCertificate(t *testing.T) {
 	}
 	t.Run("in files", func(t *testing.T) {
 		for name, files := range map[string]map[string]string{
-			"CertificateFile": {"web": privatePEM(ecdsaKey), "my-cert": text(good), "config": "IdentityFile ~/.ssh/web\nCertificateFile ~/.ssh/my-cert\n"},
-			"beside the key":  {"web": privatePEM(ecdsaKey), "web-cert.pub": text(good), "config": "IdentityFile ~/.ssh/web\n"},
+			"CertificateFile": {"web": privatePEM(ecdsaKey), "my-cert": text(good),
+				"config": "IdentityFile ~/.ssh/web\nCertificateFile ~/.ssh/my-cert\n"},
+			"beside the key": {"web": privatePEM(ecdsaKey), "web-cert.pub": text(good), "config": "IdentityFile ~/.ssh/web\n"},
 		} {
 			home(t, files)
 			set := s.settings()
@@ -265,7 +285,8 @@ func TestAgentIsNeverForwarded(t *testing.T) {
 	set.PrivateKey, set.Agent = "", nil
 	p := NewPool(Config{Hosts: map[string]route.Settings{"web1": set}, SSHConfig: []string{"~/.ssh/config"}})
 	t.Cleanup(p.Close)
-	res, err := conn(t, p).Run(t.Context(), shell.Script{Name: "agent", Text: `printf '%s' "${SSH_AUTH_SOCK:-none} $SSH_CONNECTION"`})
+	res, err := conn(t, p).Run(t.Context(), shell.Script{Name: "agent",
+		Text: `printf '%s' "${SSH_AUTH_SOCK:-none} $SSH_CONNECTION"`})
 	if got, _ := res.Get(""); err != nil || !strings.HasPrefix(got, "none 127.0.0.1 ") {
 		t.Errorf("the session has the agent %q, %v", got, err)
 	}
@@ -277,7 +298,8 @@ func TestSecondFactor(t *testing.T) {
 		t.Skipf("NOT TESTED: %v", err)
 	}
 	h, err := sshdtest.Start(sshdtest.Options{
-		Users:      []sshdtest.User{{Name: "ops", Password: "ops-secret", AuthorizedKeys: []string{strings.TrimSpace(publicLine(userKey))}}},
+		Users: []sshdtest.User{{Name: "ops", Password: "ops-secret",
+			AuthorizedKeys: []string{strings.TrimSpace(publicLine(userKey))}}},
 		SSHDConfig: "AuthenticationMethods publickey,password",
 	})
 	if err != nil {

@@ -19,13 +19,15 @@ import (
 
 // listing prints the names of its arguments and what the file holds; two of a batch are one with the arguments of both.
 func listing(args ...string) shell.Script {
-	return shell.Script{Name: "list", Text: `echo "$@"; cat ` + dropIn, Args: args, Merge: func(a, b shell.Script) shell.Script {
-		a.Args = slices.Concat(a.Args, b.Args)
-		return a
-	}}
+	return shell.Script{Name: "list", Text: `echo "$@"; cat ` + dropIn, Args: args,
+		Merge: func(a, b shell.Script) shell.Script {
+			a.Args = slices.Concat(a.Args, b.Args)
+			return a
+		}}
 }
 
-// Guards that scripts which may answer for one another run once a batch, behind all others of it, and that each asker gets the answer.
+// Guards that scripts which may answer for one another run once a batch, behind all others of it, and that each asker
+// gets the answer.
 func TestScriptsThatMergeRunOnceBehindTheOthers(t *testing.T) {
 	h := simulated(t, machineOptions{})
 	h.WriteFile(dropIn, "old\n")
@@ -37,7 +39,8 @@ func TestScriptsThatMergeRunOnceBehindTheOthers(t *testing.T) {
 	}
 	defer c.release(l)
 	start := h.Batches()
-	results, errs := l.shell.runAll(t.Context(), listing("a"), writeFileScript(dropIn, "new\n"), listing("b"), listing("c"))
+	results, errs := l.shell.runAll(t.Context(), listing("a"), writeFileScript(dropIn, "new\n"), listing("b"),
+		listing("c"))
 	for i, want := range []string{"a b c\nnew\n", "", "a b c\nnew\n", "a b c\nnew\n"} {
 		if got := results[i].Records[0].Body; got != want || errs[i] != nil {
 			t.Errorf("script %d printed %q, %v; not %q", i, got, errs[i], want)
@@ -48,7 +51,8 @@ func TestScriptsThatMergeRunOnceBehindTheOthers(t *testing.T) {
 	}
 }
 
-// Guards that files which are written together, and what is read behind them, take one exchange by the shell, and hold whichever way they go.
+// Guards that files which are written together, and what is read behind them, take one exchange by the shell, and hold
+// whichever way they go.
 func TestChangeOfFilesAndThenRead(t *testing.T) {
 	const other = "/etc/modules-load.d/x.conf"
 	for _, bySFTP := range []bool{true, false} {
@@ -60,7 +64,8 @@ func TestChangeOfFilesAndThenRead(t *testing.T) {
 				mustEcho(t, c)
 				start := c.Batches()
 				then := listing("done")
-				_, res, err := c.Change(t.Context(), shell.Change{Write: []shell.File{{Path: dropIn, Content: "a = 1"}, {Path: other, Content: "x\n"}}, Then: &then})
+				_, res, err := c.Change(t.Context(),
+					shell.Change{Write: []shell.File{{Path: dropIn, Content: "a = 1"}, {Path: other, Content: "x\n"}}, Then: &then})
 				if err != nil || res.Records[0].Body != "done\na = 1\n" {
 					t.Errorf("got %v, %v", res, err)
 				}
@@ -80,8 +85,8 @@ func TestChangeOfFilesAndThenRead(t *testing.T) {
 	}
 }
 
-// Guards that the error is that of the file that failed, that the others are whole, and that a connection which ends in between makes no difference: a new one
-// finds out what is there and goes on.
+// Guards that the error is that of the file that failed, that the others are whole, and that a connection which ends in
+// between makes no difference: a new one finds out what is there and goes on.
 func TestChangeOfFilesThatFail(t *testing.T) {
 	h := simulated(t, machineOptions{})
 	p := NewPool(Config{Hosts: map[string]route.Settings{"web1": reach(h, "root")}})
@@ -93,7 +98,8 @@ func TestChangeOfFilesThatFail(t *testing.T) {
 	var file *fault.FileError
 	then := listing()
 	writeTwo := shell.Change{Write: two, Then: &then}
-	if _, _, err := c.Change(t.Context(), writeTwo); !errors.As(err, &file) || file.Path != two[1].Path || !strings.Contains(file.Reason, "No space") {
+	if _, _, err := c.Change(t.Context(), writeTwo); !errors.As(err, &file) || file.Path != two[1].Path ||
+		!strings.Contains(file.Reason, "No space") {
 		t.Errorf("got %v", err)
 	}
 	undo()
@@ -117,8 +123,8 @@ func TestChangeOfFilesThatFail(t *testing.T) {
 	}
 }
 
-// Guards that a batch waits for those whom the last one answered: the second of two asks for more only when the first one's next request is there, and both leave
-// together.
+// Guards that a batch waits for those whom the last one answered: the second of two asks for more only when the first
+// one's next request is there, and both leave together.
 func TestBatchWaitsForThoseWhoWereAnswered(t *testing.T) {
 	h := simulated(t, machineOptions{})
 	c := conn(t, pool(t, reach(h, "root")))
@@ -163,7 +169,8 @@ func TestBatchWaitsForThoseWhoWereAnswered(t *testing.T) {
 	}
 }
 
-// Guards that what only reads leaves together with the first line of a new shell, whoever asks while the connection is made, and that nothing else does.
+// Guards that what only reads leaves together with the first line of a new shell, whoever asks while the connection is
+// made, and that nothing else does.
 func TestFirstReadLeavesWithTheShellsFirstLine(t *testing.T) {
 	for _, reads := range []bool{true, false} {
 		t.Run(fmt.Sprintf("reads %v", reads), func(t *testing.T) {
@@ -206,8 +213,10 @@ func TestFirstReadLeavesWithTheShellsFirstLine(t *testing.T) {
 	}
 }
 
-// Guards that a session whose first batch answered several does not wait for them as if that batch had landed in year 1.
+// Guards that a session whose first batch answered several does not wait for them as if that batch had landed in year
+// 1.
 func TestGatherBeforeTheFirstBatchLanded(t *testing.T) {
-	s := &session{woken: 2, left: time.Now(), queue: []*request{newRequest(t.Context(), listing())}, link: &link{ctx: t.Context(), conn: &Conn{}}}
+	s := &session{woken: 2, left: time.Now(), queue: []*request{newRequest(t.Context(), listing())},
+		link: &link{ctx: t.Context(), conn: &Conn{}}}
 	s.linger()
 }

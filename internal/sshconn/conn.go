@@ -18,7 +18,8 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
-// Conn is the connection to one host. It is made when first needed, closed when idle, and made anew when it broke. It is safe for concurrent use.
+// Conn is the connection to one host. It is made when first needed, closed when idle, and made anew when it broke. It
+// is safe for concurrent use.
 type Conn struct {
 	pool     *Pool
 	host     string
@@ -28,7 +29,8 @@ type Conn struct {
 	dialer   dialer
 	// via is the jump host that the way goes through; nil for a host that is dialled directly.
 	via *Conn
-	// hop says that this is a jump host: connections go through it, and no shell is started, which many jump hosts do not allow.
+	// hop says that this is a jump host: connections go through it, and no shell is started, which many jump hosts do not
+	// allow.
 	hop     bool
 	batches atomic.Int64
 	// holders counts the changes that need the lock on the host from one exchange to the next.
@@ -71,11 +73,13 @@ var errNotSent = errors.New("the connection ended before the request was sent")
 // Batches counts the writes to the host's shell so far; each is one round trip.
 func (c *Conn) Batches() int { return int(c.batches.Load()) }
 
-// Run runs s in the host's shell. Requests that arrive while the shell is busy leave together when it is free, in order.
+// Run runs s in the host's shell. Requests that arrive while the shell is busy leave together when it is free, in
+// order.
 //
-// Besides an *Error, Run returns ctx's error when ctx ended before s was sent. An error that matches ErrLost means that s was sent and its reply is missing: it may
-// have run. In every other case of an error s did not run, unless it only reads (shell.Script.Merge): such a script leaves with the first line of a new shell, whatever
-// becomes of that. A repeatable script whose reply was lost with the connection is run once more.
+// Besides an *Error, Run returns ctx's error when ctx ended before s was sent. An error that matches ErrLost means that
+// s was sent and its reply is missing: it may have run. In every other case of an error s did not run, unless it only
+// reads (shell.Script.Merge): such a script leaves with the first line of a new shell, whatever becomes of that. A
+// repeatable script whose reply was lost with the connection is run once more.
 //
 // An exclusive script waits until no other process changes the host. After Config.LockTimeout Run gives up, with an
 // *Error of the kind Locked.
@@ -113,7 +117,8 @@ func (c *Conn) run(ctx context.Context, s shell.Script) (shell.Result, error) {
 	return res, err
 }
 
-// again does once more what lost its reply. Where the host does not answer this time either, what became of the first stays open.
+// again does once more what lost its reply. Where the host does not answer this time either, what became of the first
+// stays open.
 func (c *Conn) again(lost error, do func() error) error {
 	err := do()
 	if file := (*fault.FileError)(nil); err == nil || errors.As(err, &file) {
@@ -128,7 +133,8 @@ func (c *Conn) settles(ctx context.Context, err error) bool {
 	return errors.Is(err, fault.ErrLost) && hung(err) == nil && ctx.Err() == nil && c.pool.ctx.Err() == nil
 }
 
-// early is s as a request that may leave before it is known that a shell takes it, or that anybody still waits for it: nil for one that does more than read.
+// early is s as a request that may leave before it is known that a shell takes it, or that anybody still waits for it:
+// nil for one that does more than read.
 func (c *Conn) early(ctx context.Context, s shell.Script) *request {
 	if s.Merge == nil || s.Exclusive {
 		return nil
@@ -139,8 +145,8 @@ func (c *Conn) early(ctx context.Context, s shell.Script) *request {
 	return newRequest(ctx, s)
 }
 
-// with runs do on a live connection, and once more on a new one when the first turned out to be dead before do sent anything. Where it waits for a dial, early, if any,
-// may leave with the shell's first line, and says so.
+// with runs do on a live connection, and once more on a new one when the first turned out to be dead before do sent
+// anything. Where it waits for a dial, early, if any, may leave with the shell's first line, and says so.
 func (c *Conn) with(ctx context.Context, early *request, do func(*link) error) error {
 	for again := false; ; again = true {
 		l, err := c.use(ctx, false, early)
@@ -153,12 +159,14 @@ func (c *Conn) with(ctx context.Context, early *request, do func(*link) error) e
 		case err == nil || !errors.Is(err, errNotSent):
 			return err
 		case again:
-			return c.fault(fault.Unreachable, "two connections in a row were cut before the request was sent", "Look at the sshd log of the host", err)
+			return c.fault(fault.Unreachable, "two connections in a row were cut before the request was sent",
+				"Look at the sshd log of the host", err)
 		}
 	}
 }
 
-// use returns a live connection, dialling where there is none: anew, or unless the last dial's failure still answers. The caller releases it. For early see with.
+// use returns a live connection, dialling where there is none: anew, or unless the last dial's failure still answers.
+// The caller releases it. For early see with.
 func (c *Conn) use(ctx context.Context, anew bool, early *request) (*link, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, c.cancelled(ctx, "before a connection was there")
@@ -272,7 +280,8 @@ func (c *Conn) forget(l *link) {
 
 // connectTimeout limits one try to connect.
 func (c *Conn) connectTimeout() time.Duration {
-	return cmp.Or(c.pool.config.ConnectTimeout, c.route.ConnectTimeout, c.pool.config.FallbackConnectTimeout, defaultConnectTimeout)
+	return cmp.Or(c.pool.config.ConnectTimeout, c.route.ConnectTimeout, c.pool.config.FallbackConnectTimeout,
+		defaultConnectTimeout)
 }
 
 // hostKeys returns what decides on the host's key. The host is not asked for a key of the types in without.
@@ -312,7 +321,8 @@ func (c *Conn) lost(request string, cause error) *fault.Error {
 	if s := hung(cause); s != nil {
 		return c.silent(request, s)
 	}
-	return c.fault(fault.Lost, fmt.Sprintf("%q was sent and its reply did not come (%s), so it may or may not have happened", request, cause),
+	return c.fault(fault.Lost,
+		fmt.Sprintf("%q was sent and its reply did not come (%s), so it may or may not have happened", request, cause),
 		"Run plan again: it reads what the host has now", cause)
 }
 

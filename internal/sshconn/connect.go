@@ -18,20 +18,23 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/login"
 )
 
-// redials is how often a refused or dropped dial is tried again; a host that refuses for good is not asked as often as one that drops by chance.
+// redials is how often a refused or dropped dial is tried again; a host that refuses for good is not asked as often as
+// one that drops by chance.
 const (
 	redialsRefused = 2
 	redialsDropped = 8
 )
 
-// redial is 0.2, 0.4, 0.8, 1.6 s, and from then on 2, each a quarter more or less: those who were dropped together do not come back together.
+// redial is 0.2, 0.4, 0.8, 1.6 s, and from then on 2, each a quarter more or less: those who were dropped together do
+// not come back together.
 func redial(try int) time.Duration {
 	d := min(200*time.Millisecond<<min(try, 4), 2*time.Second)
 	return d*3/4 + rand.N(d/2) //nolint:gosec // nothing depends on nobody guessing it
 }
 
-// answersFor is how long a failure answers for further calls: a refusal since newer sshd and pam_faillock lock out who tries wrong secrets in a row, any other since what
-// took long to find out, as that a jump host is down, need not be found out again by all who come after.
+// answersFor is how long a failure answers for further calls: a refusal since newer sshd and pam_faillock lock out who
+// tries wrong secrets in a row, any other since what took long to find out, as that a jump host is down, need not be
+// found out again by all who come after.
 func answersFor(err error, took time.Duration) time.Duration {
 	var e *fault.Error
 	if errors.As(err, &e) && (e.Kind == fault.AuthRefused || e.Kind == fault.SudoRefused || e.Kind == fault.DoasRefused) {
@@ -60,8 +63,9 @@ type dialer interface {
 // dialFunc dials the host once. Its error is a *fault.Error if the way itself knows the reason.
 type dialFunc func(ctx context.Context) (net.Conn, error)
 
-// connect makes a connection: the way through the jump hosts, TCP, handshake, login, and the shell. A dial that is refused or dropped, as by sshd's MaxStartups, is
-// tried again within the same connect timeout. It says how much of that was spent.
+// connect makes a connection: the way through the jump hosts, TCP, handshake, login, and the shell. A dial that is
+// refused or dropped, as by sshd's MaxStartups, is tried again within the same connect timeout. It says how much of
+// that was spent.
 func (c *Conn) connect(d *dialing) (time.Duration, *link, error) {
 	var spent time.Duration
 	var otherKeys []string
@@ -85,7 +89,8 @@ func (c *Conn) connect(d *dialing) (time.Duration, *link, error) {
 		if spent += pause; spent >= c.connectTimeout() {
 			return spent, nil, err
 		}
-		c.pool.log(d.log, "SSH dial tried again", map[string]any{"host": c.host, "address": c.addr, "try": try + 1, "why": e.Why})
+		c.pool.log(d.log, "SSH dial tried again", map[string]any{"host": c.host, "address": c.addr, "try": try + 1,
+			"why": e.Why})
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -96,8 +101,8 @@ func (c *Conn) connect(d *dialing) (time.Duration, *link, error) {
 	}
 }
 
-// attempt makes one try that may take so long, the time apart that it waits for others, and says how long it took. Host keys of the types in
-// without are not asked for.
+// attempt makes one try that may take so long, the time apart that it waits for others, and says how long it took. Host
+// keys of the types in without are not asked for.
 func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took time.Duration, l *link, err error) {
 	attempt, err := login.New(c.route, &c.pool.keys, c.faults())
 	if err != nil {
@@ -154,7 +159,9 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 // dialAndAcquire opens the connection to the host within limit, and counts it once the host answers, so that hosts that
 // do not answer hold up none that do. If too many connections are open it hangs up, so that no server waits for a
 // login, and dials again when one has ended.
-func (c *Conn) dialAndAcquire(dial dialFunc, limit time.Duration) (tcp net.Conn, took time.Duration, release func(), err error) {
+func (c *Conn) dialAndAcquire(dial dialFunc, limit time.Duration) (
+	tcp net.Conn, took time.Duration, release func(), err error,
+) {
 	tcp, took, err = c.dialWithin(dial, limit)
 	if err != nil || c.hop {
 		return tcp, took, func() {}, err
@@ -188,7 +195,9 @@ func (c *Conn) dialWithin(dial dialFunc, limit time.Duration) (tcp net.Conn, too
 }
 
 // handshake makes an SSH connection of tcp, and logs in. On an error tcp is closed.
-func (c *Conn) handshake(ctx context.Context, tcp net.Conn, attempt *login.Attempt, keys *hostkey.Verifier) (*ssh.Client, error) {
+func (c *Conn) handshake(
+	ctx context.Context, tcp net.Conn, attempt *login.Attempt, keys *hostkey.Verifier,
+) (*ssh.Client, error) {
 	// x/crypto/ssh knows no context: closing the connection frees whatever waits.
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -248,7 +257,9 @@ func (c *Conn) open(ctx context.Context, d *dialing, client *ssh.Client, leave f
 }
 
 // handshakeFailed tells apart what NewClientConn failed of.
-func (c *Conn) handshakeFailed(ctx context.Context, keys *hostkey.Verifier, attempt *login.Attempt, banner string, err error) error {
+func (c *Conn) handshakeFailed(
+	ctx context.Context, keys *hostkey.Verifier, attempt *login.Attempt, banner string, err error,
+) error {
 	var algorithms *ssh.AlgorithmNegotiationError
 	text := err.Error()
 	accepted, keyFault := keys.Outcome()
@@ -261,8 +272,10 @@ func (c *Conn) handshakeFailed(ctx context.Context, keys *hostkey.Verifier, atte
 		return c.unreachable(ctx, "during the SSH handshake", err)
 	case strings.Contains(banner, "System is booting up"), strings.Contains(banner, "System is going down"):
 		// pam_nologin: who is right is refused too.
-		return c.fault(fault.Unreachable, "the host lets nobody in yet or any more ("+fault.Excerpt(banner)+")", "Try again when it is up", err)
-	case strings.Contains(text, "unable to authenticate"), strings.Contains(text, "Too many authentication failures"), strings.Contains(text, "authentication attempts"):
+		return c.fault(fault.Unreachable, "the host lets nobody in yet or any more ("+fault.Excerpt(banner)+")",
+			"Try again when it is up", err)
+	case strings.Contains(text, "unable to authenticate"), strings.Contains(text, "Too many authentication failures"),
+		strings.Contains(text, "authentication attempts"):
 		return attempt.Refused(banner, err)
 	case accepted && !cut(err):
 		// Our own side gave up: a question that nobody can answer, an agent that does not sign.
@@ -288,13 +301,15 @@ func (c *Conn) unreachable(ctx context.Context, stage string, err error) error {
 		}
 		next = "Check that the host is up and that no firewall drops the packets, or raise connect_timeout"
 	case errors.As(err, &dns):
-		why, next = fmt.Sprintf("the name %s does not resolve (%s)", host, dns.Err), "Check the address and the resolver of this machine"
+		why, next = fmt.Sprintf("the name %s does not resolve (%s)", host, dns.Err),
+			"Check the address and the resolver of this machine"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		why, redials = "nobody listens on port "+port+" (connection refused)", redialsRefused
 	case cut(err):
 		redials = redialsDropped
 		why = "the connection was cut " + stage
-		next = "Check that an SSH server listens there and that it does not limit or ban this machine (MaxStartups, PerSourcePenalties, fail2ban)"
+		next = "Check that an SSH server listens there and that it does not limit or ban this machine " +
+			"(MaxStartups, PerSourcePenalties, fail2ban)"
 	}
 	e := c.fault(fault.Unreachable, why, next, err)
 	e.Redials = redials

@@ -25,19 +25,23 @@ func TestHostThatCannotBeReached(t *testing.T) {
 		change func(*Pool)
 		words  []string
 	}{
-		{"nobody listens", func(*testing.T) route.Settings { return nobody }, func(*Pool) {}, []string{"nobody listens on port 1", "connection refused"}},
-		{"never answers", func(t *testing.T) route.Settings { return listen(t, stall) }, quick, []string{"no answer within 50ms during the SSH handshake"}},
+		{"nobody listens", func(*testing.T) route.Settings { return nobody }, func(*Pool) {},
+			[]string{"nobody listens on port 1", "connection refused"}},
+		{"never answers", func(t *testing.T) route.Settings { return listen(t, stall) }, quick,
+			[]string{"no answer within 50ms during the SSH handshake"}},
 		{"stalls after the banner", func(t *testing.T) route.Settings {
 			return listen(t, func(c net.Conn) {
 				_, _ = io.WriteString(c, "SSH-2.0-x\r\n")
 				stall(c)
 			})
 		}, quick, []string{"no answer within 50ms"}},
-		{"hangs up", func(t *testing.T) route.Settings { return listen(t, func(net.Conn) {}) }, func(*Pool) {}, []string{"cut during the SSH handshake", "MaxStartups"}},
+		{"hangs up", func(t *testing.T) route.Settings { return listen(t, func(net.Conn) {}) }, func(*Pool) {},
+			[]string{"cut during the SSH handshake", "MaxStartups"}},
 		{"speaks something else", func(t *testing.T) route.Settings {
 			return listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.0 400 Bad Request\r\n\r\n") })
 		}, func(*Pool) {}, []string{"handshake"}},
-		{"has no name", func(*testing.T) route.Settings { return route.Settings{Address: "no-such-host.invalid"} }, func(*Pool) {}, []string{"no-such-host.invalid"}},
+		{"has no name", func(*testing.T) route.Settings { return route.Settings{Address: "no-such-host.invalid"} },
+			func(*Pool) {}, []string{"no-such-host.invalid"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fails(t, conn(t, pool(t, tc.to(t), tc.change)), fault.Unreachable, tc.words...)
@@ -161,7 +165,8 @@ func TestAtMostFourHandshakesAtOnceToOneAddress(t *testing.T) {
 	}
 }
 
-// No more hosts are connected at once than may be; who is idle makes room, who is busy is waited for, and a jump host takes no place.
+// No more hosts are connected at once than may be; who is idle makes room, who is busy is waited for, and a jump host
+// takes no place.
 func TestMaxConnections(t *testing.T) {
 	s, bastion := startSSHD(t), startSSHD(t)
 	const hosts, places = 12, 3
@@ -263,7 +268,8 @@ func silent(t *testing.T) route.Settings {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { syscall.Close(fd) })
-	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}),
+		syscall.Listen(fd, 0)); err != nil {
 		t.Fatal(err)
 	}
 	bound, err := syscall.Getsockname(fd)
@@ -379,7 +385,8 @@ func TestWait(t *testing.T) {
 		mustEcho(t, c)
 	})
 	t.Run("not longer than the timeout", func(t *testing.T) {
-		c := conn(t, pool(t, route.Settings{Address: "127.0.0.1", Login: route.Login{Port: 1}}, quick, func(p *Pool) { p.config.Timeout = 20 * time.Millisecond }))
+		c := conn(t, pool(t, route.Settings{Address: "127.0.0.1", Login: route.Login{Port: 1}}, quick,
+			func(p *Pool) { p.config.Timeout = 20 * time.Millisecond }))
 		wantError(t, c.settings, c.Wait(t.Context()), fault.Unreachable, "within 20ms", "nobody listens", "timeout")
 	})
 	t.Run("not after a refused login", func(t *testing.T) {
@@ -397,7 +404,8 @@ func TestWait(t *testing.T) {
 		wantError(t, set, c.Wait(t.Context()), fault.HostKeyChanged)
 	})
 	t.Run("not after its context", func(t *testing.T) {
-		c := conn(t, pool(t, route.Settings{Address: "127.0.0.1", Login: route.Login{Port: 1}}, func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } }))
+		c := conn(t, pool(t, route.Settings{Address: "127.0.0.1", Login: route.Login{Port: 1}},
+			func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } }))
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
 		if err := c.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -405,7 +413,8 @@ func TestWait(t *testing.T) {
 		}
 	})
 	t.Run("not after its pool", func(t *testing.T) {
-		p := pool(t, route.Settings{Address: "127.0.0.1", Login: route.Login{Port: 1}}, func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } })
+		p := pool(t, route.Settings{Address: "127.0.0.1", Login: route.Login{Port: 1}},
+			func(p *Pool) { p.pace.backoff = func(int) time.Duration { return time.Hour } })
 		c := conn(t, p)
 		got := make(chan error, 1)
 		go func() { got <- c.Wait(context.Background()) }()
@@ -462,7 +471,8 @@ func TestDroppedConnectionsAreDialledAgain(t *testing.T) {
 	}
 }
 
-// A server that refuses, as one that is just being started again, is asked again; for how long is the dial's own affair.
+// A server that refuses, as one that is just being started again, is asked again; for how long is the dial's own
+// affair.
 func TestRefusedDialIsTriedAgain(t *testing.T) {
 	s := startSSHD(t)
 	s.stop()
@@ -486,7 +496,8 @@ func TestFailuresThatAnswerForFurtherCalls(t *testing.T) {
 		kind       fault.Kind
 		took, want time.Duration
 	}{
-		{fault.Unreachable, 0, 0}, {fault.Unreachable, time.Second, 4 * time.Second}, {fault.Unreachable, time.Hour, failureHold}, {fault.HostKeyChanged, time.Second, 4 * time.Second},
+		{fault.Unreachable, 0, 0}, {fault.Unreachable, time.Second, 4 * time.Second},
+		{fault.Unreachable, time.Hour, failureHold}, {fault.HostKeyChanged, time.Second, 4 * time.Second},
 		{fault.AuthRefused, 0, refusalHold}, {fault.SudoRefused, time.Hour, refusalHold}, {fault.DoasRefused, 0, refusalHold},
 	} {
 		if got := answersFor(&fault.Error{Kind: tc.kind}, tc.took); got != tc.want {
@@ -496,12 +507,14 @@ func TestFailuresThatAnswerForFurtherCalls(t *testing.T) {
 }
 
 func TestBackoffGrowsAndStaysPolite(t *testing.T) {
-	for try, want := range map[int]time.Duration{0: time.Second, 1: 2 * time.Second, 3: 8 * time.Second, 4: 10 * time.Second, 1000: 10 * time.Second} {
+	for try, want := range map[int]time.Duration{0: time.Second, 1: 2 * time.Second, 3: 8 * time.Second,
+		4: 10 * time.Second, 1000: 10 * time.Second} {
 		if got := backoff(try); got != want {
 			t.Errorf("try %d: %s, want %s", try, got, want)
 		}
 	}
-	for try, middle := range map[int]time.Duration{0: 200 * time.Millisecond, 1: 400 * time.Millisecond, 3: 1600 * time.Millisecond, 4: 2 * time.Second, 1000: 2 * time.Second} {
+	for try, middle := range map[int]time.Duration{0: 200 * time.Millisecond, 1: 400 * time.Millisecond,
+		3: 1600 * time.Millisecond, 4: 2 * time.Second, 1000: 2 * time.Second} {
 		several := map[time.Duration]bool{}
 		for range 100 {
 			got := redial(try)

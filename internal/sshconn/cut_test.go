@@ -9,8 +9,9 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
-// A connection that is cut before or after any exchange of a write or a removal makes no difference: what certainly did not happen is done again over a new
-// connection, and of what may have happened the file is asked first. Nil means the new file, also after a power cut. The next try leaves nothing else behind.
+// A connection that is cut before or after any exchange of a write or a removal makes no difference: what certainly did
+// not happen is done again over a new connection, and of what may have happened the file is asked first. Nil means the
+// new file, also after a power cut. The next try leaves nothing else behind.
 func TestConnectionCutAtEveryExchange(t *testing.T) {
 	const before, after = "old = 1\n", "new = 2\n"
 	for _, op := range []struct {

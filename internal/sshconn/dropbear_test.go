@@ -14,7 +14,8 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
-// startDropbear starts a real dropbear on a loopback port, that lets root in with userKey, and returns how it is reached. Root's home is its own.
+// startDropbear starts a real dropbear on a loopback port, that lets root in with userKey, and returns how it is
+// reached. Root's home is its own.
 func startDropbear(t *testing.T) route.Settings {
 	t.Helper()
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
@@ -38,7 +39,8 @@ func startDropbear(t *testing.T) route.Settings {
 	addr := l.Addr().String()
 	l.Close()
 	// The end of its standard input ends it, however the test ends.
-	cmd := exec.Command("unshare", "--mount", "/bin/sh", "-c", `mount -t tmpfs -o mode=700 root /root && mkdir -m 700 /root/.ssh && install -m 600 "$3" /root/.ssh/authorized_keys || exit
+	cmd := exec.Command("unshare", "--mount", "/bin/sh", "-c", `mount -t tmpfs -o mode=700 root /root &&
+	mkdir -m 700 /root/.ssh && install -m 600 "$3" /root/.ssh/authorized_keys || exit
 "$1" -F -E -p "$4" -r "$2" -P /root/pid & cat >/dev/null; kill -9 $(ps -o pid= --ppid $!) $!`, "sh", program, key, keys, addr)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -29,12 +29,13 @@ var (
 	sftpServerScript string
 )
 
-// WriteFile puts content into the file name on the host, mode 0644, owned by root where root or sudo is used. It makes a missing directory, 0755. Content is text
-// without NUL; a last line without a newline gets one.
+// WriteFile puts content into the file name on the host, mode 0644, owned by root where root or sudo is used. It makes
+// a missing directory, 0755. Content is text without NUL; a last line without a newline gets one.
 //
-// Either the old file or the whole new one is there at any time, and when nil is returned the new one outlives a power cut. Where the connection ends so that either may
-// be there, a new one finds out, and writes again only where it is the old one. The error is a *FileError, or as Run's; only one that matches ErrLost leaves open which
-// of the two files is there.
+// Either the old file or the whole new one is there at any time, and when nil is returned the new one outlives a power
+// cut. Where the connection ends so that either may be there, a new one finds out, and writes again only where it is
+// the old one. The error is a *FileError, or as Run's; only one that matches ErrLost leaves open which of the two files
+// is there.
 func (c *Conn) WriteFile(ctx context.Context, name, content string) error {
 	content, err := c.checkFile(name, content)
 	if err != nil {
@@ -42,7 +43,8 @@ func (c *Conn) WriteFile(ctx context.Context, name, content string) error {
 	}
 	write := func() error {
 		return c.with(ctx, nil, func(l *link) error {
-			w := &writing{link: l, name: name, dir: path.Dir(name), base: path.Base(name), content: content, done: make(chan struct{})}
+			w := &writing{link: l, name: name, dir: path.Dir(name), base: path.Base(name), content: content,
+				done: make(chan struct{})}
 			return w.run(ctx)
 		})
 	}
@@ -61,11 +63,13 @@ func (c *Conn) WriteFile(ctx context.Context, name, content string) error {
 	})
 }
 
-// landed says, after a lost reply, whether every file holds its content, and makes sure that those which do outlive a power cut.
+// landed says, after a lost reply, whether every file holds its content, and makes sure that those which do outlive a
+// power cut.
 func (c *Conn) landed(ctx context.Context, files ...shell.File) (bool, error) {
 	for _, f := range files {
 		dir, base := path.Dir(f.Path), path.Base(f.Path)
-		look, err := c.Run(ctx, shell.Script{Name: "look at " + f.Path, Text: sameScript, Args: []string{dir, base}, Stdin: f.Content, Repeatable: true})
+		look, err := c.Run(ctx, shell.Script{Name: "look at " + f.Path, Text: sameScript, Args: []string{dir, base},
+			Stdin: f.Content, Repeatable: true})
 		if err == nil && look.Status != 0 && f.Optional {
 			continue
 		}
@@ -74,7 +78,8 @@ func (c *Conn) landed(ctx context.Context, files ...shell.File) (bool, error) {
 		}
 		// What was renamed was made durable before; its name may not be yet.
 		err = c.with(ctx, nil, func(l *link) error {
-			return l.fileScript(ctx, "write", f.Path, shell.Script{Name: "sync " + dir, Text: saveScript + syncDirScript, Args: []string{dir}})
+			return l.fileScript(ctx, "write", f.Path, shell.Script{Name: "sync " + dir, Text: saveScript + syncDirScript,
+				Args: []string{dir}})
 		})
 		if err != nil {
 			return false, err
@@ -280,7 +285,8 @@ func (c *Conn) checkFile(name, content string) (string, error) {
 	return content, nil
 }
 
-// Remove removes files in one exchange, for good when nil is returned; a missing one is no error. Errors are as WriteFiles'.
+// Remove removes files in one exchange, for good when nil is returned; a missing one is no error. Errors are as
+// WriteFiles'.
 func (c *Conn) Remove(ctx context.Context, names ...string) error {
 	var scripts []shell.Script
 	for _, name := range names {
@@ -347,7 +353,8 @@ func (l *link) fileError(op, name string, res shell.Result, err error) error {
 	return e
 }
 
-// writing is one write of a file on its way. Its own goroutine does the steps, since SFTP knows no context; whoever asked for it may go away meanwhile.
+// writing is one write of a file on its way. Its own goroutine does the steps, since SFTP knows no context; whoever
+// asked for it may go away meanwhile.
 type writing struct {
 	link                     *link
 	name, dir, base, content string
@@ -407,8 +414,8 @@ func (w *writing) run(ctx context.Context) error {
 	}
 }
 
-// steps writes by SFTP where that is asked for, and by the shell whatever SFTP cannot: its "Failure" says too little, a server may lack fsync, and a directory may be
-// missing.
+// steps writes by SFTP where that is asked for, and by the shell whatever SFTP cannot: its "Failure" says too little, a
+// server may lack fsync, and a directory may be missing.
 func (w *writing) steps(ctx context.Context) error {
 	l := w.link
 	err := w.bySFTP(ctx)

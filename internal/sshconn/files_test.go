@@ -97,7 +97,8 @@ func files(t *testing.T, m machine, c *Conn) {
 	}
 
 	// What a write that was cut left, with a mode and an owner of its own.
-	m.Sh("mkdir -p /etc/sysctl.d; cd /etc/sysctl.d; echo old >.90-terraform-x.conf.terraform-tmp; chmod 600 .90-terraform-x.conf.terraform-tmp")
+	m.Sh("mkdir -p /etc/sysctl.d; cd /etc/sysctl.d; echo old >.90-terraform-x.conf.terraform-tmp; chmod 600 " +
+		".90-terraform-x.conf.terraform-tmp")
 	step("over what is left of another", c.WriteFile(ctx, dropIn, "a = 4\n"))
 	wantFile(t, m, dropIn, "a = 4\n")
 
@@ -117,10 +118,12 @@ func files(t *testing.T, m machine, c *Conn) {
 
 	m.Sh("mkdir -p /etc/sysctl.d/dir.conf")
 	var e *fault.FileError
-	if err := c.WriteFile(ctx, "/etc/sysctl.d/dir.conf", "x\n"); !errors.As(err, &e) || e.Op != "write" || e.Reason != "Is a directory" {
+	if err := c.WriteFile(ctx, "/etc/sysctl.d/dir.conf", "x\n"); !errors.As(err, &e) || e.Op != "write" ||
+		e.Reason != "Is a directory" {
 		t.Errorf("over a directory: %v", err)
 	}
-	if err := c.Remove(ctx, "/etc/sysctl.d/dir.conf"); !errors.As(err, &e) || e.Op != "remove" || e.Reason != "Is a directory" {
+	if err := c.Remove(ctx, "/etc/sysctl.d/dir.conf"); !errors.As(err, &e) || e.Op != "remove" ||
+		e.Reason != "Is a directory" {
 		t.Errorf("removal of a directory: %v", err)
 	}
 	noLeftover(t, m, "/etc/sysctl.d")
@@ -188,7 +191,8 @@ func TestFailedWriteSaysTheKernelsWords(t *testing.T) {
 				undo := h.Inject(hosttest.Fault{Errno: tc.errno, Path: "/etc/sysctl.d"})
 				var e *fault.FileError
 				err := c.WriteFile(t.Context(), dropIn, "new\n")
-				if !errors.As(err, &e) || e.Reason != tc.reason || e.Op != "write" || e.Path != dropIn || !strings.Contains(err.Error(), tc.next) {
+				if !errors.As(err, &e) || e.Reason != tc.reason || e.Op != "write" || e.Path != dropIn ||
+					!strings.Contains(err.Error(), tc.next) {
 					t.Errorf("write: %v", err)
 				}
 				if tc.errno != syscall.ENOSPC {
@@ -215,19 +219,24 @@ func TestFailedWriteOnARealFullOrReadOnlyFileSystem(t *testing.T) {
 	for _, subsystem := range []string{"internal-sftp", "/bin/false"} {
 		t.Run(subsystem, func(t *testing.T) {
 			full, readOnly := t.TempDir(), t.TempDir()
-			s := startSSHD(t, "Subsystem sftp "+subsystem, fmt.Sprintf("#mount -t tmpfs -o size=16k none %s; mount -t tmpfs -o ro none %s", full, readOnly))
+			s := startSSHD(t, "Subsystem sftp "+subsystem,
+				fmt.Sprintf("#mount -t tmpfs -o size=16k none %s; mount -t tmpfs -o ro none %s", full, readOnly))
 			c := conn(t, pool(t, s.settings()))
 			var e *fault.FileError
-			if err := c.WriteFile(t.Context(), full+"/x.conf", strings.Repeat("x\n", 32<<10)); !errors.As(err, &e) || e.Reason != "No space left on device" {
+			if err := c.WriteFile(t.Context(), full+"/x.conf", strings.Repeat("x\n", 32<<10)); !errors.As(err, &e) ||
+				e.Reason != "No space left on device" {
 				t.Errorf("full: %v", err)
 			}
-			if res, err := c.Run(t.Context(), shell.Script{Name: "ls", Text: `ls -A "$1"`, Args: []string{full}}); err != nil || len(res.Records) != 1 || res.Records[0].Body != "" {
+			if res, err := c.Run(t.Context(), shell.Script{Name: "ls", Text: `ls -A "$1"`, Args: []string{full}}); err != nil ||
+				len(res.Records) != 1 || res.Records[0].Body != "" {
 				t.Errorf("left in the full one: %v, %v", res, err)
 			}
-			if err := c.WriteFile(t.Context(), readOnly+"/x.conf", "x\n"); !errors.As(err, &e) || e.Reason != "Read-only file system" {
+			if err := c.WriteFile(t.Context(), readOnly+"/x.conf", "x\n"); !errors.As(err, &e) ||
+				e.Reason != "Read-only file system" {
 				t.Errorf("read-only: %v", err)
 			}
-			if err := c.WriteFile(t.Context(), readOnly+"/new.d/x.conf", "x\n"); !errors.As(err, &e) || e.Reason != "Read-only file system" {
+			if err := c.WriteFile(t.Context(), readOnly+"/new.d/x.conf", "x\n"); !errors.As(err, &e) ||
+				e.Reason != "Read-only file system" {
 				t.Errorf("read-only, missing directory: %v", err)
 			}
 			if _, err := os.Stat(full + "/x.conf"); err == nil {
@@ -253,7 +262,8 @@ func TestBusyBoxHost(t *testing.T) {
 	files(t, h, conn(t, pool(t, reach(h, "root"))))
 }
 
-// A server that closes in mid-transfer leaves the old file; where it closes once, the write begins anew and comes to its end.
+// A server that closes in mid-transfer leaves the old file; where it closes once, the write begins anew and comes to
+// its end.
 func TestConnectionThatIsClosedInMidTransfer(t *testing.T) {
 	bySFTP, byShell := startSSHD(t), startSSHD(t, "Subsystem sftp /bin/false")
 	content := strings.Repeat("net.ipv4.ip_forward = 1\n", 100_000)

@@ -15,8 +15,8 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
-// Of fifty real hosts five refuse, five drop packets and five have another key than before. Each says what it is, and the others are reached while those that drop
-// packets are still being waited for.
+// Of fifty real hosts five refuse, five drop packets and five have another key than before. Each says what it is, and
+// the others are reached while those that drop packets are still being waited for.
 func TestFleetIsNeverWhole(t *testing.T) {
 	if err := realAvailable(); err != nil {
 		t.Skipf("NOT TESTED: %v", err)
@@ -32,7 +32,8 @@ func TestFleetIsNeverWhole(t *testing.T) {
 			all.Go(func() {
 				starting <- struct{}{}
 				defer func() { <-starting }()
-				h, err := sshdtest.Start(sshdtest.Options{Users: []sshdtest.User{{Name: "root", AuthorizedKeys: []string{strings.TrimSpace(publicLine(userKey))}}}})
+				h, err := sshdtest.Start(sshdtest.Options{Users: []sshdtest.User{{Name: "root",
+					AuthorizedKeys: []string{strings.TrimSpace(publicLine(userKey))}}}})
 				if err != nil {
 					t.Error(err)
 					return

@@ -62,7 +62,10 @@ func sources(t *testing.T) (names []string) {
 // Guards that the guide has every heading of an error, and that the messages it explains are those that the code has.
 func TestGuideHasEveryHeadingAndNoOtherMessage(t *testing.T) {
 	table, explained := messageTable(t)
-	headings := []string{(&fault.FileError{Op: "write"}).Summary(), (&fault.FileError{Op: "remove"}).Summary(), (&fault.FileError{Op: "sync"}).Summary()}
+	var headings []string
+	for _, op := range []string{"write", "remove", "sync"} {
+		headings = append(headings, (&fault.FileError{Op: op}).Summary())
+	}
 	for k := fault.Misconfigured; k <= fault.Hung; k++ {
 		headings = append(headings, (&fault.Error{Kind: k}).Summary())
 	}
@@ -86,13 +89,16 @@ func TestGuideHasEveryHeadingAndNoOtherMessage(t *testing.T) {
 	}
 }
 
-// Guards that the guide explains every message: whatever the code gives as the reason of an Error has words that the table has.
+// Guards that the guide explains every message: whatever the code gives as the reason of an Error has words that the
+// table has.
 func TestGuideExplainsEveryMessage(t *testing.T) {
 	_, explained := messageTable(t)
-	// Where the reason stands among the arguments of what makes an error, and the files whose plain errors become part of one.
+	// Where the reason stands among the arguments of what makes an error, and the files whose plain errors become part of
+	// one.
 	reasonAt := map[string]int{"fault": 1, "New": 1, "refused": 0, "malformed": 0, "unknown": 2}
 	partOfOne := []string{"target.go", "sshconfig.go"}
-	explained = slices.DeleteFunc(explained, func(words string) bool { return len(words) < len("only:") }) // such as `but` would explain anything
+	// Words such as `but` would explain anything.
+	explained = slices.DeleteFunc(explained, func(words string) bool { return len(words) < len("only:") })
 	messages := 0
 	for _, name := range sources(t) {
 		files := token.NewFileSet()

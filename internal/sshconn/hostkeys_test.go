@@ -37,33 +37,45 @@ func TestHostKey(t *testing.T) {
 		{name: "known by a hashed name", known: hashed},
 		{name: "known by a pattern for all ports", known: "127.0.0.* " + bare(hostKey) + "\n"},
 		{name: "only the RSA key known", known: line(rsaKey)},
-		{name: "known beside bad lines", known: "nonsense\nx ssh-ed25519 !!!\n" + line(hostKey) + "|1|x|y ssh-rsa AAAA\n" + strings.Repeat("z", 70<<10) + "\n"},
+		{name: "known beside bad lines", known: "nonsense\nx ssh-ed25519 !!!\n" + line(hostKey) + "|1|x|y ssh-rsa AAAA\n" +
+			strings.Repeat("z", 70<<10) + "\n"},
 		{name: "unknown", known: "other.example " + bare(hostKey) + "\n",
-			kind: fault.HostKeyUnknown, words: []string{ssh.FingerprintSHA256(public(rsaKey)), strings.TrimSpace(line(rsaKey)), "host_key = \"ssh-rsa ", "FILE"}},
+			kind: fault.HostKeyUnknown, words: []string{ssh.FingerprintSHA256(public(rsaKey)), strings.TrimSpace(line(rsaKey)),
+				"host_key = \"ssh-rsa ", "FILE"}},
 		{name: "unknown, no file", kind: fault.HostKeyUnknown},
 		{name: "known without the port", known: "127.0.0.1 " + bare(hostKey) + "\n"},
 		{name: "known without the port, only the RSA key", known: "127.0.0.1 " + bare(rsaKey) + "\n"},
-		{name: "known without the port, another for the port", known: line(otherKey) + "127.0.0.1 " + bare(hostKey) + "\n", kind: fault.HostKeyChanged, words: []string{"FILE:1"}},
+		{name: "known without the port, another for the port", known: line(otherKey) + "127.0.0.1 " + bare(hostKey) + "\n",
+			kind: fault.HostKeyChanged, words: []string{"FILE:1"}},
 		{name: "unknown, another without the port", known: "127.0.0.1 " + bare(otherKey) + "\n", kind: fault.HostKeyUnknown},
 		{name: "unknown for this port", known: "[127.0.0.1]:1 " + bare(hostKey) + "\n", kind: fault.HostKeyUnknown},
-		{name: "unknown, with bad lines that might have been it", known: "127.0.0.1 ssh-ed25519 AAAAC3Nz\n", kind: fault.HostKeyUnknown, words: []string{"left out: FILE:1"}},
-		{name: "unknown, only an authority that signed nothing", known: "@cert-authority * " + bare(otherKey) + "\n", kind: fault.HostKeyUnknown},
+		{name: "unknown, with bad lines that might have been it", known: "127.0.0.1 ssh-ed25519 AAAAC3Nz\n",
+			kind: fault.HostKeyUnknown, words: []string{"left out: FILE:1"}},
+		{name: "unknown, only an authority that signed nothing", known: "@cert-authority * " + bare(otherKey) + "\n",
+			kind: fault.HostKeyUnknown},
 		{name: "changed", known: "# mine\n" + line(otherKey),
-			kind: fault.HostKeyChanged, words: []string{"FILE:2", ssh.FingerprintSHA256(public(otherKey)), ssh.FingerprintSHA256(public(hostKey))}},
-		{name: "changed, below a bad line", known: "nonsense\n" + line(otherKey), kind: fault.HostKeyChanged, words: []string{"FILE:2"}},
-		{name: "another type known than the host has", known: line(ecdsaKey), kind: fault.HostKeyChanged, words: []string{"FILE:1", "ecdsa-sha2-nistp256"}},
-		{name: "revoked", known: line(hostKey) + "@revoked * " + bare(hostKey) + "\n", kind: fault.HostKeyRevoked, words: []string{"FILE:2"}},
+			kind: fault.HostKeyChanged, words: []string{"FILE:2", ssh.FingerprintSHA256(public(otherKey)),
+				ssh.FingerprintSHA256(public(hostKey))}},
+		{name: "changed, below a bad line", known: "nonsense\n" + line(otherKey), kind: fault.HostKeyChanged,
+			words: []string{"FILE:2"}},
+		{name: "another type known than the host has", known: line(ecdsaKey), kind: fault.HostKeyChanged,
+			words: []string{"FILE:1", "ecdsa-sha2-nistp256"}},
+		{name: "revoked", known: line(hostKey) + "@revoked * " + bare(hostKey) + "\n", kind: fault.HostKeyRevoked,
+			words: []string{"FILE:2"}},
 		{name: "pinned", pinned: publicLine(hostKey), known: line(otherKey)},
 		{name: "pinned RSA", pinned: publicLine(rsaKey)},
 		{name: "pinned another", pinned: publicLine(otherKey), known: line(hostKey),
-			kind: fault.HostKeyChanged, words: []string{"host_key is ssh-ed25519 " + ssh.FingerprintSHA256(public(otherKey)), ssh.FingerprintSHA256(public(hostKey))}},
+			kind: fault.HostKeyChanged, words: []string{"host_key is ssh-ed25519 " + ssh.FingerprintSHA256(public(otherKey)),
+				ssh.FingerprintSHA256(public(hostKey))}},
 		{name: "pinned fingerprint", pinned: ssh.FingerprintSHA256(public(hostKey)), known: line(otherKey)},
 		{name: "pinned fingerprint of its other key", pinned: ssh.FingerprintSHA256(public(rsaKey))},
 		{name: "pinned fingerprint of neither key", pinned: ssh.FingerprintSHA256(public(otherKey)), known: line(hostKey),
 			kind: fault.HostKeyChanged, words: []string{"host_key is " + ssh.FingerprintSHA256(public(otherKey))}},
 		{name: "pinned authority, and it has no certificate", pinned: "@cert-authority " + publicLine(otherKey),
-			kind: fault.HostKeyChanged, words: []string{"the authority ssh-ed25519 " + ssh.FingerprintSHA256(public(otherKey)), "no certificate"}},
-		{name: "pinned a type that the host lacks", pinned: publicLine(ecdsaKey), kind: fault.HostKeyChanged, words: []string{"no key of that type", "ssh-ed25519"}},
+			kind: fault.HostKeyChanged, words: []string{"the authority ssh-ed25519 " + ssh.FingerprintSHA256(public(otherKey)),
+				"no certificate"}},
+		{name: "pinned a type that the host lacks", pinned: publicLine(ecdsaKey), kind: fault.HostKeyChanged,
+			words: []string{"no key of that type", "ssh-ed25519"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "known_hosts")
@@ -102,14 +114,16 @@ func TestKnownHostsHaveNamesInSmallLetters(t *testing.T) {
 	}
 	key := filepath.Join(t.TempDir(), "key")
 	write(t, key, privatePEM(userKey))
-	out, err := exec.CommandContext(t.Context(), "ssh", "-F", "none", "-p", fmt.Sprint(port(s)), "-i", key, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
+	out, err := exec.CommandContext(t.Context(), "ssh", "-F", "none", "-p", fmt.Sprint(port(s)), "-i", key, "-o",
+		"BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
 		"-o", "UserKnownHostsFile="+file, "root@LocalHost", "true").CombinedOutput()
 	if err != nil {
 		t.Errorf("ssh: %v\n%s", err, out)
 	}
 }
 
-// Capitals in known_hosts, in the name that is dialled and in HostKeyAlias mean what they mean to ssh, which is asked too, and so does a line without the port.
+// Capitals in known_hosts, in the name that is dialled and in HostKeyAlias mean what they mean to ssh, which is asked
+// too, and so does a line without the port.
 func TestKnownHostsMeanWhatTheyMeanToSSH(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "cert.pub"), certificate(t, hostKey, otherKey, "localhost", time.Unix(1<<40, 0)))
@@ -153,12 +167,14 @@ func TestKnownHostsMeanWhatTheyMeanToSSH(t *testing.T) {
 				text, _ := os.ReadFile(file)
 				write(t, file, string(text)+line+" "+publicLine(known))
 			}
-			text := fmt.Sprintf("Host LocalHost\n Port %d\n User root\n IdentityFile %s\n UserKnownHostsFile %s\n", port(s), key, file)
+			text := fmt.Sprintf("Host LocalHost\n Port %d\n User root\n IdentityFile %s\n UserKnownHostsFile %s\n", port(s), key,
+				file)
 			if tc.alias != "" {
 				text += " HostKeyAlias " + tc.alias + "\n"
 			}
 			write(t, config, text)
-			out, err := exec.CommandContext(t.Context(), "ssh", "-F", config, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=none",
+			out, err := exec.CommandContext(t.Context(), "ssh", "-F", config, "-o", "BatchMode=yes", "-o",
+				"StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=none",
 				"LocalHost", "true").CombinedOutput()
 			if (err == nil) != tc.accepted {
 				t.Fatalf("ssh: %v\n%s", err, out)
@@ -184,7 +200,8 @@ func certificate(t *testing.T, key, authorityKey any, principal string, until ti
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert := &ssh.Certificate{Key: public(key), CertType: ssh.HostCert, ValidPrincipals: []string{principal}, ValidBefore: uint64(until.Unix())}
+	cert := &ssh.Certificate{Key: public(key), CertType: ssh.HostCert, ValidPrincipals: []string{principal},
+		ValidBefore: uint64(until.Unix())}
 	if err := cert.SignCert(rand.Reader, authority); err != nil {
 		t.Fatal(err)
 	}
@@ -204,14 +221,20 @@ func TestHostCertificate(t *testing.T) {
 		words                 []string
 	}{
 		{name: "signed by the authority", cert: certify("127.0.0.1", always), authority: publicLine(otherKey)},
-		{name: "signed by an authority of another type", cert: certificate(t, hostKey, rsaKey, "127.0.0.1", always), authority: publicLine(rsaKey)},
-		{name: "signed for another name", cert: certify("other.example", always), authority: publicLine(otherKey), kind: fault.HostKeyUnknown, words: []string{"principal"}},
-		{name: "expired", cert: certify("127.0.0.1", time.Unix(1000, 0)), authority: publicLine(otherKey), kind: fault.HostKeyUnknown, words: []string{"expired"}},
-		{name: "signed by an authority that is revoked", cert: certify("127.0.0.1", always), authority: publicLine(otherKey) + "@revoked * " + publicLine(otherKey),
-			kind: fault.HostKeyRevoked, words: []string{"revokes the certificate"}},
-		{name: "revoked itself", cert: certify("127.0.0.1", always), authority: publicLine(otherKey) + "@revoked * " + publicLine(hostKey),
-			kind: fault.HostKeyRevoked, words: []string{"revokes the certificate"}},
-		{name: "signed by another authority", cert: certify("127.0.0.1", always), authority: publicLine(ecdsaKey), kind: fault.HostKeyUnknown},
+		{name: "signed by an authority of another type", cert: certificate(t, hostKey, rsaKey, "127.0.0.1", always),
+			authority: publicLine(rsaKey)},
+		{name: "signed for another name", cert: certify("other.example", always), authority: publicLine(otherKey),
+			kind: fault.HostKeyUnknown, words: []string{"principal"}},
+		{name: "expired", cert: certify("127.0.0.1", time.Unix(1000, 0)), authority: publicLine(otherKey),
+			kind: fault.HostKeyUnknown, words: []string{"expired"}},
+		{name: "signed by an authority that is revoked", cert: certify("127.0.0.1", always),
+			authority: publicLine(otherKey) + "@revoked * " + publicLine(otherKey),
+			kind:      fault.HostKeyRevoked, words: []string{"revokes the certificate"}},
+		{name: "revoked itself", cert: certify("127.0.0.1", always),
+			authority: publicLine(otherKey) + "@revoked * " + publicLine(hostKey),
+			kind:      fault.HostKeyRevoked, words: []string{"revokes the certificate"}},
+		{name: "signed by another authority", cert: certify("127.0.0.1", always), authority: publicLine(ecdsaKey),
+			kind: fault.HostKeyUnknown},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cert, file := filepath.Join(t.TempDir(), "cert.pub"), filepath.Join(t.TempDir(), "known_hosts")
@@ -239,7 +262,8 @@ func TestHostCertificate(t *testing.T) {
 	}
 }
 
-// accept_new records the first key of a host, once, however many meet it at the same time, and holds to it from then on.
+// accept_new records the first key of a host, once, however many meet it at the same time, and holds to it from then
+// on.
 func TestAcceptNew(t *testing.T) {
 	s := startSSHD(t)
 	dir := t.TempDir()
@@ -269,8 +293,9 @@ func TestAcceptNew(t *testing.T) {
 		text string
 		kind fault.Kind
 	}{
-		"changed":                     {knownhosts.Line([]string{s.addr}, public(otherKey)) + "\n", fault.HostKeyChanged},
-		"changed, by a hashed name":   {knownhosts.Line([]string{knownhosts.HashHostname(knownhosts.Normalize(s.addr))}, public(otherKey)) + "\n", fault.HostKeyChanged},
+		"changed": {knownhosts.Line([]string{s.addr}, public(otherKey)) + "\n", fault.HostKeyChanged},
+		"changed, by a hashed name": {knownhosts.Line([]string{knownhosts.HashHostname(knownhosts.Normalize(s.addr))},
+			public(otherKey)) + "\n", fault.HostKeyChanged},
 		"changed to another type":     {knownhosts.Line([]string{s.addr}, public(rsaKey)) + "\n", fault.HostKeyChanged},
 		"revoked":                     {"@revoked * " + publicLine(hostKey), fault.HostKeyRevoked},
 		"changed, in the second file": {"", fault.HostKeyChanged},

@@ -29,7 +29,8 @@ func startSSHDv6(t *testing.T, lines ...string) *sshd {
 	return startSSHD(t, append(lines, "ListenAddress ::1")...)
 }
 
-// An IPv6 host is reached as every other: by [user@]address[:port], an entry of hosts, ssh_config or a jump host, and found in known_hosts as ssh itself writes it there.
+// An IPv6 host is reached as every other: by [user@]address[:port], an entry of hosts, ssh_config or a jump host, and
+// found in known_hosts as ssh itself writes it there.
 func TestIPv6(t *testing.T) {
 	s, bastion4 := startSSHDv6(t), startSSHD(t)
 	bastion := startSSHDv6(t, "HostKey "+hostKeyFile(t, t.TempDir(), otherKey))
@@ -51,8 +52,10 @@ func TestIPv6(t *testing.T) {
 	}{
 		{name: "user, address and port", host: "root@" + address, known: plain},
 		{name: "known by a hashed name", host: "root@" + address, known: hashed},
-		{name: "bare, the port from the provider", host: "::1", known: plain, change: func(c *Config) { c.Defaults.Port = port(s) }},
-		{name: "in brackets, the port from the provider", host: "root@[::1]", known: plain, change: func(c *Config) { c.Defaults.Port = port(s) }},
+		{name: "bare, the port from the provider", host: "::1", known: plain,
+			change: func(c *Config) { c.Defaults.Port = port(s) }},
+		{name: "in brackets, the port from the provider", host: "root@[::1]", known: plain,
+			change: func(c *Config) { c.Defaults.Port = port(s) }},
 		{name: "entry of hosts", host: "web1", known: plain, change: func(c *Config) {
 			c.Hosts = map[string]route.Settings{"web1": {Address: "::1", Login: route.Login{Port: port(s)}}}
 		}},
@@ -64,36 +67,47 @@ func TestIPv6(t *testing.T) {
 			words: []string{"'" + strings.TrimSpace(plain) + "' to FILE"}},
 		{name: "changed", host: address, known: "\n" + address + " " + publicLine(otherKey), kind: fault.HostKeyChanged,
 			words: []string{"On " + address + " (" + address + ")", "FILE:2"}},
-		{name: "revoked", host: address, known: plain + "@revoked " + address + " " + publicLine(hostKey), kind: fault.HostKeyRevoked, words: []string{"FILE:2"}},
+		{name: "revoked", host: address, known: plain + "@revoked " + address + " " + publicLine(hostKey),
+			kind: fault.HostKeyRevoked, words: []string{"FILE:2"}},
 		{name: "known by a wildcard", host: address, known: "::* " + publicLine(hostKey)},
-		{name: "changed, by a wildcard", host: address, known: "::* " + publicLine(otherKey), kind: fault.HostKeyChanged, words: []string{"FILE:1"}},
-		{name: "unknown, beside a wildcard for others", host: address, known: "*.example.com " + publicLine(hostKey) + "::1 " + publicLine(otherKey), kind: fault.HostKeyUnknown,
+		{name: "changed, by a wildcard", host: address, known: "::* " + publicLine(otherKey), kind: fault.HostKeyChanged,
+			words: []string{"FILE:1"}},
+		{name: "unknown, beside a wildcard for others", host: address,
+			known: "*.example.com " + publicLine(hostKey) + "::1 " + publicLine(otherKey), kind: fault.HostKeyUnknown,
 			words: []string{"no known_hosts file has a key for the host"}},
-		{name: "accepted new, beside a wildcard for others", host: address, known: "*.example.com " + publicLine(otherKey), change: func(c *Config) {
-			c.Defaults.HostKeyChecking = hostkey.AcceptNew
-		}},
-		{name: "not accepted new, changed by a wildcard", host: address, known: "::* " + publicLine(otherKey), kind: fault.HostKeyChanged, words: []string{"FILE:1"},
+		{name: "accepted new, beside a wildcard for others", host: address, known: "*.example.com " + publicLine(otherKey),
+			change: func(c *Config) {
+				c.Defaults.HostKeyChecking = hostkey.AcceptNew
+			}},
+		{name: "not accepted new, changed by a wildcard", host: address, known: "::* " + publicLine(otherKey),
+			kind: fault.HostKeyChanged, words: []string{"FILE:1"},
 			change: func(c *Config) { c.Defaults.HostKeyChecking = hostkey.AcceptNew }},
-		{name: "through an IPv6 jump host", host: "root@" + address, known: through, throughJump: bastion, change: func(c *Config) {
-			c.Defaults.Bastion = &route.Bastion{Host: "root@" + bastionAddress}
-		}},
-		{name: "through an IPv6 jump host whose key changed", host: "root@" + address, known: plain + bastionAddress + " " + publicLine(hostKey), kind: fault.HostKeyChanged,
+		{name: "through an IPv6 jump host", host: "root@" + address, known: through, throughJump: bastion,
+			change: func(c *Config) {
+				c.Defaults.Bastion = &route.Bastion{Host: "root@" + bastionAddress}
+			}},
+		{name: "through an IPv6 jump host whose key changed", host: "root@" + address,
+			known: plain + bastionAddress + " " + publicLine(hostKey), kind: fault.HostKeyChanged,
 			change: func(c *Config) { c.Defaults.Bastion = &route.Bastion{Host: "root@" + bastionAddress} },
 			words:  []string{"its jump host root@" + bastionAddress + " (" + bastionAddress + ")", "FILE:2"}},
-		{name: "through an IPv4 jump host", host: "root@" + address, known: plain, throughJump: bastion4, change: func(c *Config) {
-			c.Defaults.Bastion = &route.Bastion{Host: bastion4.addr, Login: route.Login{HostKey: publicLine(hostKey)}}
-		}},
+		{name: "through an IPv4 jump host", host: "root@" + address, known: plain, throughJump: bastion4,
+			change: func(c *Config) {
+				c.Defaults.Bastion = &route.Bastion{Host: bastion4.addr, Login: route.Login{HostKey: publicLine(hostKey)}}
+			}},
 		{name: "ssh_config alone", host: "web1", known: through, throughJump: bastion, change: func(c *Config) {
-			home(t, map[string]string{"config": fmt.Sprintf("Host web1\n HostName ::1\n Port %d\n ProxyJump root@%s\n", port(s), bastionAddress)})
+			home(t, map[string]string{"config": fmt.Sprintf("Host web1\n HostName ::1\n Port %d\n ProxyJump root@%s\n", port(s),
+				bastionAddress)})
 			c.SSHConfig = []string{"~/.ssh/config"}
 		}},
-		{name: "nobody listens", host: "[::1]:1", kind: fault.Unreachable, words: []string{"On [::1]:1 ([::1]:1)", "nobody listens on port 1"}},
+		{name: "nobody listens", host: "[::1]:1", kind: fault.Unreachable,
+			words: []string{"On [::1]:1 ([::1]:1)", "nobody listens on port 1"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			no := false
 			file := filepath.Join(t.TempDir(), "known_hosts")
 			write(t, file, tc.known)
-			config := Config{Defaults: route.Settings{Login: route.Login{PrivateKey: privatePEM(userKey), Agent: &no, KnownHosts: []string{file}}}}
+			config := Config{Defaults: route.Settings{Login: route.Login{PrivateKey: privatePEM(userKey), Agent: &no,
+				KnownHosts: []string{file}}}}
 			if tc.change != nil {
 				tc.change(&config)
 			}
@@ -128,7 +142,8 @@ func TestIPv6HostCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert := &ssh.Certificate{Key: public(hostKey), CertType: ssh.HostCert, ValidPrincipals: []string{"::1"}, ValidBefore: ssh.CertTimeInfinity}
+	cert := &ssh.Certificate{Key: public(hostKey), CertType: ssh.HostCert, ValidPrincipals: []string{"::1"},
+		ValidBefore: ssh.CertTimeInfinity}
 	if err := cert.SignCert(rand.Reader, authority); err != nil {
 		t.Fatal(err)
 	}
@@ -152,9 +167,11 @@ func TestIPv6KnownHostsAreThoseOfSSH(t *testing.T) {
 	write(t, key, privatePEM(userKey))
 	bySSH := func(file string, options ...string) {
 		t.Helper()
-		args := append([]string{"-F", "none", "-p", fmt.Sprint(port(s)), "-i", key, "-o", "BatchMode=yes", "-o", "UserKnownHostsFile=" + file,
+		args := append([]string{"-F", "none", "-p", fmt.Sprint(port(s)), "-i", key, "-o", "BatchMode=yes", "-o",
+			"UserKnownHostsFile=" + file,
 			"-o", "GlobalKnownHostsFile=none"}, options...)
-		if out, err := exec.CommandContext(t.Context(), "ssh", append(args, "root@::1", "true")...).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), "ssh",
+			append(args, "root@::1", "true")...).CombinedOutput(); err != nil {
 			t.Fatalf("ssh: %v\n%s", err, out)
 		}
 	}

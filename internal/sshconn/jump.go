@@ -106,7 +106,8 @@ func (l *link) forward(ctx context.Context, addr string) (net.Conn, error) {
 	}
 }
 
-// forwarded is a connection through a jump host. Close frees who reads from it, also where the jump host no longer answers.
+// forwarded is a connection through a jump host. Close frees who reads from it, also where the jump host no longer
+// answers.
 type forwarded struct {
 	net.Conn
 	out *io.PipeReader

@@ -20,7 +20,8 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
-// knowing makes a server that knows another address by a name that nobody else does, has a host key of its own, and lets user in with a key of its own.
+// knowing makes a server that knows another address by a name that nobody else does, has a host key of its own, and
+// lets user in with a key of its own.
 func knowing(t *testing.T, name string, lines ...string) (s *sshd, host, user any) {
 	t.Helper()
 	host, user = newKey(), newKey()
@@ -29,7 +30,8 @@ func knowing(t *testing.T, name string, lines ...string) (s *sshd, host, user an
 	s = startSSHD(t, append(lines, "#mount --bind "+hosts+" /etc/hosts", "HostKey "+hostKeyFile(t, t.TempDir(), host))...)
 	keys := filepath.Join(s.dir, "authorized_keys")
 	write(t, keys, publicLine(user))
-	for name, mode := range map[string]os.FileMode{keys: 0o644, hosts: 0o644, filepath.Dir(s.dir): 0o755} { // sshd reads them as the user
+	// sshd reads them as the user
+	for name, mode := range map[string]os.FileMode{keys: 0o644, hosts: 0o644, filepath.Dir(s.dir): 0o755} {
 		if err := os.Chmod(name, mode); err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +45,8 @@ func port(s *sshd) int {
 	return n
 }
 
-// Each of three jump hosts has its own user, key and host key, gives no shell, and alone knows the name of the next: the chain is walked, and each is checked.
+// Each of three jump hosts has its own user, key and host key, gives no shell, and alone knows the name of the next:
+// the chain is walked, and each is checked.
 func TestChainOfThreeJumpHosts(t *testing.T) {
 	target, targetKey, targetUser := knowing(t, "none.internal")
 	third, thirdKey, thirdUser := knowing(t, "target.internal", "ForceCommand /bin/false")
@@ -53,18 +56,23 @@ func TestChainOfThreeJumpHosts(t *testing.T) {
 	known := func(host string, s *sshd, key any) string {
 		return knownhosts.Line([]string{fmt.Sprintf("%s:%d", host, port(s))}, public(key)) + "\n"
 	}
-	right := []string{known("target.internal", target, targetKey), known("third.internal", third, thirdKey), known("second.internal", second, secondKey),
+	right := []string{known("target.internal", target, targetKey), known("third.internal", third, thirdKey),
+		known("second.internal", second, secondKey),
 		known("127.0.0.1", first, firstKey)}
 	config := func(t *testing.T, lines []string) Config {
 		file := filepath.Join(t.TempDir(), "known_hosts")
 		write(t, file, strings.Join(lines, ""))
 		key := privatePEM
-		return Config{Defaults: route.Settings{Login: route.Login{KnownHosts: []string{file}, Agent: &no}}, Hosts: map[string]route.Settings{
-			"web1":   {Address: "target.internal", Login: route.Login{Port: port(target), PrivateKey: key(targetUser)}, Bastion: &route.Bastion{Host: "third"}},
-			"third":  {Address: "third.internal", Login: route.Login{Port: port(third), PrivateKey: key(thirdUser)}, Bastion: &route.Bastion{Host: "second", Login: route.Login{PrivateKey: key(secondUser)}}},
-			"second": {Address: "second.internal", Login: route.Login{Port: port(second), User: "nobody"}, Bastion: &route.Bastion{Host: "first"}},
-			"first":  {Address: "127.0.0.1", Login: route.Login{Port: port(first), PrivateKey: key(firstUser)}},
-		}}
+		return Config{Defaults: route.Settings{Login: route.Login{KnownHosts: []string{file}, Agent: &no}},
+			Hosts: map[string]route.Settings{
+				"web1": {Address: "target.internal", Login: route.Login{Port: port(target), PrivateKey: key(targetUser)},
+					Bastion: &route.Bastion{Host: "third"}},
+				"third": {Address: "third.internal", Login: route.Login{Port: port(third), PrivateKey: key(thirdUser)},
+					Bastion: &route.Bastion{Host: "second", Login: route.Login{PrivateKey: key(secondUser)}}},
+				"second": {Address: "second.internal", Login: route.Login{Port: port(second), User: "nobody"},
+					Bastion: &route.Bastion{Host: "first"}},
+				"first": {Address: "127.0.0.1", Login: route.Login{Port: port(first), PrivateKey: key(firstUser)}},
+			}}
 	}
 	p := NewPool(config(t, right))
 	t.Cleanup(p.Close)
@@ -99,7 +107,8 @@ func behind(bastion, target route.Settings) route.Settings {
 	return target
 }
 
-// However many hosts are behind a jump host, it sees one connection, and the hosts at one address no more handshakes at a time than sshd likes.
+// However many hosts are behind a jump host, it sees one connection, and the hosts at one address no more handshakes at
+// a time than sshd likes.
 func TestManyHostsBehindOneJumpHostShareItsConnection(t *testing.T) {
 	bastion := startSSHD(t)
 	target := startSSHD(t, "MaxStartups "+strconv.Itoa(handshakesAtOnce+1))
@@ -119,12 +128,14 @@ func TestManyHostsBehindOneJumpHostShareItsConnection(t *testing.T) {
 		all.Go(func() { mustEcho(t, c) })
 	}
 	all.Wait()
-	if b, n, drops := bastion.count("Accepted publickey"), target.count("Accepted publickey"), target.count("drop connection"); b != 1 || n != hosts || drops != 0 {
+	if b, n, drops := bastion.count("Accepted publickey"), target.count("Accepted publickey"),
+		target.count("drop connection"); b != 1 || n != hosts || drops != 0 {
 		t.Errorf("%d logins at the jump host, want 1; %d at the target, want %d; %d drops, want none", b, n, hosts, drops)
 	}
 }
 
-// The hosts behind a jump host may be many: no more than four handshakes go through it at a time, whatever their addresses.
+// The hosts behind a jump host may be many: no more than four handshakes go through it at a time, whatever their
+// addresses.
 func TestAtMostFourHandshakesAtOnceThroughAJumpHost(t *testing.T) {
 	var mu sync.Mutex
 	now, most, entered := 0, 0, 0
@@ -198,12 +209,17 @@ func TestJumpHostThatIsNotPassed(t *testing.T) {
 		kind            fault.Kind
 		words           []string
 	}{
-		{"nobody listens behind it", bastion.settings(), nobody, fault.Unreachable, []string{"On web1 (127.0.0.1:1)", "its jump host 127.0.0.1:", "refused"}},
+		{"nobody listens behind it", bastion.settings(), nobody, fault.Unreachable,
+			[]string{"On web1 (127.0.0.1:1)", "its jump host 127.0.0.1:", "refused"}},
 		{"name that it does not resolve", bastion.settings(), name, fault.Unreachable, []string{"does not reach it"}},
-		{"forwarding is forbidden", closed.settings(), target.settings(), fault.Unreachable, []string{"does not let connections through", "AllowTcpForwarding"}},
-		{"forwarding goes elsewhere only", elsewhere.settings(), target.settings(), fault.Unreachable, []string{"does not let connections through", "PermitOpen"}},
-		{"login refused", stranger, target.settings(), fault.AuthRefused, []string{"its jump host", "does not let user root in"}},
-		{"nobody listens there", gone, target.settings(), fault.Unreachable, []string{"its jump host 127.0.0.1:1 (127.0.0.1:1) cannot be passed", "nobody listens"}},
+		{"forwarding is forbidden", closed.settings(), target.settings(), fault.Unreachable,
+			[]string{"does not let connections through", "AllowTcpForwarding"}},
+		{"forwarding goes elsewhere only", elsewhere.settings(), target.settings(), fault.Unreachable,
+			[]string{"does not let connections through", "PermitOpen"}},
+		{"login refused", stranger, target.settings(), fault.AuthRefused,
+			[]string{"its jump host", "does not let user root in"}},
+		{"nobody listens there", gone, target.settings(), fault.Unreachable,
+			[]string{"its jump host 127.0.0.1:1 (127.0.0.1:1) cannot be passed", "nobody listens"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fails(t, conn(t, pool(t, behind(tc.bastion, tc.target))), tc.kind, tc.words...)
@@ -215,7 +231,8 @@ func TestJumpHostThatIsNotPassed(t *testing.T) {
 	})
 }
 
-// The connection to the jump host lasts as long as anything goes through it, and no longer than that; lost, both are made anew.
+// The connection to the jump host lasts as long as anything goes through it, and no longer than that; lost, both are
+// made anew.
 func TestJumpHostIsHeldOpenAndDialledAgain(t *testing.T) {
 	bastion, target := startSSHD(t), startSSHD(t)
 	p := pool(t, behind(bastion.settings(), target.settings()))
@@ -277,7 +294,8 @@ func TestStalledHostsBehindAJumpHostHoldUpNobody(t *testing.T) {
 	}
 }
 
-// However many hosts are behind a jump host that is dead, and whenever they are asked for, it is dialled once: the failure answers for all. Who waits for a host dials anew.
+// However many hosts are behind a jump host that is dead, and whenever they are asked for, it is dialled once: the
+// failure answers for all. Who waits for a host dials anew.
 func TestHostsBehindADeadJumpHostShareItsFailure(t *testing.T) {
 	for _, places := range []int{1, 100} {
 		t.Run(fmt.Sprintf("at most %d connected", places), func(t *testing.T) {
@@ -290,7 +308,8 @@ func TestHostsBehindADeadJumpHostShareItsFailure(t *testing.T) {
 				stall(c)
 			})
 			const hosts = 50
-			p := NewPool(Config{Hosts: map[string]route.Settings{"middle": behind(dead, route.Settings{Address: "192.0.2.1"})}, MaxConnections: places, ConnectTimeout: 500 * time.Millisecond})
+			p := NewPool(Config{Hosts: map[string]route.Settings{"middle": behind(dead, route.Settings{Address: "192.0.2.1"})},
+				MaxConnections: places, ConnectTimeout: 500 * time.Millisecond})
 			t.Cleanup(p.Close)
 			p.pace.answersFor = func(error, time.Duration) time.Duration { return time.Hour }
 			conns := make([]*Conn, hosts)

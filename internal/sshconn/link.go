@@ -76,7 +76,8 @@ func (l *link) supervise() {
 	if l.files.client != nil {
 		_ = l.files.client.Close()
 	}
-	l.conn.pool.log(l.log, "SSH connection closed", map[string]any{"host": l.conn.host, "address": l.conn.addr, "why": context.Cause(l.ctx).Error()})
+	l.conn.pool.log(l.log, "SSH connection closed",
+		map[string]any{"host": l.conn.host, "address": l.conn.addr, "why": context.Cause(l.ctx).Error()})
 	l.leave()
 	close(l.over)
 }
@@ -92,7 +93,8 @@ func (l *link) spawn(f func()) bool {
 	return true
 }
 
-// answers asks what every SSH server answers, with yes or no. False means that the link is over. It blocks as long as nothing comes back; the end of the link frees it.
+// answers asks what every SSH server answers, with yes or no. False means that the link is over. It blocks as long as
+// nothing comes back; the end of the link frees it.
 func (l *link) answers() bool {
 	_, _, err := l.client.SendRequest("keepalive@openssh.com", true, nil)
 	if err != nil {

@@ -130,8 +130,8 @@ func TestHostWithoutLocks(t *testing.T) {
 	b.must(t, exclusive("true"))
 }
 
-// Guards that a change in one exchange goes on only while all is as it was decided on: files are changed behind a script
-// that ran and succeeded, and the host is read in any case.
+// Guards that a change in one exchange goes on only while all is as it was decided on: files are changed behind a
+// script that ran and succeeded, and the host is read in any case.
 func TestChangeInOneExchange(t *testing.T) {
 	onMachines(t, machineOptions{}, func(t *testing.T, m machine) {
 		c := conn(t, pool(t, reach(m, "root"), byShell))

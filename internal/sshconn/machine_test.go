@@ -58,8 +58,10 @@ func simulated(t *testing.T, o machineOptions) *hosttest.Host {
 	t.Helper()
 	opts := hosttest.Options{NoSFTP: o.noSFTP, ForceCommand: o.forceCommand}
 	for _, u := range o.accounts() {
-		sudo := map[string]hosttest.Sudo{"": hosttest.SudoNone, "nopasswd": hosttest.SudoNoPassword, "password": hosttest.SudoPassword}[u.sudo]
-		opts.Users = append(opts.Users, hosttest.User{Name: u.name, Password: u.password, Keys: []ssh.PublicKey{public(userKey)}, Sudo: sudo})
+		sudo := map[string]hosttest.Sudo{"": hosttest.SudoNone, "nopasswd": hosttest.SudoNoPassword,
+			"password": hosttest.SudoPassword}[u.sudo]
+		opts.Users = append(opts.Users, hosttest.User{Name: u.name, Password: u.password,
+			Keys: []ssh.PublicKey{public(userKey)}, Sudo: sudo})
 	}
 	h, err := hosttest.Start(opts)
 	if err != nil {
@@ -89,7 +91,8 @@ func realHost(t *testing.T, o machineOptions) *sshdtest.Host {
 		opts.Shell = "busybox"
 	}
 	for _, u := range o.accounts() {
-		opts.Users = append(opts.Users, sshdtest.User{Name: u.name, Password: u.password, AuthorizedKeys: []string{strings.TrimSpace(publicLine(userKey))}, Sudo: u.sudo})
+		opts.Users = append(opts.Users, sshdtest.User{Name: u.name, Password: u.password,
+			AuthorizedKeys: []string{strings.TrimSpace(publicLine(userKey))}, Sudo: u.sudo})
 	}
 	h, err := sshdtest.Start(opts)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package sshconn reaches Linux hosts over SSH: one connection a host, with one framed shell session for scripts and SFTP for files. It is the only package
-// that knows of the network.
+// Package sshconn reaches Linux hosts over SSH: one connection a host, with one framed shell session for scripts and
+// SFTP for files. It is the only package that knows of the network.
 package sshconn
 
 import (
@@ -21,17 +21,20 @@ const (
 	// defaultMaxConnections leaves room below the 1,024 files that a process may usually open.
 	defaultMaxConnections = 100
 
-	// handshakesAtOnce keeps below the default MaxStartups of sshd (10, from which it drops connections by chance) when a fleet hides behind one address, and spares a
-	// jump host.
+	// handshakesAtOnce keeps below the default MaxStartups of sshd (10, from which it drops connections by chance) when a
+	// fleet hides behind one address, and spares a jump host.
 	handshakesAtOnce = 4
-	// passageHold is how long a handshake counts among those through one jump host: one that takes longer waits for its own host, and holds up no other.
+	// passageHold is how long a handshake counts among those through one jump host: one that takes longer waits for its
+	// own host, and holds up no other.
 	passageHold = 3 * time.Second
-	// rootTime is how long sudo or doas may take at least, whatever a connection may: where the host's own name does not resolve, sudo waits for it.
+	// rootTime is how long sudo or doas may take at least, whatever a connection may: where the host's own name does not
+	// resolve, sudo waits for it.
 	rootTime = time.Minute
 	// keepaliveEvery and keepaliveMisses: a network that goes dark is noticed after three unanswered questions.
 	keepaliveEvery  = 15 * time.Second
 	keepaliveMisses = 3
-	// refusalHold is how long a refused login or sudo password answers for further calls, and failureHold the longest that another failure does.
+	// refusalHold is how long a refused login or sudo password answers for further calls, and failureHold the longest that
+	// another failure does.
 	refusalHold = 6 * time.Second
 	failureHold = time.Minute
 )
@@ -84,10 +87,11 @@ func NewPool(c Config) *Pool {
 	p := &Pool{
 		config: c,
 		who:    whoLocks(),
-		pace:   pace{keepalive: keepaliveEvery, passageHold: passageHold, root: rootTime, answersFor: answersFor, backoff: backoff, redial: redial},
-		conns:  map[string]*Conn{},
-		hops:   map[string]*Conn{},
-		slots:  map[string]chan struct{}{},
+		pace: pace{keepalive: keepaliveEvery, passageHold: passageHold, root: rootTime, answersFor: answersFor,
+			backoff: backoff, redial: redial},
+		conns: map[string]*Conn{},
+		hops:  map[string]*Conn{},
+		slots: map[string]chan struct{}{},
 	}
 	p.limit.taken = make(chan struct{}, c.MaxConnections)
 	p.resolver = sync.OnceValues(func() (*route.Resolver, error) { return route.NewResolver(c.sources()) })
@@ -95,9 +99,9 @@ func NewPool(c Config) *Pool {
 	return p
 }
 
-// Conn returns the connection to host, which is a name in Hosts, an alias in ssh_config, or [user@]address[:port], an IPv6 address in brackets or bare. It reads
-// ssh_config, and connects to nothing; the same host is the same Conn. The error is an *Error of kind Misconfigured,
-// ErrUnknown or ErrClosed.
+// Conn returns the connection to host, which is a name in Hosts, an alias in ssh_config, or [user@]address[:port], an
+// IPv6 address in brackets or bare. It reads ssh_config, and connects to nothing; the same host is the same Conn. The
+// error is an *Error of kind Misconfigured, ErrUnknown or ErrClosed.
 func (p *Pool) Conn(host string) (*Conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -109,7 +113,8 @@ func (p *Pool) Conn(host string) (*Conn, error) {
 	}
 	resolver, err := p.resolver()
 	if err != nil {
-		return nil, &fault.Error{Kind: fault.Misconfigured, Host: host, Why: "ssh_config cannot be used: " + err.Error(), Next: sshConfigNext}
+		return nil, &fault.Error{Kind: fault.Misconfigured, Host: host, Why: "ssh_config cannot be used: " + err.Error(),
+			Next: sshConfigNext}
 	}
 	r, err := resolver.Resolve(host)
 	if err != nil {
@@ -125,7 +130,8 @@ const sshConfigNext = "Take out what is not understood, or name other files in s
 
 // newConn needs p.mu.
 func (p *Pool) newConn(r *route.Route) *Conn {
-	c := &Conn{pool: p, host: r.Host, settings: r.Settings, route: r, addr: r.Addr(), fileLocks: map[string]chan struct{}{}}
+	c := &Conn{pool: p, host: r.Host, settings: r.Settings, route: r, addr: r.Addr(),
+		fileLocks: map[string]chan struct{}{}}
 	c.dialer = direct{c.addr}
 	if r.Via != nil {
 		c.via = p.hop(r.Via)
@@ -169,7 +175,8 @@ func (p *Pool) own(f func()) bool {
 	return true
 }
 
-// slot waits for one of the handshakes that may be under way at one place; the caller gives it back. The error is ctx's.
+// slot waits for one of the handshakes that may be under way at one place; the caller gives it back. The error is
+// ctx's.
 func (p *Pool) slot(ctx context.Context, place string) (giveBack func(), err error) {
 	p.mu.Lock()
 	s, ok := p.slots[place]

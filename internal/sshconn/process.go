@@ -18,7 +18,8 @@ type process struct {
 	chn  *ssh.Session
 	in   io.WriteCloser
 	out  *bufio.Reader
-	// printed and complained are the beginnings of what it wrote to its output, up to the line that was awaited, and to its error output.
+	// printed and complained are the beginnings of what it wrote to its output, up to the line that was awaited, and to
+	// its error output.
 	printed, complained *transcript
 	// exited is closed when the command ended or its channel was closed; told says then that the host told how it ended.
 	exited chan struct{}
@@ -56,7 +57,8 @@ func (t *transcript) String() string {
 	return string(t.text)
 }
 
-// start runs command on a channel of its own. It blocks as long as the host does not answer; the end of the link frees it.
+// start runs command on a channel of its own. It blocks as long as the host does not answer; the end of the link frees
+// it.
 func (l *link) start(request func(*ssh.Session) error) (*process, error) {
 	chn, err := l.client.NewSession()
 	if err != nil {
@@ -79,7 +81,8 @@ func (l *link) start(request func(*ssh.Session) error) (*process, error) {
 	p.out = bufio.NewReader(out)
 	if !l.spawn(func() {
 		defer close(p.exited)
-		_, _ = io.CopyBuffer(p.complained, complaints, make([]byte, 512)) // to the end, so that the last words are there when the end is noticed
+		// to the end, so that the last words are there when the end is noticed
+		_, _ = io.CopyBuffer(p.complained, complaints, make([]byte, 512))
 		var exit *ssh.ExitError
 		err := chn.Wait()
 		p.told = err == nil || errors.As(err, &exit)
@@ -89,7 +92,8 @@ func (l *link) start(request func(*ssh.Session) error) (*process, error) {
 	return p, nil
 }
 
-// await reads the output up to a line that is exactly line, or to the output's end, and says which. Only afterwards may others read it.
+// await reads the output up to a line that is exactly line, or to the output's end, and says which. Only afterwards may
+// others read it.
 func (p *process) await(line string) <-chan bool {
 	found := make(chan bool, 1)
 	if !p.link.spawn(func() {
@@ -130,7 +134,8 @@ func (p *process) stop() { _ = p.chn.Close() }
 // nonce is a word that nobody can guess.
 func nonce() string { return "tf" + strings.ToLower(rand.Text()) }
 
-// asks reports whether words end in a question with this prompt: sudo prints the prompt alone, and sudo-rs "[sudo: PROMPT] Password: ", maybe in two writes.
+// asks reports whether words end in a question with this prompt: sudo prints the prompt alone, and sudo-rs
+// "[sudo: PROMPT] Password: ", maybe in two writes.
 func asks(words, prompt string) bool {
 	at := strings.LastIndex(words, prompt)
 	if at < 0 {
@@ -140,8 +145,8 @@ func asks(words, prompt string) bool {
 	return rest == "" || strings.HasPrefix(rest, "] ") && !strings.Contains(rest, "\n")
 }
 
-// answer waits for line and, whenever the complaints end in a question with prompt, calls asked with the number of times they have. It returns nil when the line
-// came.
+// answer waits for line and, whenever the complaints end in a question with prompt, calls asked with the number of
+// times they have. It returns nil when the line came.
 func (p *process) answer(ctx context.Context, line, prompt string, asked func(times int) error) error {
 	found := p.await(line)
 	from, times := 0, 0

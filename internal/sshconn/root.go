@@ -25,8 +25,9 @@ const shellCommand = "/bin/sh -s"
 
 // command starts a fixed command, as root where sudo or doas is on, and returns when it runs.
 //
-// Sudo reads a password from standard input only when it asks. A line sent without being asked for would reach the command, so that a wrapper prints a mark when it
-// is past sudo, and the password leaves only when the prompt, a nonce, ends what sudo said.
+// Sudo reads a password from standard input only when it asks. A line sent without being asked for would reach the
+// command, so that a wrapper prints a mark when it is past sudo, and the password leaves only when the prompt, a nonce,
+// ends what sudo said.
 func (l *link) command(ctx context.Context, command string) (*process, error) {
 	s := l.conn.settings
 	switch {
@@ -57,8 +58,8 @@ func (l *link) command(ctx context.Context, command string) (*process, error) {
 	return p, nil
 }
 
-// openShell starts the link's session. What d has that may leave early does so with the session's first line: no request that must not be repeated, since a shell that
-// does not answer may have run it.
+// openShell starts the link's session. What d has that may leave early does so with the session's first line: no
+// request that must not be repeated, since a shell that does not answer may have run it.
 func (l *link) openShell(ctx context.Context, d *dialing) error {
 	p, err := l.command(ctx, shellCommand)
 	var known *fault.Error
@@ -67,7 +68,9 @@ func (l *link) openShell(ctx context.Context, d *dialing) error {
 	case errors.As(err, &known), cut(err), l.ctx.Err() != nil, ctx.Err() != nil:
 		return err
 	default:
-		return l.conn.fault(fault.NoShell, "the login as "+l.conn.settings.User+" works, but the host runs no command ("+strings.TrimPrefix(err.Error(), "ssh: ")+")",
+		return l.conn.fault(fault.NoShell,
+			"the login as "+l.conn.settings.User+" works, but the host runs no command ("+strings.TrimPrefix(err.Error(),
+				"ssh: ")+")",
 			"Look at ForceCommand, MaxSessions and the user's shell on the host", err)
 	}
 	n := nonce()
@@ -131,10 +134,12 @@ func (c *Conn) noRootByDoas(p *process, err error) error {
 		return refused("doas.conf does not permit user "+user+" to run /bin/sh as root", fmt.Sprintf(next, user))
 	case has("doas is not enabled"):
 		return refused("doas is not enabled, since there is no /etc/doas.conf", fmt.Sprintf(next, user))
-	case has("doas: command not found", "doas: not found", "doas': No such file", "doas’: No such file", "doas: No such file", "Unknown command: doas"):
+	case has("doas: command not found", "doas: not found", "doas': No such file", "doas’: No such file",
+		"doas: No such file", "Unknown command: doas"):
 		return refused("there is no doas on the host", "Install doas, set sudo = true instead, or log in as root")
 	case errors.Is(err, context.DeadlineExceeded):
-		return refused("doas started no shell within "+c.timeAsRoot(fault.Excerpt(p.said(), c.secrets()...)), fmt.Sprintf(slowRoot, "doas"))
+		return refused("doas started no shell within "+c.timeAsRoot(fault.Excerpt(p.said(), c.settings.Secrets()...)),
+			fmt.Sprintf(slowRoot, "doas"))
 	case has("doas: "):
 		return refused("it said: "+fault.Excerpt(p.said(), c.settings.Secrets()...), fmt.Sprintf(next, user))
 	default:
@@ -150,18 +155,21 @@ func (c *Conn) noRoot(p *process, err error) error {
 	const next = "Log in as root, or as a user whom sudoers allows to run everything"
 	quoted := fault.Excerpt(p.said(), c.settings.Secrets()...)
 	switch {
-	case errors.Is(err, errWrongPassword), has("incorrect password attempt", "Sorry, try again", "no password was provided",
-		"Authentication failed", "incorrect authentication attempt"):
-		return refused("sudo did not accept the password of user "+user, "Correct sudo_password; it is the user's own password")
+	case errors.Is(err, errWrongPassword), has("incorrect password attempt", "Sorry, try again",
+		"no password was provided", "Authentication failed", "incorrect authentication attempt"):
+		return refused("sudo did not accept the password of user "+user,
+			"Correct sudo_password; it is the user's own password")
 	case has("not in the sudoers file", "may not run sudo", "is not allowed to execute", "not allowed to run sudo",
 		"I'm afraid I can't do that"):
 		return refused("user "+user+" may not run /bin/sh as root ("+quoted+")", next)
 	case has("must have a tty"):
-		return refused("sudoers has requiretty, and no terminal is there", "Add the line 'Defaults:"+user+" !requiretty' to sudoers")
+		return refused("sudoers has requiretty, and no terminal is there",
+			"Add the line 'Defaults:"+user+" !requiretty' to sudoers")
 	case has("password is required", "terminal is required", "authentication is required"):
 		return refused("sudo wants a password for user "+user+", or the user may not use sudo at all",
 			"Set sudo_password, give the user a NOPASSWD line in sudoers, or log in as root")
-	case has("sudo: command not found", "sudo: not found", "sudo': No such file", "sudo’: No such file", "sudo: No such file", "Unknown command: sudo"):
+	case has("sudo: command not found", "sudo: not found", "sudo': No such file", "sudo’: No such file",
+		"sudo: No such file", "Unknown command: sudo"):
 		return refused("there is no sudo on the host", "Install sudo, or log in as root")
 	case errors.Is(err, context.DeadlineExceeded):
 		return refused("sudo started no shell within "+c.timeAsRoot(quoted), fmt.Sprintf(slowRoot, "sudo"))
@@ -182,17 +190,19 @@ func (c *Conn) timeAsRoot(said string) string {
 }
 
 // slowRoot is what to do about a sudo or doas that starts no shell in its time.
-const slowRoot = "Run '%s -n true' on the host to see what it waits for, such as the host's own name if that does not resolve: " +
-	"add it to /etc/hosts there, or raise connect_timeout"
+const slowRoot = "Run '%s -n true' on the host to see what it waits for, such as the host's own name if that does not " +
+	"resolve: add it to /etc/hosts there, or raise connect_timeout"
 
 // noShell says that the login works and no POSIX shell answers.
 func (c *Conn) noShell(p *process, err error) error {
 	why := "the login as " + c.settings.User + " works, but " + shellCommand + " ended without an answer"
 	if errors.Is(err, context.DeadlineExceeded) {
-		why = "the login as " + c.settings.User + " works, but " + shellCommand + " gave no answer within " + c.connectTimeout().String()
+		why = "the login as " + c.settings.User + " works, but " + shellCommand + " gave no answer within " +
+			c.connectTimeout().String()
 	}
 	if quoted := fault.Excerpt(p.said(), c.settings.Secrets()...); quoted != "" {
 		why += ", only: " + quoted
 	}
-	return c.fault(fault.NoShell, why, "Log in as a user with a POSIX shell and without a forced command, and look for a start file that waits for input", err)
+	return c.fault(fault.NoShell, why, "Log in as a user with a POSIX shell and without a forced command, and look for "+
+		"a start file that waits for input", err)
 }

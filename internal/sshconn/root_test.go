@@ -33,7 +33,8 @@ func TestSudo(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.WriteFile("/usr/bin/sudo", string(program))
-		if out, status := h.Sh("chmod 4755 /usr/bin/sudo && sudo --version"); status != 0 || !strings.Contains(out, "sudo-rs") {
+		out, status := h.Sh("chmod 4755 /usr/bin/sudo && sudo --version")
+		if status != 0 || !strings.Contains(out, "sudo-rs") {
 			t.Fatalf("sudo --version ended with %d, %s", status, out)
 		}
 		checkSudo(t, h)
@@ -84,8 +85,8 @@ func checkSudo(t *testing.T, m machine) {
 }
 
 // slowSudo is a sudo that waits before it does anything, as one does whose host cannot resolve its own name.
-const slowSudo = "mv /usr/bin/sudo /usr/bin/sudo.real && printf '#!/bin/sh\\nsleep %s\\nexec /usr/bin/sudo.real \"$@\"\\n' >/usr/bin/sudo && " +
-	"chmod 755 /usr/bin/sudo"
+const slowSudo = "mv /usr/bin/sudo /usr/bin/sudo.real && " +
+	"printf '#!/bin/sh\\nsleep %s\\nexec /usr/bin/sudo.real \"$@\"\\n' >/usr/bin/sudo && chmod 755 /usr/bin/sudo"
 
 // Guards that a sudo which takes longer than a connection may is given its time, and named if that does not suffice.
 func TestSlowSudo(t *testing.T) {
@@ -122,7 +123,8 @@ func TestSlowSudo(t *testing.T) {
 	}
 }
 
-// Whoever lists the processes of the host and their environments sees no password: neither sudo's, which waits as long as the connection lasts, nor the shell's.
+// Whoever lists the processes of the host and their environments sees no password: neither sudo's, which waits as long
+// as the connection lasts, nor the shell's.
 func TestPasswordsAreInNoArgumentAndNoEnvironment(t *testing.T) {
 	h := realHost(t, machineOptions{users: accounts})
 	on := true
@@ -132,7 +134,9 @@ func TestPasswordsAreInNoArgumentAndNoEnvironment(t *testing.T) {
 	if err := c.WriteFile(t.Context(), dropIn, "x\n"); err != nil { // SFTP is root's by a sudo of its own
 		t.Fatal(err)
 	}
-	out, status := h.Sh(`for p in /proc/[0-9]*; do tr '\0' ' ' <$p/cmdline; tr '\0' ' ' <$p/environ; echo; done 2>/dev/null`)
+	out, status := h.Sh(`for p in /proc/[0-9]*; do
+	tr '\0' ' ' <$p/cmdline; tr '\0' ' ' <$p/environ; echo
+done 2>/dev/null`)
 	if status != 0 || strings.Count(out, "sudo -k -S -p") < 2 {
 		t.Fatalf("sudo is not among the processes: the look proves nothing:\n%s", out)
 	}
@@ -172,7 +176,8 @@ func TestHostWithoutSudo(t *testing.T) {
 	}
 }
 
-// doas gives root without a password or not at all, and what it says is told apart. Files go by SFTP under doas as well.
+// doas gives root without a password or not at all, and what it says is told apart. Files go by SFTP under doas as
+// well.
 func TestDoas(t *testing.T) {
 	h := realHost(t, machineOptions{users: accounts})
 	on := true
@@ -181,7 +186,8 @@ func TestDoas(t *testing.T) {
 		set.Doas = &on
 		return set
 	}
-	fails(t, conn(t, pool(t, reachBy("free"))), fault.DoasRefused, "there is no /etc/doas.conf", "permit nopass free as root")
+	fails(t, conn(t, pool(t, reachBy("free"))), fault.DoasRefused, "there is no /etc/doas.conf",
+		"permit nopass free as root")
 	h.WriteFile("/etc/doas.conf", "permit nopass free as root\npermit ops as root\n")
 	set := reachBy("free")
 	c := conn(t, pool(t, set))
@@ -214,7 +220,8 @@ func TestForcedCommandIsNoShell(t *testing.T) {
 }
 
 func TestPasswordDoesNotReachAForcedCommandThatQuotesThePrompt(t *testing.T) {
-	h := realHost(t, machineOptions{users: accounts, forceCommand: `printf %s "not allowed: $SSH_ORIGINAL_COMMAND" >&2; head -n 1 >/tmp/heard`})
+	h := realHost(t, machineOptions{users: accounts,
+		forceCommand: `printf %s "not allowed: $SSH_ORIGINAL_COMMAND" >&2; head -n 1 >/tmp/heard`})
 	on := true
 	set := reach(h, "ops")
 	set.Sudo, set.SudoPassword = &on, "ops-secret"

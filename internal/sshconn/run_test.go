@@ -92,7 +92,8 @@ func TestRequestsThatArriveWhileTheShellIsBusyLeaveAsOneBatch(t *testing.T) {
 	for i := range n {
 		all.Go(func() {
 			word := fmt.Sprint(i)
-			res, err := c.Run(t.Context(), shell.Script{Name: "cat", Text: `cat; printf '%s' "$1"; exit "$1"`, Args: []string{word}, Stdin: "EOF " + word + "\n"})
+			res, err := c.Run(t.Context(), shell.Script{Name: "cat", Text: `cat; printf '%s' "$1"; exit "$1"`,
+				Args: []string{word}, Stdin: "EOF " + word + "\n"})
 			if err != nil {
 				t.Error(err)
 				return
@@ -160,9 +161,11 @@ func TestRequestIsLostWhenTheConnectionEndsAfterItWasSent(t *testing.T) {
 	s := startSSHD(t)
 	c := conn(t, pool(t, s.settings()))
 	mustEcho(t, c)
-	_, err := c.Run(t.Context(), shell.Script{Name: "suicide", Text: `kill -9 "$PPID"; cat "$1"`, Args: []string{"/dev/tty"}})
+	_, err := c.Run(t.Context(), shell.Script{Name: "suicide", Text: `kill -9 "$PPID"; cat "$1"`,
+		Args: []string{"/dev/tty"}})
 	var e *fault.Error
-	if !errors.Is(err, fault.ErrLost) || !errors.As(err, &e) || e.Kind != fault.Lost || !strings.Contains(err.Error(), `"suicide"`) {
+	if !errors.Is(err, fault.ErrLost) || !errors.As(err, &e) || e.Kind != fault.Lost ||
+		!strings.Contains(err.Error(), `"suicide"`) {
 		t.Errorf("got %v", err)
 	}
 	mustEcho(t, c)
@@ -173,7 +176,8 @@ func TestRepeatableScriptIsRunAgain(t *testing.T) {
 	s := startSSHD(t)
 	c := conn(t, pool(t, s.settings()))
 	once := filepath.Join(t.TempDir(), "once")
-	end := shell.Script{Name: "end", Text: `[ -e "$1" ] || { : >"$1"; kill -9 "$PPID"; }; echo there`, Args: []string{once}, Repeatable: true}
+	end := shell.Script{Name: "end", Text: `[ -e "$1" ] || { : >"$1"; kill -9 "$PPID"; }; echo there`,
+		Args: []string{once}, Repeatable: true}
 	res, err := c.Run(t.Context(), end)
 	if body, _ := res.Get(""); err != nil || strings.TrimSpace(body) != "there" {
 		t.Errorf("got %q, %v", body, err)
@@ -199,7 +203,8 @@ func TestScriptThatIsNotRepeatableIsRunOnce(t *testing.T) {
 	}
 }
 
-// What may have happened stays open where the host does not come back to be asked: never is it said that nothing was done.
+// What may have happened stays open where the host does not come back to be asked: never is it said that nothing was
+// done.
 func TestLostReplyStaysOpenWhenTheHostDoesNotComeBack(t *testing.T) {
 	ctx := context.Background()
 	for name, do := range map[string]func(*Conn, shell.Script, string) error{
@@ -213,7 +218,8 @@ func TestLostReplyStaysOpenWhenTheHostDoesNotComeBack(t *testing.T) {
 			return c.WriteFile(ctx, filepath.Join(dir, "x.conf"), "x\n")
 		},
 		"writes and a script": func(c *Conn, hold shell.Script, dir string) error {
-			_, _, err := c.Change(ctx, shell.Change{Write: []shell.File{{Path: filepath.Join(dir, "x.conf"), Content: "x\n"}}, Then: &hold})
+			_, _, err := c.Change(ctx, shell.Change{Write: []shell.File{{Path: filepath.Join(dir, "x.conf"), Content: "x\n"}},
+				Then: &hold})
 			return err
 		},
 	} {
@@ -233,7 +239,8 @@ func TestLostReplyStaysOpenWhenTheHostDoesNotComeBack(t *testing.T) {
 			s.stop()
 			err := <-got
 			var e *fault.Error
-			if !errors.Is(err, fault.ErrLost) || !errors.As(err, &e) || !strings.Contains(err.Error(), "may or may not have happened") || !strings.Contains(err.Error(), "refused") {
+			if !errors.Is(err, fault.ErrLost) || !errors.As(err, &e) ||
+				!strings.Contains(err.Error(), "may or may not have happened") || !strings.Contains(err.Error(), "refused") {
 				t.Errorf("got %v", err)
 			}
 		})

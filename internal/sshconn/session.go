@@ -17,8 +17,9 @@ import (
 // maxReply is how much a host may print before its session is given up as gone mad.
 const maxReply = 64 << 20
 
-// session is one framed shell on a link: requests in, replies out, in order. Idle, a request is sent at once; busy, it queues, and the queue leaves as one write when
-// the last reply is in, and those whom the replies woke had a moment to ask for more.
+// session is one framed shell on a link: requests in, replies out, in order. Idle, a request is sent at once; busy, it
+// queues, and the queue leaves as one write when the last reply is in, and those whom the replies woke had a moment to
+// ask for more.
 type session struct {
 	link  *link
 	nonce string
@@ -56,7 +57,8 @@ type request struct {
 	ends     bool
 	// also are the requests of the batch that this one answers for.
 	also []*request
-	// left says that the request left with the first line of a shell. It belongs to conn.mu, and no longer changes when the dial is done.
+	// left says that the request left with the first line of a shell. It belongs to conn.mu, and no longer changes when
+	// the dial is done.
 	left bool
 	done chan struct{}
 	res  shell.Result
@@ -87,7 +89,8 @@ func (r *request) answer(res shell.Result, err error) {
 	close(r.done)
 }
 
-// merged is a batch in the order in which it is sent: of the scripts that one run may answer for, only that one, at the end.
+// merged is a batch in the order in which it is sent: of the scripts that one run may answer for, only that one, at the
+// end.
 func merged(queue []*request) (batch []*request) {
 	last := map[bool]*request{} // by whether they need the lock on the host: who only reads does not wait for it
 	for _, r := range queue {
@@ -193,8 +196,8 @@ func (s *session) wake() {
 	}
 }
 
-// withdraw takes r out of the queue, and with it those that were asked for together, which all leave in one batch; false
-// means that they were sent.
+// withdraw takes r out of the queue, and with it those that were asked for together, which all leave in one batch;
+// false means that they were sent.
 func (s *session) withdraw(r *request) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -31,7 +31,8 @@ func TestHostThatAllowsOneSessionTakesFilesThroughTheShell(t *testing.T) {
 	}
 }
 
-// However much is asked of a host at once, a connection has two sessions, the shell and SFTP, and never asks for a third: sshd may allow ten, some servers crash at eight.
+// However much is asked of a host at once, a connection has two sessions, the shell and SFTP, and never asks for a
+// third: sshd may allow ten, some servers crash at eight.
 func TestAConnectionHasTwoSessions(t *testing.T) {
 	s := startSSHD(t, "MaxSessions 2")
 	c := conn(t, pool(t, s.settings()))

@@ -25,8 +25,10 @@ type fileServer struct {
 // errNoSFTP says that the shell has to do it.
 var errNoSFTP = errors.New("no SFTP on the host")
 
-// sftpServers are the places that sftpServerScript looks at. What a host prints becomes a command only if it is one of them.
-var sftpServers = []string{"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server", "/usr/libexec/sftp-server"}
+// sftpServers are the places that sftpServerScript looks at. What a host prints becomes a command only if it is one of
+// them.
+var sftpServers = []string{"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server",
+	"/usr/lib/ssh/sftp-server", "/usr/libexec/sftp-server"}
 
 // sftp returns the client, or errNoSFTP where there is none or it is not asked for, or ctx's error.
 func (l *link) sftp(ctx context.Context) (*sftp.Client, error) {
@@ -41,7 +43,8 @@ func (l *link) sftp(ctx context.Context) (*sftp.Client, error) {
 			defer cancel()
 			var err error
 			if l.files.client, err = l.openSFTP(ctx); err != nil {
-				c.pool.log(l.log, "no SFTP, files go through the shell", map[string]any{"host": c.host, "address": c.addr, "why": fault.Excerpt(err.Error(), c.settings.Secrets()...)})
+				c.pool.log(l.log, "no SFTP, files go through the shell",
+					map[string]any{"host": c.host, "address": c.addr, "why": fault.Excerpt(err.Error(), c.settings.Secrets()...)})
 			}
 		}) {
 			close(l.files.opened)
@@ -96,13 +99,16 @@ func (l *link) openSFTP(ctx context.Context) (*sftp.Client, error) {
 	return client, nil
 }
 
-// answered reports whether err is an answer of the SFTP server, or says that there is none, and so no end of the connection.
+// answered reports whether err is an answer of the SFTP server, or says that there is none, and so no end of the
+// connection.
 func answered(err error) bool {
 	var status *sftp.StatusError
-	return errors.As(err, &status) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) || errors.Is(err, errNoSFTP)
+	return errors.As(err, &status) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) ||
+		errors.Is(err, errNoSFTP)
 }
 
-// bySFTP writes the temporary file, makes it durable, and renames it. On an error the stage says whether the rename was sent.
+// bySFTP writes the temporary file, makes it durable, and renames it. On an error the stage says whether the rename was
+// sent.
 func (w *writing) bySFTP(ctx context.Context) error {
 	client, err := w.link.sftp(ctx)
 	if err != nil {

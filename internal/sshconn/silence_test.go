@@ -88,9 +88,9 @@ func TestRealHostThatHangsIsGivenUp(t *testing.T) {
 	}
 }
 
-// Guards that silence counts, not the time that a request takes: a reply that arrives slowly comes in whole, and so does
-// a long request that the host takes slowly. An idle session stays. Only a host that then sends nothing is given up,
-// after the limit. The clock is simulated.
+// Guards that silence counts, not the time that a request takes: a reply that arrives slowly comes in whole, and so
+// does a long request that the host takes slowly. An idle session stays. Only a host that then sends nothing is given
+// up, after the limit. The clock is simulated.
 func TestOnlySilenceCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPool(Config{})
@@ -126,7 +126,8 @@ func TestOnlySilenceCounts(t *testing.T) {
 		time.Sleep(10*defaultReplyTimeout + time.Second)
 		_, err = s.run(t.Context(), shell.Script{Name: "snapshot", Text: "cat"})
 		got := hung(err)
-		if got == nil || got.limit != defaultReplyTimeout || !strings.Contains(err.Error(), "reading its configuration files") {
+		if got == nil || got.limit != defaultReplyTimeout ||
+			!strings.Contains(err.Error(), "reading its configuration files") {
 			t.Errorf("silent: got %v", err)
 		}
 		<-served

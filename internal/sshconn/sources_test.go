@@ -29,7 +29,8 @@ func home(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// Each source gives way to those that are nearer to the host: its name, its entry in hosts, the provider block, ssh_config, the environment.
+// Each source gives way to those that are nearer to the host: its name, its entry in hosts, the provider block,
+// ssh_config, the environment.
 func TestPrecedence(t *testing.T) {
 	home(t, map[string]string{"config": `
 Host web1 db1
@@ -42,7 +43,8 @@ Host direct
  ProxyJump none
 `})
 	all := func(user string, port int, known string) route.Settings {
-		return route.Settings{Login: route.Login{User: user, Port: port, KnownHosts: []string{known}}, Bastion: &route.Bastion{Host: fmt.Sprint("jump", port)}}
+		return route.Settings{Login: route.Login{User: user, Port: port, KnownHosts: []string{known}},
+			Bastion: &route.Bastion{Host: fmt.Sprint("jump", port)}}
 	}
 	const provider, environment = 3 * time.Second, 5 * time.Second
 	for _, tc := range []struct {
@@ -56,17 +58,25 @@ Host direct
 		known, jump     string
 		limit           time.Duration
 	}{
-		{"name", "name@web1:1", route.Settings{}, all("provider", 3, "/provider"), provider, false, "name", 1, "/provider", "jump3", provider},
-		{"entry", "web1", all("entry", 2, "/entry"), all("provider", 3, "/provider"), provider, false, "entry", 2, "/entry", "jump2", provider},
-		{"provider", "web1", route.Settings{}, all("provider", 3, "/provider"), provider, false, "provider", 3, "/provider", "jump3", provider},
-		{"ssh_config", "web1", route.Settings{}, route.Settings{}, 0, false, "config", 4, "/config", "jump4", 4 * time.Second},
-		{"ssh_config of a name that is no entry", "db1", route.Settings{}, route.Settings{}, 0, false, "config", 4, "/config", "jump4", 4 * time.Second},
-		{"ssh_config that wants no jump host", "direct", route.Settings{}, route.Settings{}, 0, false, "environment", 5, "/environment", "", environment},
-		{"environment", "other", route.Settings{}, route.Settings{}, 0, false, "environment", 5, "/environment", "jump5", environment},
+		{"name", "name@web1:1", route.Settings{}, all("provider", 3, "/provider"), provider, false, "name", 1, "/provider",
+			"jump3", provider},
+		{"entry", "web1", all("entry", 2, "/entry"), all("provider", 3, "/provider"), provider, false, "entry", 2, "/entry",
+			"jump2", provider},
+		{"provider", "web1", route.Settings{}, all("provider", 3, "/provider"), provider, false, "provider", 3, "/provider",
+			"jump3", provider},
+		{"ssh_config", "web1", route.Settings{}, route.Settings{}, 0, false, "config", 4, "/config", "jump4",
+			4 * time.Second},
+		{"ssh_config of a name that is no entry", "db1", route.Settings{}, route.Settings{}, 0, false, "config", 4, "/config",
+			"jump4", 4 * time.Second},
+		{"ssh_config that wants no jump host", "direct", route.Settings{}, route.Settings{}, 0, false, "environment", 5,
+			"/environment", "", environment},
+		{"environment", "other", route.Settings{}, route.Settings{}, 0, false, "environment", 5, "/environment", "jump5",
+			environment},
 		{"nothing", "other", route.Settings{}, route.Settings{}, 0, true, "root", 22, "", "", defaultConnectTimeout},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			config := Config{Hosts: map[string]route.Settings{"web1": tc.entry}, Defaults: tc.defaults, ConnectTimeout: tc.timeout, SSHConfig: []string{"~/.ssh/config"}}
+			config := Config{Hosts: map[string]route.Settings{"web1": tc.entry}, Defaults: tc.defaults,
+				ConnectTimeout: tc.timeout, SSHConfig: []string{"~/.ssh/config"}}
 			if !tc.silent {
 				config.Environment, config.FallbackConnectTimeout = all("environment", 5, "/environment"), environment
 			}
@@ -83,8 +93,10 @@ Host direct
 			if c.via != nil {
 				jump = c.via.host
 			}
-			if r := c.route; r.User != tc.user || r.Port != tc.port || known != tc.known || jump != tc.jump || c.connectTimeout() != tc.limit {
-				t.Errorf("got %s, port %d, %s, by %q in %s; want %s, port %d, %s, by %q in %s", r.User, r.Port, known, jump, c.connectTimeout(),
+			if r := c.route; r.User != tc.user || r.Port != tc.port || known != tc.known || jump != tc.jump ||
+				c.connectTimeout() != tc.limit {
+				t.Errorf("got %s, port %d, %s, by %q in %s; want %s, port %d, %s, by %q in %s", r.User, r.Port, known, jump,
+					c.connectTimeout(),
 					tc.user, tc.port, tc.known, tc.jump, tc.limit)
 			}
 		})
@@ -112,7 +124,8 @@ func TestConnOfAName(t *testing.T) {
 	wantError(t, route.Settings{}, err, fault.Misconfigured, "ssh_config cannot be used", "config:1")
 }
 
-// What `ssh web1` does by ssh_config alone works here: address, user, key, known_hosts by an alias, and the way through a jump host.
+// What `ssh web1` does by ssh_config alone works here: address, user, key, known_hosts by an alias, and the way through
+// a jump host.
 func TestHostThatOnlySSHConfigKnows(t *testing.T) {
 	bastion, target := startSSHD(t), startSSHD(t)
 	address := func(s *sshd) (string, string) {
@@ -165,26 +178,35 @@ func TestKeysInFiles(t *testing.T) {
 		{name: "in its usual place", files: map[string]string{"id_ed25519": privatePEM(userKey)}},
 		{name: "among several", files: map[string]string{"id_rsa": privatePEM(rsaKey), "id_ed25519": privatePEM(userKey)}},
 		{name: "named", files: map[string]string{"web": privatePEM(userKey)}, config: "IdentityFile ~/.ssh/web"},
-		{name: "named second, beside a private_key", files: map[string]string{"web": privatePEM(userKey)}, config: "IdentityFile ~/.ssh/web",
+		{name: "named second, beside a private_key", files: map[string]string{"web": privatePEM(userKey)},
+			config: "IdentityFile ~/.ssh/web",
 			change: func(s *route.Settings) { s.PrivateKey = privatePEM(otherKey) }},
-		{name: "named and missing", files: other("x"), config: "IdentityFile ~/.ssh/web", kind: fault.AuthRefused, words: []string{"the key file open", "no such file"}},
-		{name: "named, and no other is tried", files: map[string]string{"web": privatePEM(otherKey), "id_ed25519": privatePEM(userKey)}, config: "IdentityFile ~/.ssh/web",
+		{name: "named and missing", files: other("x"), config: "IdentityFile ~/.ssh/web", kind: fault.AuthRefused,
+			words: []string{"the key file open", "no such file"}},
+		{name: "named, and no other is tried", files: map[string]string{"web": privatePEM(otherKey),
+			"id_ed25519": privatePEM(userKey)}, config: "IdentityFile ~/.ssh/web",
 			kind: fault.AuthRefused, words: []string{ssh.FingerprintSHA256(public(otherKey))}},
 		{name: "encrypted, in the agent", files: map[string]string{"web": encrypted}, config: "IdentityFile ~/.ssh/web",
 			agent: []any{newKey(), newKey(), newKey(), userKey}},
-		{name: "encrypted, with its passphrase", files: map[string]string{"web": encrypted}, config: "IdentityFile ~/.ssh/web",
+		{name: "encrypted, with its passphrase", files: map[string]string{"web": encrypted},
+			config: "IdentityFile ~/.ssh/web",
 			change: func(s *route.Settings) { s.PrivateKeyPassphrase = "correct horse" }},
-		{name: "encrypted, and the agent does not have it", files: map[string]string{"web": encrypted}, config: "IdentityFile ~/.ssh/web",
-			kind: fault.AuthRefused, words: []string{"is encrypted or not there, and the agent does not have it"}},
-		{name: "public half of one in the agent", files: map[string]string{"web.pub": publicLine(userKey)}, config: "IdentityFile ~/.ssh/web.pub",
-			agent: []any{newKey(), newKey(), newKey(), userKey}},
-		{name: "IdentitiesOnly keeps back the agent's others", files: other("web"), config: "IdentityFile ~/.ssh/web\nIdentitiesOnly yes", agent: []any{userKey},
+		{name: "encrypted, and the agent does not have it", files: map[string]string{"web": encrypted},
+			config: "IdentityFile ~/.ssh/web",
+			kind:   fault.AuthRefused, words: []string{"is encrypted or not there, and the agent does not have it"}},
+		{name: "public half of one in the agent", files: map[string]string{"web.pub": publicLine(userKey)},
+			config: "IdentityFile ~/.ssh/web.pub",
+			agent:  []any{newKey(), newKey(), newKey(), userKey}},
+		{name: "IdentitiesOnly keeps back the agent's others", files: other("web"),
+			config: "IdentityFile ~/.ssh/web\nIdentitiesOnly yes", agent: []any{userKey},
 			kind: fault.AuthRefused, words: []string{ssh.FingerprintSHA256(public(otherKey))}},
-		{name: "not a key", files: map[string]string{"web": "hello"}, config: "IdentityFile ~/.ssh/web", kind: fault.AuthRefused, words: []string{"cannot be read"}},
+		{name: "not a key", files: map[string]string{"web": "hello"}, config: "IdentityFile ~/.ssh/web",
+			kind: fault.AuthRefused, words: []string{"cannot be read"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := home(t, tc.files)
-			write(t, filepath.Join(dir, ".ssh", "config"), fmt.Sprintf("Host web1\nHostName %s\nPort %s\n%s\n", host, port, tc.config))
+			write(t, filepath.Join(dir, ".ssh", "config"),
+				fmt.Sprintf("Host web1\nHostName %s\nPort %s\n%s\n", host, port, tc.config))
 			t.Setenv("SSH_AUTH_SOCK", "")
 			if tc.agent != nil {
 				startAgent(t, tc.agent...)

@@ -33,7 +33,8 @@ import (
 // TestMain guards that no test leaves a goroutine behind.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// sshd is a real OpenSSH server on a loopback port, an ordinary child process whose files are all in a directory of its own.
+// sshd is a real OpenSSH server on a loopback port, an ordinary child process whose files are all in a directory of its
+// own.
 type sshd struct {
 	t    *testing.T
 	dir  string
@@ -50,8 +51,9 @@ type sshd struct {
 
 const sshdPath = "/usr/sbin/sshd"
 
-// startSSHD starts a server whose configuration has these lines; one that begins with # is a shell command for the server's own mount namespace. It lets root in with
-// userKey, its host key is hostKey unless a line names another, and it listens on 127.0.0.1 unless a line has another ListenAddress.
+// startSSHD starts a server whose configuration has these lines; one that begins with # is a shell command for the
+// server's own mount namespace. It lets root in with userKey, its host key is hostKey unless a line names another, and
+// it listens on 127.0.0.1 unless a line has another ListenAddress.
 func startSSHD(t *testing.T, lines ...string) *sshd {
 	t.Helper()
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
@@ -83,7 +85,8 @@ func startSSHD(t *testing.T, lines ...string) *sshd {
 		lines = append(lines, "HostKey "+hostKeyFile(t, s.dir, hostKey))
 	}
 	config := []string{
-		"ListenAddress " + address, "Port " + port, "UsePAM no", "PidFile none", "StrictModes no", "PermitRootLogin prohibit-password",
+		"ListenAddress " + address, "Port " + port, "UsePAM no", "PidFile none", "StrictModes no",
+		"PermitRootLogin prohibit-password",
 		"AuthorizedKeysFile " + filepath.Join(s.dir, "authorized_keys"), "LogLevel VERBOSE",
 	}
 	for _, l := range lines {
@@ -106,7 +109,9 @@ func (s *sshd) start() {
 	s.t.Helper()
 	// The end of its standard input ends it and the processes of its connections, however the test ends.
 	mounts, _ := os.ReadFile(filepath.Join(s.dir, "mounts"))
-	s.cmd = exec.Command("unshare", "--mount", "/bin/sh", "-c", string(mounts)+`"$1" -D -e -f "$2" & cat >/dev/null; kill -9 $(ps -o pid= --ppid $!) $!`, "sh", sshdPath, filepath.Join(s.dir, "sshd_config"))
+	s.cmd = exec.Command("unshare", "--mount", "/bin/sh", "-c",
+		string(mounts)+`"$1" -D -e -f "$2" & cat >/dev/null; kill -9 $(ps -o pid= --ppid $!) $!`, "sh", sshdPath,
+		filepath.Join(s.dir, "sshd_config"))
 	out, err := s.cmd.StderrPipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -173,7 +178,8 @@ func (s *sshd) settings() route.Settings {
 	host, port, _ := net.SplitHostPort(s.addr)
 	no := false
 	n, _ := strconv.Atoi(port)
-	return route.Settings{Address: host, Login: route.Login{Port: n, User: "root", PrivateKey: privatePEM(userKey), HostKey: publicLine(hostKey), Agent: &no}}
+	return route.Settings{Address: host, Login: route.Login{Port: n, User: "root", PrivateKey: privatePEM(userKey),
+		HostKey: publicLine(hostKey), Agent: &no}}
 }
 
 // pool returns a pool with one host, "web1", and closes it at the end of the test.

@@ -17,7 +17,8 @@ type wire struct {
 	mu   sync.Mutex
 	// isDark stops everything from passing on the connections that there are.
 	isDark chan struct{}
-	// cutAt closes a connection when the client has sent so many bytes, on so many connections; hushAt keeps back all that the server says after so many.
+	// cutAt closes a connection when the client has sent so many bytes, on so many connections; hushAt keeps back all that
+	// the server says after so many.
 	cutAt, cuts, hushAt int
 	conns               []net.Conn
 	ended               chan struct{}

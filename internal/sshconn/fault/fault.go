@@ -1,4 +1,5 @@
-// Package fault has the errors of SSH connections: which kind of failure, where, why, and what the user can do about it.
+// Package fault has the errors of SSH connections: which kind of failure, where, why, and what the user can do about
+// it.
 package fault
 
 import (
@@ -37,7 +38,8 @@ const (
 	DoasRefused
 	// NoShell: the login works, and no POSIX shell answers.
 	NoShell
-	// Lost: the connection or the caller's context ended after a request was sent and before its reply came, so that its outcome is unknown.
+	// Lost: the connection or the caller's context ended after a request was sent and before its reply came, so that its
+	// outcome is unknown.
 	Lost
 	// Hung: the host sent nothing for Config.ReplyTimeout while it did a request, so that its outcome is unknown too.
 	Hung
@@ -48,8 +50,8 @@ const (
 // ErrLost matches, with errors.Is, every Error of the kinds Lost and Hung.
 var ErrLost = errors.New("the reply to a request was lost: its outcome is unknown")
 
-// NotReached reports whether err says that a host did not answer, or stopped answering: another time it may. A host that
-// answers and refuses, or shows a wrong key, is no such host.
+// NotReached reports whether err says that a host did not answer, or stopped answering: another time it may. A host
+// that answers and refuses, or shows a wrong key, is no such host.
 func NotReached(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && (e.Kind == Unreachable && !e.Final || e.OutcomeUnknown())
@@ -58,7 +60,8 @@ func NotReached(err error) bool {
 // Error is why a host could not be asked, or why the answer is missing. It never holds a secret.
 type Error struct {
 	Kind Kind
-	// Host is the host as the caller named it, Addr the address dialled, "host:port"; empty when the name could not be read.
+	// Host is the host as the caller named it, Addr the address dialled, "host:port"; empty when the name could not be
+	// read.
 	Host, Addr string
 	// Why is what is known of the cause, and Next what the user can do about it: whole sentences without the final stop.
 	Why, Next string
@@ -138,8 +141,8 @@ func (e *Error) Hung() bool { return e.Kind == Hung }
 // Is makes every lost reply match ErrLost.
 func (e *Error) Is(target error) bool { return target == ErrLost && e.OutcomeUnknown() }
 
-// FileError is a file that could not be changed on a host. What was there before is still there, except that a failed "sync" leaves the change in place,
-// without the promise that it outlives a power cut.
+// FileError is a file that could not be changed on a host. What was there before is still there, except that a failed
+// "sync" leaves the change in place, without the promise that it outlives a power cut.
 type FileError struct {
 	// Op is "write", "remove" or "sync".
 	Op string
@@ -174,7 +177,8 @@ func (e *FileError) Error() string {
 	case e.Reason == errno.ReadOnlyFS:
 		text += " Mount that file system writable, or use persist = false."
 	case errno.Forbidden(e.Reason):
-		text += " Log in as root or set sudo = true; if that is so already, look for an immutable file or a security module that forbids it."
+		text += " Log in as root or set sudo = true; if that is so already, look for an immutable file or a security " +
+			"module that forbids it."
 	}
 	return text
 }
@@ -201,7 +205,8 @@ func Excerpt(said string, secrets ...string) string {
 			said = strings.ReplaceAll(said, s, "***")
 		}
 	}
-	said = strings.Join(strings.FieldsFunc(said, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
+	said = strings.Join(strings.FieldsFunc(said, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }),
+		" ")
 	if len(said) > excerptLen {
 		cut := excerptLen
 		for cut > 0 && !utf8.RuneStart(said[cut]) {

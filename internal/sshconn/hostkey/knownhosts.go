@@ -31,8 +31,8 @@ type knownHosts struct {
 // maxLine is the longest line that the library's scanner takes.
 const maxLine = 64 << 10
 
-// readKnownHosts reads files. One that is missing is no error, and a line that cannot be read is left out: the library would refuse the whole file. Names count in small
-// letters, as they do for ssh.
+// readKnownHosts reads files. One that is missing is no error, and a line that cannot be read is left out: the library
+// would refuse the whole file. Names count in small letters, as they do for ssh.
 func readKnownHosts(files []string) (*knownHosts, error) {
 	k := &knownHosts{first: "known_hosts", original: map[string]string{}, texts: map[string][]byte{}}
 	if len(files) > 0 {
@@ -123,8 +123,8 @@ func (k *knownHosts) sieve(file, copied string, text []byte) error {
 	return nil
 }
 
-// check is what the files make of a host's key: nil, or the library's error. As for ssh, a key that is known for the host without its port is good where none is known
-// for the port.
+// check is what the files make of a host's key: nil, or the library's error. As for ssh, a key that is known for the
+// host without its port is good where none is known for the port.
 func (k *knownHosts) check(addr string, remote net.Addr, key ssh.PublicKey) error {
 	err := k.db.HostKeyCallback()(addr, remote, key)
 	at22, ok := withoutPort(addr)
@@ -132,9 +132,12 @@ func (k *knownHosts) check(addr string, remote net.Addr, key ssh.PublicKey) erro
 		return err
 	}
 	var known *knownhosts.KeyError
-	// The library asks again with port 22, since a line with a wildcard counts for every port, and spells an IPv6 address wrongly then.
-	misspelled := strings.Contains(err.Error(), "SplitHostPort") || strings.Contains(addr, "[") && strings.Contains(err.Error(), "no authorities for hostname")
-	if !misspelled && !strings.Contains(err.Error(), "no authorities for hostname") && !(errors.As(err, &known) && len(known.Want) == 0) {
+	// The library asks again with port 22, since a line with a wildcard counts for every port, and spells an IPv6 address
+	// wrongly then.
+	misspelled := strings.Contains(err.Error(), "SplitHostPort") || strings.Contains(addr, "[") &&
+		strings.Contains(err.Error(), "no authorities for hostname")
+	if !misspelled && !strings.Contains(err.Error(), "no authorities for hostname") &&
+		!(errors.As(err, &known) && len(known.Want) == 0) {
 		return err
 	}
 	again := k.db.HostKeyCallback()(at22, remote, key)
@@ -144,7 +147,8 @@ func (k *knownHosts) check(addr string, remote net.Addr, key ssh.PublicKey) erro
 	case !misspelled && !errors.As(again, &known) && !strings.Contains(again.Error(), "no authorities for hostname"):
 		return again // what is wrong with a certificate, say
 	case misspelled:
-		return &knownhosts.KeyError{Want: slices.DeleteFunc(slices.Clone(known.Want), func(w knownhosts.KnownKey) bool { return !k.wildcard(w) })}
+		return &knownhosts.KeyError{Want: slices.DeleteFunc(slices.Clone(known.Want),
+			func(w knownhosts.KnownKey) bool { return !k.wildcard(w) })}
 	default:
 		return err
 	}
@@ -183,7 +187,8 @@ func (k *knownHosts) wildcard(key knownhosts.KnownKey) bool {
 	if key.Line > len(lines) {
 		return false
 	}
-	names, _, _ := bytes.Cut(bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(lines[key.Line-1]), []byte("@cert-authority"))), []byte(" "))
+	names, _, _ := bytes.Cut(bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(lines[key.Line-1]),
+		[]byte("@cert-authority"))), []byte(" "))
 	return bytes.Contains(names, []byte("*"))
 }
 

@@ -22,8 +22,8 @@ type pin struct {
 }
 
 // PinForm is what to do about a malformed host_key.
-const PinForm = "Give it as the host's /etc/ssh/ssh_host_ed25519_key.pub has it: ssh-ed25519 AAAA...; or as ssh-keygen -l prints it: SHA256:...; " +
-	"or give an authority: @cert-authority ssh-ed25519 AAAA..."
+const PinForm = "Give it as the host's /etc/ssh/ssh_host_ed25519_key.pub has it: ssh-ed25519 AAAA...; " +
+	"or as ssh-keygen -l prints it: SHA256:...; or give an authority: @cert-authority ssh-ed25519 AAAA..."
 
 // parsePin reads host_key.
 func parsePin(text string) (*pin, error) {
@@ -106,8 +106,10 @@ var errOtherKey = errors.New("another host key")
 func (k *Verifier) pinFault(key ssh.PublicKey, err error) *fault.Error {
 	switch {
 	case k.pin.authority != nil && !errors.Is(err, errOtherKey):
-		return k.faults.New(fault.HostKeyUnknown, fmt.Sprintf("the certificate that the host shows for %s does not count (%s), and host_key is %s",
-			Fingerprint(key), strings.TrimPrefix(err.Error(), "ssh: "), k.pin), "Have the host's key certified by that authority for the name or address that is dialled", err)
+		return k.faults.New(fault.HostKeyUnknown, fmt.Sprintf("the certificate that the host shows for %s does not count "+
+			"(%s), and host_key is %s",
+			Fingerprint(key), strings.TrimPrefix(err.Error(), "ssh: "), k.pin),
+			"Have the host's key certified by that authority for the name or address that is dialled", err)
 	case k.pin.fingerprint != "":
 		e := k.changed(key, "host_key is "+k.pin.String())
 		e.OtherKey = key.Type()

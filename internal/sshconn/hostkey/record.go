@@ -1,6 +1,7 @@
 package hostkey
 
-// accept_new: a host's first key is recorded in known_hosts, also when several processes meet the host at the same time.
+// accept_new: a host's first key is recorded in known_hosts, also when several processes meet the host at the same
+// time.
 
 import (
 	"bytes"
@@ -19,14 +20,18 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
-// record adds key to the first known_hosts file, unless somebody did meanwhile; another key that somebody recorded is a fault.
+// record adds key to the first known_hosts file, unless somebody did meanwhile; another key that somebody recorded is a
+// fault.
 func (k *Verifier) record(addr string, remote net.Addr, key ssh.PublicKey) error {
 	files := k.rules.Files
 	if len(files) == 0 {
-		return k.faults.New(fault.Misconfigured, "host_key_checking is accept_new, and no known_hosts file is there to record its key", "Set known_hosts_files", nil)
+		return k.faults.New(fault.Misconfigured,
+			"host_key_checking is accept_new, and no known_hosts file is there to record its key",
+			"Set known_hosts_files", nil)
 	}
 	failed := func(err error) error {
-		return k.faults.New(fault.HostKeyUnknown, fmt.Sprintf("its key %s could not be recorded in %s (%s)", Fingerprint(key), files[0], err),
+		return k.faults.New(fault.HostKeyUnknown,
+			fmt.Sprintf("its key %s could not be recorded in %s (%s)", Fingerprint(key), files[0], err),
 			"Make that file writable, or set host_key", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(files[0]), 0o700); err != nil {
@@ -52,7 +57,8 @@ func (k *Verifier) record(addr string, remote net.Addr, key ssh.PublicKey) error
 	if err := appendLine(files[0], skeema.Line([]string{addr}, Plain(key))); err != nil {
 		return failed(err)
 	}
-	k.log("SSH host key recorded", map[string]any{"host": k.faults.Host, "address": addr, "key": Fingerprint(key), "file": files[0]})
+	k.log("SSH host key recorded", map[string]any{"host": k.faults.Host, "address": addr, "key": Fingerprint(key),
+		"file": files[0]})
 	return nil
 }
 

@@ -78,15 +78,18 @@ func New(r Rules, without []string, faults fault.Maker, log func(string, map[str
 		if k.pin, err = parsePin(text); err != nil {
 			return nil, faults.New(fault.Misconfigured, "host_key is not a public key ("+err.Error()+")", PinForm, err)
 		}
-		k.Algorithms = slices.DeleteFunc(k.pin.algorithms(supported), func(a string) bool { return slices.Contains(without, keyType(a)) })
+		k.Algorithms = slices.DeleteFunc(k.pin.algorithms(supported),
+			func(a string) bool { return slices.Contains(without, keyType(a)) })
 		return k, nil
 	}
 	var err error
 	if k.known, err = readKnownHosts(r.Files); err != nil {
-		return nil, faults.New(fault.Misconfigured, "the known_hosts files cannot be used ("+err.Error()+")", "Correct them, or set host_key", err)
+		return nil, faults.New(fault.Misconfigured, "the known_hosts files cannot be used ("+err.Error()+")",
+			"Correct them, or set host_key", err)
 	}
-	// What the files have comes first: where they have an authority, certificates of every type, which need not be that of the authority's key. The rest follows, so that
-	// the key of an unknown or changed host can be named, but no certificates: without an authority in the files they prove nothing, and would hide the plain key.
+	// What the files have comes first: where they have an authority, certificates of every type, which need not be that of
+	// the authority's key. The rest follows, so that the key of an unknown or changed host can be named, but no
+	// certificates: without an authority in the files they prove nothing, and would hide the plain key.
 	ask := k.known.algorithms(r.Name)
 	authority := slices.ContainsFunc(k.known.keys(r.Name), func(p skeema.PublicKey) bool { return p.Cert })
 	for _, certificates := range []bool{true, false} {
@@ -147,16 +150,19 @@ func (k *Verifier) explain(addr string, key ssh.PublicKey, err error) error {
 	const newKey = "Do not connect before the host has a new key"
 	switch {
 	case errors.As(err, &revoked):
-		return k.faults.New(fault.HostKeyRevoked, fmt.Sprintf("%s revokes the key that the host shows, %s", k.known.place(revoked.Revoked), Fingerprint(key)), newKey, err)
+		return k.faults.New(fault.HostKeyRevoked, fmt.Sprintf("%s revokes the key that the host shows, %s",
+			k.known.place(revoked.Revoked), Fingerprint(key)), newKey, err)
 	case errors.As(err, &mismatch):
 		if lines := k.plainLines(addr, mismatch.Want); len(lines) > 0 {
 			return k.changed(key, strings.Join(lines, ", "))
 		}
 		return k.unknown(addr, key, "no known_hosts file has a key for the host", err)
 	case strings.Contains(err.Error(), "revoked"):
-		return k.faults.New(fault.HostKeyRevoked, "a known_hosts file revokes the certificate that the host shows for the key "+Fingerprint(key), newKey, err)
+		return k.faults.New(fault.HostKeyRevoked, "a known_hosts file revokes the certificate that the host shows for the "+
+			"key "+Fingerprint(key), newKey, err)
 	default:
-		return k.unknown(addr, key, "the host's certificate does not count ("+strings.TrimPrefix(err.Error(), "ssh: ")+")", err)
+		return k.unknown(addr, key, "the host's certificate does not count ("+strings.TrimPrefix(err.Error(), "ssh: ")+")",
+			err)
 	}
 }
 
@@ -164,7 +170,8 @@ func (k *Verifier) explain(addr string, key ssh.PublicKey, err error) error {
 func (k *Verifier) plainLines(addr string, want []knownhosts.KnownKey) (lines []string) {
 	known := k.known.keys(addr)
 	for _, w := range want {
-		authority := slices.ContainsFunc(known, func(p skeema.PublicKey) bool { return p.Cert && bytes.Equal(p.Marshal(), w.Key.Marshal()) })
+		authority := slices.ContainsFunc(known,
+			func(p skeema.PublicKey) bool { return p.Cert && bytes.Equal(p.Marshal(), w.Key.Marshal()) })
 		if !authority {
 			lines = append(lines, k.known.place(w)+" has "+Fingerprint(w.Key))
 		}
@@ -174,7 +181,8 @@ func (k *Verifier) plainLines(addr string, want []knownhosts.KnownKey) (lines []
 
 func (k *Verifier) changed(key ssh.PublicKey, want string) *fault.Error {
 	return k.faults.New(fault.HostKeyChanged, fmt.Sprintf("the host shows %s, but %s", Fingerprint(key), want),
-		"Somebody may be listening in. If the host was rebuilt, compare the fingerprint at the host itself and then correct what is known of it", nil)
+		"Somebody may be listening in. If the host was rebuilt, compare the fingerprint at the host itself and then "+
+			"correct what is known of it", nil)
 }
 
 func (k *Verifier) unknown(addr string, key ssh.PublicKey, why string, err error) error {
@@ -183,9 +191,11 @@ func (k *Verifier) unknown(addr string, key ssh.PublicKey, why string, err error
 	if len(k.known.bad) > 0 {
 		why += "; left out: " + strings.Join(k.known.bad, ", ")
 	}
-	next := "Compare the fingerprint at the host itself (ssh-keygen -lf); if it is the same, set host_key = \"%s\", or add the line '%s' to %s"
+	next := "Compare the fingerprint at the host itself (ssh-keygen -lf); if it is the same, set host_key = \"%s\", or " +
+		"add the line '%s' to %s"
 	return k.faults.New(fault.HostKeyUnknown, why,
-		fmt.Sprintf(next, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(plain))), skeema.Line([]string{addr}, plain), k.known.first), err)
+		fmt.Sprintf(next, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(plain))), skeema.Line([]string{addr}, plain),
+			k.known.first), err)
 }
 
 // NoAlgorithm is the error for a host that shares no algorithm with us; trying again does not mend it.
@@ -195,10 +205,12 @@ func (k *Verifier) NoAlgorithm(err *ssh.AlgorithmNegotiationError) error {
 		if k.pin.authority != nil {
 			has = "no certificate"
 		}
-		return k.faults.New(fault.HostKeyChanged, fmt.Sprintf("host_key is %s, and the host has %s, only %s", k.pin, has, strings.Join(err.RequestedAlgorithms, ", ")),
+		return k.faults.New(fault.HostKeyChanged, fmt.Sprintf("host_key is %s, and the host has %s, only %s", k.pin, has,
+			strings.Join(err.RequestedAlgorithms, ", ")),
 			"If the host was rebuilt, compare the fingerprint at the host itself and correct host_key", err)
 	}
-	e := k.faults.New(fault.Unreachable, "there is no SSH algorithm in common: "+strings.TrimPrefix(err.Error(), "ssh: no common algorithm for "), "Update the host's SSH server", err)
+	e := k.faults.New(fault.Unreachable, "there is no SSH algorithm in common: "+strings.TrimPrefix(err.Error(),
+		"ssh: no common algorithm for "), "Update the host's SSH server", err)
 	e.Final = true
 	return e
 }

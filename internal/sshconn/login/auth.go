@@ -27,13 +27,15 @@ type Attempt struct {
 	route  *route.Route
 	faults fault.Maker
 	parsed *Keys
-	// keys are offered first, and usual, those in the usual places, last. agentOnly are keys that are named, of which only the agent has the private half.
+	// keys are offered first, and usual, those in the usual places, last. agentOnly are keys that are named, of which only
+	// the agent has the private half.
 	keys, usual []ssh.Signer
 	agentOnly   []ssh.PublicKey
 	certs       []*ssh.Certificate
 	agent       string
 
-	// tried are the ways that were tried, offered and passed what the host last named and accepted, and notes what else a user must know when none worked.
+	// tried are the ways that were tried, offered and passed what the host last named and accepted, and notes what else a
+	// user must know when none worked.
 	tried, offered, passed, notes []string
 }
 
@@ -57,7 +59,8 @@ func New(r *route.Route, parsed *Keys, faults fault.Maker) (*Attempt, error) {
 		l.agent = os.Getenv("SSH_AUTH_SOCK")
 	}
 	if s.Agent != nil && *s.Agent && l.agent == "" {
-		return nil, faults.New(fault.KeyUnusable, "agent is true and SSH_AUTH_SOCK is not set", "Start an agent and add the key to it, or set private_key", nil)
+		return nil, faults.New(fault.KeyUnusable, "agent is true and SSH_AUTH_SOCK is not set",
+			"Start an agent and add the key to it, or set private_key", nil)
 	}
 	return l, nil
 }
@@ -69,10 +72,12 @@ func (l *Attempt) addCertificate(text string) (why, next string) {
 	}
 	cert, err := parseCertificate(text)
 	if err != nil {
-		return "certificate cannot be used (" + err.Error() + ")", "Give the text of the file that ssh-keygen -s made: file(\"~/.ssh/id_ed25519-cert.pub\")"
+		return "certificate cannot be used (" + err.Error() + ")",
+			"Give the text of the file that ssh-keygen -s made: file(\"~/.ssh/id_ed25519-cert.pub\")"
 	}
 	if len(l.keys) > 0 && !sameKey(l.keys[0].PublicKey(), cert.Key) {
-		return "certificate is for the key " + hostkey.Fingerprint(cert.Key) + ", and private_key is " + hostkey.Fingerprint(l.keys[0].PublicKey()),
+		return "certificate is for the key " + hostkey.Fingerprint(cert.Key) + ", and private_key is " +
+				hostkey.Fingerprint(l.keys[0].PublicKey()),
 			"Give the certificate that was made for private_key"
 	}
 	l.certify(cert, "certificate")
@@ -82,17 +87,21 @@ func (l *Attempt) addCertificate(text string) (why, next string) {
 // certify takes a certificate that is in force.
 func (l *Attempt) certify(cert *ssh.Certificate, from string) {
 	now := uint64(time.Now().Unix()) //nolint:gosec // after 1970
+	show := func(second uint64) string {
+		return time.Unix(int64(second), 0).UTC().Format(time.RFC3339) //nolint:gosec // shown only
+	}
 	switch {
 	case cert.ValidBefore != ssh.CertTimeInfinity && now >= cert.ValidBefore:
-		l.notes = append(l.notes, fmt.Sprintf("%s expired at %s", from, time.Unix(int64(cert.ValidBefore), 0).UTC().Format(time.RFC3339))) //nolint:gosec // shown only
+		l.notes = append(l.notes, fmt.Sprintf("%s expired at %s", from, show(cert.ValidBefore)))
 	case now < cert.ValidAfter:
-		l.notes = append(l.notes, fmt.Sprintf("%s is not valid before %s", from, time.Unix(int64(cert.ValidAfter), 0).UTC().Format(time.RFC3339))) //nolint:gosec // shown only
+		l.notes = append(l.notes, fmt.Sprintf("%s is not valid before %s", from, show(cert.ValidAfter)))
 	default:
 		l.certs = append(l.certs, cert)
 	}
 }
 
-// signers are the keys to offer, in order: those that are named, the agent's, those in the usual places; each after its certificates.
+// signers are the keys to offer, in order: those that are named, the agent's, those in the usual places; each after its
+// certificates.
 func (l *Attempt) signers(agentKeys []ssh.Signer) []ssh.Signer {
 	var named, others []ssh.Signer
 	for _, s := range agentKeys {
@@ -106,7 +115,8 @@ func (l *Attempt) signers(agentKeys []ssh.Signer) []ssh.Signer {
 	}
 	for _, k := range l.agentOnly {
 		if !slices.ContainsFunc(named, func(s ssh.Signer) bool { return sameKey(k, s.PublicKey()) }) {
-			l.notes = append(l.notes, "the private half of "+hostkey.Fingerprint(k)+" is encrypted or not there, and the agent does not have it")
+			l.notes = append(l.notes, "the private half of "+hostkey.Fingerprint(k)+
+				" is encrypted or not there, and the agent does not have it")
 		}
 	}
 	var offer []ssh.Signer
@@ -135,7 +145,8 @@ func (l *Attempt) signers(agentKeys []ssh.Signer) []ssh.Signer {
 	return offer
 }
 
-// Methods are all ways to log in, for one connection: newer sshd locks out a source that fails often. Done ends the conversation with the agent.
+// Methods are all ways to log in, for one connection: newer sshd locks out a source that fails often. Done ends the
+// conversation with the agent.
 func (l *Attempt) Methods(ctx context.Context) (Methods []ssh.AuthMethod, done func()) {
 	done = func() {}
 	agentKeys, hangUp := l.agentSigners(ctx)
@@ -193,7 +204,8 @@ func describe(key ssh.PublicKey) string {
 	return text
 }
 
-// agentSigners asks the agent for its keys. An agent that does not answer is a note, not a failure: another way may work.
+// agentSigners asks the agent for its keys. An agent that does not answer is a note, not a failure: another way may
+// work.
 func (l *Attempt) agentSigners(ctx context.Context) (signers []ssh.Signer, hangUp func()) {
 	if l.agent == "" {
 		return nil, nil

@@ -67,13 +67,16 @@ func explainKey(s route.Settings, err error) (why, next string) {
 	case strings.HasPrefix(key, "ssh-"), strings.HasPrefix(key, "ecdsa-"), strings.HasPrefix(key, "sk-"):
 		return "private_key is a public key", "Give the private one, the file without .pub"
 	case !strings.Contains(key, "BEGIN"):
-		return "private_key is not the text of a private key", "Give the key itself, not its path: file(\"~/.ssh/id_ed25519\")"
+		return "private_key is not the text of a private key",
+			"Give the key itself, not its path: file(\"~/.ssh/id_ed25519\")"
 	default:
-		return "private_key cannot be read (" + strings.TrimPrefix(err.Error(), "ssh: ") + ")", "Give an unchanged private key in OpenSSH's or PEM form"
+		return "private_key cannot be read (" + strings.TrimPrefix(err.Error(), "ssh: ") + ")",
+			"Give an unchanged private key in OpenSSH's or PEM form"
 	}
 }
 
-// readIdentities takes the keys and certificates in files. As with ssh, one that cannot be used is no failure; it is noted.
+// readIdentities takes the keys and certificates in files. As with ssh, one that cannot be used is no failure; it is
+// noted.
 func (l *Attempt) readIdentities(adds route.Added) {
 	for _, f := range adds.Identities {
 		l.readIdentity(f, &l.keys)
@@ -122,7 +125,8 @@ func (l *Attempt) readIdentity(file string, keys *[]ssh.Signer) {
 		}
 		l.agentOnly = append(l.agentOnly, public)
 	default:
-		l.notes = append(l.notes, "the key "+filepath.Clean(file)+" cannot be read ("+strings.TrimPrefix(k.err.Error(), "ssh: ")+")")
+		l.notes = append(l.notes, "the key "+filepath.Clean(file)+" cannot be read ("+strings.TrimPrefix(k.err.Error(),
+			"ssh: ")+")")
 	}
 }
 

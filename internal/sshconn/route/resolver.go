@@ -51,12 +51,13 @@ func NewResolver(s Sources) (*Resolver, error) {
 	return &Resolver{s, config}, nil
 }
 
-// Resolve finds how host is reached: a name in Hosts, an alias of ssh_config, or [user@]address[:port]. What is said nearest to the host counts: in its name, in its
-// entry of Hosts, in Defaults, in ssh_config, in Environment. The error is ErrUnknown, or an *Error of kind
-// Misconfigured.
+// Resolve finds how host is reached: a name in Hosts, an alias of ssh_config, or [user@]address[:port]. What is said
+// nearest to the host counts: in its name, in its entry of Hosts, in Defaults, in ssh_config, in Environment. The error
+// is ErrUnknown, or an *Error of kind Misconfigured.
 func (c *Resolver) Resolve(host string) (*Route, error) { return c.walk(host, nil, nil) }
 
-// walk resolves one host and its jump hosts. own is what is said of a jump host where it is named, nil for the host itself; behind are the hosts that it leads to.
+// walk resolves one host and its jump hosts. own is what is said of a jump host where it is named, nil for the host
+// itself; behind are the hosts that it leads to.
 func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, error) {
 	if c.Unknown[host] {
 		return nil, ErrUnknown // the name is no address to fall back on
@@ -66,7 +67,8 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 	}
 	if slices.Contains(behind, host) {
 		return nil, malformed("it is a jump host on the way to itself: "+strings.Join(append(behind, host), " through "),
-			"Set bastion = { host = \""+NoBastion+"\" } in the entry of hosts for the host that is dialled directly, or ProxyJump none in ssh_config")
+			"Set bastion = { host = \""+NoBastion+"\" } in the entry of hosts for the host that is dialled directly, or "+
+				"ProxyJump none in ssh_config")
 	}
 	said, err := c.said(host, own)
 	if err != nil {
@@ -83,7 +85,8 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 		err = r.expand(config, alias)
 	}
 	if err != nil {
-		return nil, malformed("in what ssh_config says of it, "+err.Error(), "Write it out, or set ssh_config_files = [] to do without ssh_config")
+		return nil, malformed("in what ssh_config says of it, "+err.Error(),
+			"Write it out, or set ssh_config_files = [] to do without ssh_config")
 	}
 	if len(c.SSHConfig) > 0 && r.PrivateKey == "" && len(config.identities) == 0 {
 		for _, f := range usualIdentities {
@@ -110,7 +113,8 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 }
 
 // hostForm is what to do about a malformed name of a host.
-const hostForm = "A host is a name in the provider's hosts, an alias in ssh_config, or [user@]address[:port], with an IPv6 address in brackets where a port follows"
+const hostForm = "A host is a name in the provider's hosts, an alias in ssh_config, or [user@]address[:port], with " +
+	"an IPv6 address in brackets where a port follows"
 
 // said is what is said of host itself: where it is named, and in its entry of Hosts.
 func (c *Resolver) said(host string, own *Bastion) (Settings, error) {
@@ -137,8 +141,8 @@ func (c *Resolver) said(host string, own *Bastion) (Settings, error) {
 	return s, nil
 }
 
-// merge fills what is not said of a host. A jump host takes what ssh_config says of it before the defaults, which are for the hosts behind it, and none of what
-// would recognise or pass one of those.
+// merge fills what is not said of a host. A jump host takes what ssh_config says of it before the defaults, which are
+// for the hosts behind it, and none of what would recognise or pass one of those.
 func (c *Resolver) merge(said Settings, config sshHost, hop bool) Settings {
 	ssh := Settings{Login: Login{User: config.user, Port: config.port, KnownHosts: config.known}}
 	defaults, environment := c.Defaults, c.Environment
@@ -163,9 +167,11 @@ func (r *Route) expand(config sshHost, alias string) error {
 		me = u.Username
 	}
 	short, _, _ := strings.Cut(name, ".")
-	tokens := map[byte]string{'%': "%", 'd': home, 'h': r.Address, 'i': strconv.Itoa(os.Getuid()), 'k': cmp.Or(config.hostKeyAlias, r.Address), 'L': short, 'l': name,
+	tokens := map[byte]string{'%': "%", 'd': home, 'h': r.Address, 'i': strconv.Itoa(os.Getuid()),
+		'k': cmp.Or(config.hostKeyAlias, r.Address), 'L': short, 'l': name,
 		'n': alias, 'p': strconv.Itoa(r.Port), 'r': r.User, 'u': me}
-	r.Added = Added{IdentitiesOnly: config.identitiesOnly, HostKeyAlias: config.hostKeyAlias, ConnectTimeout: config.connectTimeout}
+	r.Added = Added{IdentitiesOnly: config.identitiesOnly, HostKeyAlias: config.hostKeyAlias,
+		ConnectTimeout: config.connectTimeout}
 	fromConfig := slices.Equal(r.KnownHosts, config.known)
 	for _, list := range []struct {
 		to   *[]string
@@ -213,7 +219,8 @@ func (s Settings) malformed() (why, next string) {
 		return fmt.Sprintf("%d is no TCP port", s.Port), "A port is a number from 1 to 65535"
 	}
 	if strings.ContainsAny(s.SudoPassword, "\r\n\x00") {
-		return "its sudo_password holds a line break, after which it would be a command", "Where it comes from a file, use chomp(file(...))"
+		return "its sudo_password holds a line break, after which it would be a command",
+			"Where it comes from a file, use chomp(file(...))"
 	}
 	if s.Sudo != nil && s.Doas != nil && *s.Sudo && *s.Doas {
 		return "it has both sudo and doas", "Set one of the two"

@@ -106,12 +106,14 @@ func TestHostNames(t *testing.T) {
 func TestWaysThroughJumpHosts(t *testing.T) {
 	yes := true
 	c := Sources{
-		Defaults: Settings{Login: Login{User: "ops", Port: 2200, PrivateKey: "k", HostKey: hostKey}, Root: Root{Sudo: &yes, SudoPassword: "s"}, Bastion: &Bastion{Host: "jump"}},
+		Defaults: Settings{Login: Login{User: "ops", Port: 2200, PrivateKey: "k", HostKey: hostKey},
+			Root: Root{Sudo: &yes, SudoPassword: "s"}, Bastion: &Bastion{Host: "jump"}},
 		Hosts: map[string]Settings{
 			"jump":   {Address: "192.0.2.1", Login: Login{User: "j"}},
 			"direct": {Bastion: &Bastion{Host: NoBastion}},
 			"inner":  {Address: "10.0.0.1", Bastion: &Bastion{Host: "outer", Login: Login{User: "o", Port: 22}}},
-			"outer":  {Address: "192.0.2.2", Login: Login{User: "not-o"}, Bastion: &Bastion{Host: "me@192.0.2.3:2222", Login: Login{User: "not-me", HostKey: otherKey}}},
+			"outer": {Address: "192.0.2.2", Login: Login{User: "not-o"},
+				Bastion: &Bastion{Host: "me@192.0.2.3:2222", Login: Login{User: "not-me", HostKey: otherKey}}},
 			"ring":   {Bastion: &Bastion{Host: "round"}},
 			"round":  {Bastion: &Bastion{Host: "ring"}},
 			"broken": {Bastion: &Bastion{Host: "us er@x"}},

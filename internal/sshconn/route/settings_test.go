@@ -9,19 +9,22 @@ import (
 
 func TestHostEntryTakesTheDefaultsForWhatItLeavesOut(t *testing.T) {
 	yes, no := true, false
-	defaults := Settings{Login: Login{User: "ops", Port: 1, PrivateKey: "k", PrivateKeyPassphrase: "p", Password: "w", Agent: &yes, HostKey: hostKey,
+	defaults := Settings{Login: Login{User: "ops", Port: 1, PrivateKey: "k", PrivateKeyPassphrase: "p", Password: "w",
+		Agent: &yes, HostKey: hostKey,
 		KnownHosts: []string{"f"}}, Root: Root{Sudo: &yes, SudoPassword: "s"}}
-	if got := (Settings{Address: "a"}).withDefaults(defaults); got.Address != "a" || !reflect.DeepEqual(got.withDefaults(Settings{}), func() Settings {
-		d := defaults
-		d.Address = "a"
-		return d
-	}()) {
+	if got := (Settings{Address: "a"}).withDefaults(defaults); got.Address != "a" ||
+		!reflect.DeepEqual(got.withDefaults(Settings{}), func() Settings {
+			d := defaults
+			d.Address = "a"
+			return d
+		}()) {
 		t.Errorf("all of them: %+v", got)
 	}
 	if got := (Settings{Root: Root{Doas: &yes}}).withDefaults(defaults); got.Sudo != nil || !*got.Doas {
 		t.Errorf("doas beside the defaults' sudo: %+v", got)
 	}
-	own := Settings{Address: "a", Login: Login{User: "x", Port: 2, PrivateKey: "k2", Password: "w2", Agent: &no, HostKey: "h2", KnownHosts: []string{}}, Root: Root{Sudo: &no, SudoPassword: "s2"}}
+	own := Settings{Address: "a", Login: Login{User: "x", Port: 2, PrivateKey: "k2", Password: "w2", Agent: &no,
+		HostKey: "h2", KnownHosts: []string{}}, Root: Root{Sudo: &no, SudoPassword: "s2"}}
 	if got := own.withDefaults(defaults); !reflect.DeepEqual(got, own) {
 		t.Errorf("none of them, not even the passphrase of another key: %+v", got)
 	}

@@ -1,6 +1,7 @@
 package route
 
-// What ssh_config(5) says of a host. The library parses; Include, tokens and the checks of values, which it leaves out, are done here.
+// What ssh_config(5) says of a host. The library parses; Include, tokens and the checks of values, which it leaves out,
+// are done here.
 
 import (
 	"bytes"
@@ -24,7 +25,8 @@ type sshConfigFile struct {
 	name     string
 	parsed   *ssh_config.Config
 	includes map[int][]*sshConfigFile
-	// byHostName says of each block of parsed that it is for those whose HostName so far, and not what the user calls them, matches.
+	// byHostName says of each block of parsed that it is for those whose HostName so far, and not what the user calls
+	// them, matches.
 	byHostName []bool
 }
 
@@ -63,7 +65,8 @@ func readSSHConfigFile(name string, depth int) (*sshConfigFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &sshConfigFile{name: name, includes: map[int][]*sshConfigFile{}, byHostName: []bool{false}} // what stands before the first Host is a block too
+	// what stands before the first Host is a block too
+	f := &sshConfigFile{name: name, includes: map[int][]*sshConfigFile{}, byHostName: []bool{false}}
 	// The library drops a last line without a newline.
 	lines := bytes.Split(append(text, '\n'), []byte("\n"))
 	for i, l := range lines {
@@ -106,15 +109,16 @@ func sshConfigLine(line string) (keyword, value string) {
 	return strings.ToLower(line[:i]), strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line[i:]), "="))
 }
 
-// matchLine gives the library a Match line that it judges as ssh does, by the HostName so far or by what the user calls the host. It would take further criteria for
-// patterns.
+// matchLine gives the library a Match line that it judges as ssh does, by the HostName so far or by what the user calls
+// the host. It would take further criteria for patterns.
 func matchLine(value string) (line []byte, byHostName bool, err error) {
 	words := strings.Fields(value)
 	switch {
 	case len(words) == 1 && strings.EqualFold(words[0], "all"):
 		return []byte("Match all"), false, nil
 	case len(words) == 2 && (strings.EqualFold(words[0], "host") || strings.EqualFold(words[0], "originalhost")):
-		return []byte("Match host " + strings.ReplaceAll(strings.Trim(words[1], `"`), ",", " ")), strings.EqualFold(words[0], "host"), nil
+		return []byte("Match host " + strings.ReplaceAll(strings.Trim(words[1], `"`), ",", " ")),
+			strings.EqualFold(words[0], "host"), nil
 	default:
 		return nil, false, errors.New("and of Match only 'host' and 'all' are understood here")
 	}
@@ -176,7 +180,8 @@ func expandHome(path string) string {
 	return path
 }
 
-// each calls do with every setting for alias, in order, and where it stands. What was done so far decides on the host's name.
+// each calls do with every setting for alias, in order, and where it stands. What was done so far decides on the host's
+// name.
 func (f *sshConfigFile) each(alias string, hostName func() string, do func(keyword, value, place string) error) error {
 	for i, block := range f.parsed.Hosts {
 		name := alias

@@ -43,10 +43,12 @@ func sshResolver(t *testing.T, s Sources) *Resolver {
 	return r
 }
 
-// Of a jump host, what is said where it is named comes first, then its entry in hosts, ssh_config, and only then the provider block, which is for the hosts behind it.
+// Of a jump host, what is said where it is named comes first, then its entry in hosts, ssh_config, and only then the
+// provider block, which is for the hosts behind it.
 func TestPrecedenceOfAJumpHost(t *testing.T) {
 	home(t, map[string]string{"config": "Host jump\n User config\n Port 4\n"})
-	c := Sources{Defaults: Settings{Login: Login{User: "provider", Port: 3}}, Environment: Settings{Login: Login{User: "environment", Port: 5}}}
+	c := Sources{Defaults: Settings{Login: Login{User: "provider", Port: 3}},
+		Environment: Settings{Login: Login{User: "environment", Port: 5}}}
 	entry := map[string]Settings{"jump": {Login: Login{User: "entry", Port: 2}}}
 	for _, tc := range []struct {
 		name    string
@@ -107,12 +109,14 @@ Host last
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Added{Identities: []string{dir + "/.ssh/ops_web1.example.com", "/keys/a b"}, Certificates: []string{dir + "/cert-web1"}, IdentitiesOnly: true,
+	want := Added{Identities: []string{dir + "/.ssh/ops_web1.example.com", "/keys/a b"},
+		Certificates: []string{dir + "/cert-web1"}, IdentitiesOnly: true,
 		HostKeyAlias: "the-web", ConnectTimeout: 7 * time.Second}
 	if r.Address != "web1.example.com" || r.User != "ops" || r.Port != 2022 || !reflect.DeepEqual(r.Added, want) {
 		t.Errorf("got %s@%s, %+v, want %+v", r.User, r.Addr(), r.Added, want)
 	}
-	if known := []string{dir + "/.ssh/known_the-web", "/tmp/with space", systemKnownHosts}; !reflect.DeepEqual(r.KnownHosts, known) {
+	if known := []string{dir + "/.ssh/known_the-web", "/tmp/with space",
+		systemKnownHosts}; !reflect.DeepEqual(r.KnownHosts, known) {
 		t.Errorf("known_hosts files %q, want %q", r.KnownHosts, known)
 	}
 	var way []string
@@ -122,7 +126,8 @@ Host last
 	if got, want := strings.Join(way, " < "), "root@jump3:2022 < me@jump2:2200 < first@jump1:2022"; got != want {
 		t.Errorf("the way is %s, want %s", got, want)
 	}
-	for host, user := range map[string]string{"by-match": "matched", "other-match": "matched", "included": "from-a", "x.nested": "nested", "y": "root", "last": "at-the-end", "direct": "root"} {
+	for host, user := range map[string]string{"by-match": "matched", "other-match": "matched", "included": "from-a",
+		"x.nested": "nested", "y": "root", "last": "at-the-end", "direct": "root"} {
 		r, err := c.Resolve(host)
 		if err != nil || r.User != user || r.Via != nil || len(r.Usual) == 0 {
 			t.Errorf("%s: %+v, %v", host, r, err)
@@ -177,9 +182,11 @@ Include MORE
 Match all
   User everybody
 `
-	write(t, filepath.Join(dir, ".ssh", "config"), strings.ReplaceAll(text, "MORE", filepath.Join(dir, ".ssh", "more"))) // ssh asks passwd for the home
+	// ssh asks passwd for the home
+	write(t, filepath.Join(dir, ".ssh", "config"), strings.ReplaceAll(text, "MORE", filepath.Join(dir, ".ssh", "more")))
 	c := sshResolver(t, Sources{})
-	for _, host := range []string{"web1", "web2", "quoted", "beside", "comment", "comment9", "equals", "twice", "neg", "nx", "jumps", "included", "other", "10.0.0.9"} {
+	for _, host := range []string{"web1", "web2", "quoted", "beside", "comment", "comment9", "equals", "twice", "neg",
+		"nx", "jumps", "included", "other", "10.0.0.9"} {
 		out, err := exec.CommandContext(t.Context(), "ssh", "-F", filepath.Join(dir, ".ssh", "config"), "-G", host).Output()
 		if err != nil {
 			t.Fatal(err)
@@ -198,7 +205,8 @@ Match all
 			t.Fatal(err)
 		}
 		want := []string{ssh["user"], ssh["hostname"], ssh["port"], ssh["hostkeyalias"], ssh["proxyjump"]}
-		if got := []string{r.User, r.Address, strconv.Itoa(r.Port), r.HostKeyAlias, config.proxyJump}; !reflect.DeepEqual(got, want) {
+		if got := []string{r.User, r.Address, strconv.Itoa(r.Port), r.HostKeyAlias, config.proxyJump}; !reflect.DeepEqual(got,
+			want) {
 			t.Errorf("%s: %q, and to ssh %q", host, got, want)
 		}
 	}
@@ -239,10 +247,12 @@ func TestSSHConfigThatCannotBeHonoured(t *testing.T) {
 	})
 	t.Run("ProxyCommand where the provider names the way", func(t *testing.T) {
 		home(t, map[string]string{"config": "ProxyCommand nc %h %p\n"})
-		if r, err := sshResolver(t, Sources{Defaults: Settings{Bastion: &Bastion{Host: "jump"}}}).Resolve("web1"); err == nil {
+		if r, err := sshResolver(t,
+			Sources{Defaults: Settings{Bastion: &Bastion{Host: "jump"}}}).Resolve("web1"); err == nil {
 			t.Errorf("the jump host has a ProxyCommand, and was resolved: %+v", r)
 		}
-		if _, err := sshResolver(t, Sources{Defaults: Settings{Bastion: &Bastion{Host: NoBastion}}}).Resolve("web1"); err != nil {
+		if _, err := sshResolver(t,
+			Sources{Defaults: Settings{Bastion: &Bastion{Host: NoBastion}}}).Resolve("web1"); err != nil {
 			t.Error(err)
 		}
 	})
