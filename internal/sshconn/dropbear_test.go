@@ -41,7 +41,8 @@ func startDropbear(t *testing.T) route.Settings {
 	// The end of its standard input ends it, however the test ends.
 	cmd := exec.Command("unshare", "--mount", "/bin/sh", "-c", `mount -t tmpfs -o mode=700 root /root &&
 	mkdir -m 700 /root/.ssh && install -m 600 "$3" /root/.ssh/authorized_keys || exit
-"$1" -F -E -p "$4" -r "$2" -P /root/pid & cat >/dev/null; kill -9 $(ps -o pid= --ppid $!) $!`, "sh", program, key, keys, addr)
+"$1" -F -E -p "$4" -r "$2" -P /root/pid & cat >/dev/null; kill -9 $(ps -o pid= --ppid $!) $!`,
+		"sh", program, key, keys, addr)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -151,6 +151,7 @@ func (c *Conn) locked(b *lockTaken) *fault.Error {
 		who = b.who + ", by the shell with process id " + fault.Excerpt(b.pid) + " on the host"
 	}
 	return c.fault(fault.Locked, fmt.Sprintf("another run has been changing the host for more than %s (%s), "+
-		"so nothing was changed", c.pool.config.LockTimeout, who), "Apply again when that run has ended. If it ended without its "+
-		"connection, its shell keeps "+shell.LockPath+" until the host notices, and can be ended there", b)
+		"so nothing was changed", c.pool.config.LockTimeout, who),
+		"Apply again when that run has ended. If it ended without its connection, its shell keeps "+shell.LockPath+
+			" until the host notices, and can be ended there", b)
 }
