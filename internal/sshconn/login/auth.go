@@ -147,14 +147,14 @@ func (l *Attempt) signers(agentKeys []ssh.Signer) []ssh.Signer {
 
 // Methods are all ways to log in, for one connection: newer sshd locks out a source that fails often. Done ends the
 // conversation with the agent.
-func (l *Attempt) Methods(ctx context.Context) (Methods []ssh.AuthMethod, done func()) {
+func (l *Attempt) Methods(ctx context.Context) (methods []ssh.AuthMethod, done func()) {
 	done = func() {}
 	agentKeys, hangUp := l.agentSigners(ctx)
 	if hangUp != nil {
 		done = hangUp
 	}
 	if signers := l.signers(agentKeys); len(signers) > 0 {
-		Methods = append(Methods, ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
+		methods = append(methods, ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
 			for _, s := range signers {
 				l.tried = append(l.tried, describe(s.PublicKey()))
 			}
@@ -162,7 +162,7 @@ func (l *Attempt) Methods(ctx context.Context) (Methods []ssh.AuthMethod, done f
 		}))
 	}
 	if password := l.route.Password; password != "" {
-		Methods = append(Methods,
+		methods = append(methods,
 			ssh.PasswordCallback(func() (string, error) {
 				l.tried = append(l.tried, "password")
 				return password, nil
@@ -179,7 +179,7 @@ func (l *Attempt) Methods(ctx context.Context) (Methods []ssh.AuthMethod, done f
 				return []string{password}, nil
 			}))
 	}
-	return Methods, done
+	return methods, done
 }
 
 // Note adds what a user must know if no way worked.
