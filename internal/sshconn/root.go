@@ -190,8 +190,8 @@ func (c *Conn) timeAsRoot(said string) string {
 }
 
 // slowRoot is what to do about a sudo or doas that starts no shell in its time.
-const slowRoot = "Run '%s -n true' on the host to see what it waits for, such as the host's own name if that does not " +
-	"resolve: add it to /etc/hosts there, or raise connect_timeout"
+const slowRoot = "Run '%s -n true' on the host to see what it waits for, such as the host's own name if that does " +
+	"not resolve: add it to /etc/hosts there, or raise connect_timeout"
 
 // noShell says that the login works and no POSIX shell answers.
 func (c *Conn) noShell(p *process, err error) error {

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,7 +33,7 @@ type Sources struct {
 	Unknown map[string]bool
 }
 
-// Resolver knows all there is to know of how hosts are reached. It does no I/O.
+// Resolver knows all there is to know of how hosts are reached. It asks no host.
 type Resolver struct {
 	Sources
 	// ssh is what the files in SSHConfig say; nil where there are none.
@@ -75,20 +73,18 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 		return nil, malformed(err.Error(), hostForm)
 	}
 	alias := strings.TrimSuffix(strings.TrimPrefix(said.Address, "["), "]")
-	config, err := c.ssh.host(alias)
+	config, err := c.ssh.host(alias, c.given(said, own != nil))
 	if err != nil {
 		return nil, malformed(err.Error(), "Correct that line, or set ssh_config_files = [] to do without ssh_config")
 	}
 	r := &Route{Host: host, Settings: c.merge(said, config, own != nil)}
 	r.Port, r.User = cmp.Or(r.Port, 22), cmp.Or(r.User, "root")
-	if r.Address, err = config.address(alias); err == nil {
-		err = r.expand(config, alias)
-	}
-	if err != nil {
+	r.Address = config.address
+	if config, err = r.expand(c.ssh, config, alias); err != nil {
 		return nil, malformed("in what ssh_config says of it, "+err.Error(),
 			"Write it out, or set ssh_config_files = [] to do without ssh_config")
 	}
-	if len(c.SSHConfig) > 0 && r.PrivateKey == "" && len(config.identities) == 0 {
+	if len(c.SSHConfig) > 0 && r.PrivateKey == "" && !config.said["identityfile"] {
 		for _, f := range usualIdentities {
 			r.Usual = append(r.Usual, expandHome(f))
 		}
@@ -99,17 +95,35 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 	bastion := r.Bastion
 	r.Bastion = nil
 	switch {
-	case bastion == nil && config.proxyCommand != "":
-		return nil, malformed(config.proxyCommand+" sets a ProxyCommand for it, and no command is run here to reach a host",
+	case bastion == nil && config.proxyDoubt != nil:
+		return nil, malformed(config.proxyDoubt.Error(),
+			"Name the way with bastion; { host = \""+NoBastion+"\" } for none")
+	case bastion == nil && config.runsProxy():
+		return nil, malformed(config.proxyCommandAt+" sets a ProxyCommand for it, and no command is run here to reach a host",
 			"Name the jump host: ProxyJump in ssh_config, or bastion; or set bastion = { host = \""+NoBastion+"\" }")
 	case bastion == nil:
 		bastion = jumps(config.proxyJump)
 	}
-	if bastion == nil || bastion.Host == NoBastion || bastion.Host == host {
+	direct := bastion == nil || bastion.Host == NoBastion || bastion.Host == host
+	if config.canonicalizes(direct) {
+		return nil, malformed("ssh_config has CanonicalizeHostname or CanonicalizePermittedCNAMEs for it, and no name is "+
+			"looked up here to replace it",
+			"Write out the name with HostName, or set CanonicalizeHostname no for the host")
+	}
+	if direct {
 		return r, nil
 	}
 	r.Via, err = c.walk(bastion.Host, bastion, append(behind, host))
 	return r, err
+}
+
+// given is what ssh_config is told of a host, as ssh is told it on its command line.
+func (c *Resolver) given(said Settings, hop bool) sshGiven {
+	g := sshGiven{user: said.User, port: said.Port, otherwise: cmp.Or(c.Defaults.User, c.Environment.User, "root")}
+	if !hop {
+		g.user, g.port = cmp.Or(g.user, c.Defaults.User), cmp.Or(g.port, c.Defaults.Port)
+	}
+	return g
 }
 
 // hostForm is what to do about a malformed name of a host.
@@ -158,44 +172,24 @@ func (c *Resolver) merge(said Settings, config sshHost, hop bool) Settings {
 	return said.withDefaults(ssh).withDefaults(defaults).withDefaults(environment)
 }
 
-// expand fills the files that ssh_config names.
-func (r *Route) expand(config sshHost, alias string) error {
-	home, _ := os.UserHomeDir()
-	name, _ := os.Hostname()
-	me := ""
-	if u, err := user.Current(); err == nil {
-		me = u.Username
+// expand fills in what ssh_config names, and returns config with its tokens replaced.
+func (r *Route) expand(ssh *sshConfig, config sshHost, alias string) (sshHost, error) {
+	known, user := config.known, config.user
+	config.controlPath = "" // no connection is shared with ssh
+	config, err := config.expanded(ssh.tokens(&config, alias, r.Address, r.Port, r.User))
+	if err != nil {
+		return config, err
 	}
-	short, _, _ := strings.Cut(name, ".")
-	tokens := map[byte]string{'%': "%", 'd': home, 'h': r.Address, 'i': strconv.Itoa(os.Getuid()),
-		'k': cmp.Or(config.hostKeyAlias, r.Address), 'L': short, 'l': name,
-		'n': alias, 'p': strconv.Itoa(r.Port), 'r': r.User, 'u': me}
-	r.Added = Added{IdentitiesOnly: config.identitiesOnly, HostKeyAlias: config.hostKeyAlias,
+	if r.User == user && user != "" {
+		r.User = config.user
+	}
+	if len(known) > 0 && slices.Equal(r.KnownHosts, known) { // and they are not set elsewhere
+		r.KnownHosts = append(slices.Clone(config.known), systemKnownHosts)
+	}
+	r.Added = Added{Identities: config.identities, Certificates: config.certificates,
+		IdentitiesOnly: config.identitiesOnly == yes, HostKeyAlias: config.hostKeyAlias,
 		ConnectTimeout: config.connectTimeout}
-	fromConfig := slices.Equal(r.KnownHosts, config.known)
-	for _, list := range []struct {
-		to   *[]string
-		from []string
-	}{{&r.Identities, config.identities}, {&r.Certificates, config.certificates}, {&r.KnownHosts, config.known}} {
-		if list.to == &r.KnownHosts && (!fromConfig || len(list.from) == 0) {
-			continue // set elsewhere
-		}
-		*list.to = []string{}
-		for _, value := range list.from {
-			if strings.EqualFold(value, "none") {
-				continue
-			}
-			path, err := expandTokens(value, tokens)
-			if err != nil {
-				return fmt.Errorf("%s: %w", value, err)
-			}
-			*list.to = append(*list.to, path)
-		}
-		if list.to == &r.KnownHosts {
-			*list.to = append(*list.to, systemKnownHosts)
-		}
-	}
-	return nil
+	return config, nil
 }
 
 // jumps makes a chain of ProxyJump's value: the hosts are passed in the order they stand in.

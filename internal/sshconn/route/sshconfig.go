@@ -1,173 +1,149 @@
 package route
 
-// What ssh_config(5) says of a host. The library parses; Include, tokens and the checks of values, which it leaves out,
-// are done here.
+// What ssh_config(5) says of a host, read as OpenSSH's ssh reads it.
 
 import (
-	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
-
-	"github.com/kevinburke/ssh_config"
 )
 
 // sshConfig is the text of some files, the first of which wins.
-type sshConfig struct{ files []*sshConfigFile }
+type sshConfig struct {
+	files []*sshConfigFile
+	local sshLocal
 
-// sshConfigFile is one file, with those that it includes by the line that does so.
-type sshConfigFile struct {
-	name     string
-	parsed   *ssh_config.Config
-	includes map[int][]*sshConfigFile
-	// byHostName says of each block of parsed that it is for those whose HostName so far, and not what the user calls
-	// them, matches.
-	byHostName []bool
+	// exec runs a command of Match exec, and says whether it succeeds. Where it is nil no command is run, and a host for
+	// which such a command would decide is refused.
+	exec func(command string) (bool, error)
+	// networks are the addresses of the interfaces that are up, for Match localnetwork.
+	networks func() ([]netip.Addr, error)
+	// version is what Match version compares.
+	version string
+
+	mu sync.Mutex // guards what follows
+	// included are the files that an Include has named, by their path; those that do not exist are nil.
+	included map[string]*sshConfigFile
+	// matched are the paths that a pattern of an Include matches.
+	matched map[string][]string
 }
 
-// sshHost is what ssh_config says of one host; paths and names hold their tokens still.
+// sshLocal is what ssh_config may ask of the machine that it stands on.
+type sshLocal struct {
+	// home is what ~ and %d stand for, hostname what %l does.
+	home, hostname, user, uid string
+	// homeOf finds the home directory of another user.
+	homeOf func(name string) (string, error)
+}
+
+// sshConfigFile is the text of one file.
+type sshConfigFile struct {
+	name string
+	// system says that it is for all users: then Include looks in /etc/ssh, and takes no path that begins with ~.
+	system bool
+	lines  []sshConfigLine
+}
+
+// sshGiven is what is said of a host outside of ssh_config, and comes before what stands there.
+type sshGiven struct {
+	user string
+	port int
+	// otherwise is the user of a host for which nothing names one.
+	otherwise string
+}
+
+// sshHost is what ssh_config says of one host. Paths, names and commands hold their tokens still, until expanded.
 type sshHost struct {
-	hostName, user, hostKeyAlias    string
-	port                            int
-	identities, certificates, known []string
-	identitiesOnly                  bool
-	connectTimeout                  time.Duration
-	// proxyJump is ProxyJump's value, and proxyCommand where a ProxyCommand stands that comes before any.
+	// said are the keywords that the files set for the host, in small letters.
+	said map[string]bool
+	// address is the host's name or address, with HostName and its tokens taken into account.
+	address string
+
+	hostName, user, hostKeyAlias, tag string
+	port                              int
+
+	// proxyJump are the jump hosts in ProxyJump, with a comma between them, or none. If there are any, proxyCommand is
+	// not set.
 	proxyJump, proxyCommand string
+	// jumpHost is the name of the last of them, proxyCommandAt where the ProxyCommand stands.
+	jumpHost, proxyCommandAt string
+	// proxyDoubt is set where nobody knows whether that is the way. It says why.
+	proxyDoubt error
+
+	identities, certificates      []string
+	identitiesOnly, identityAgent string
+	known, knownGlobal, revoked   []string
+	knownHostsCommand             string
+
+	strictHostKeyChecking, verifyHostKeyDNS, noHostAuthentication string
+
+	connectTimeout                            time.Duration
+	connectionAttempts                        int
+	addressFamily, bindAddress, bindInterface string
+	controlPath, controlMaster, sessionType   string
+	pubkey, password, keyboardInteractive     string
+	preferredAuthentications, batchMode       string
+	passwordPrompts                           int
+	hostKeyAlgorithms, pubkeyAlgorithms       string
+	caSignatureAlgorithms, ciphers, macs      string
+	kexAlgorithms, ignoreUnknown              string
+	canonicalize, canonicalizeFallback        string
+	canonicalDomains, permittedCNAMEs         []string
+	canonicalizeMaxDots                       int
 }
 
 // includesAtMost is how deep ssh follows Include.
 const includesAtMost = 16
 
-// readSSHConfig reads files; one that is missing is no error. What is in them and cannot be honoured is one.
+// systemSSHDirs are the directories with files for all users.
+var systemSSHDirs = []string{"/etc/ssh/", "/usr/etc/ssh/"}
+
+// readSSHConfig reads files; one that is missing is no error. What is wrong in them is an error of the hosts that it
+// concerns.
 func readSSHConfig(files []string) (*sshConfig, error) {
-	c := &sshConfig{}
+	c := &sshConfig{local: thisMachine(), networks: localNetworks, version: sshVersion,
+		included: map[string]*sshConfigFile{}, matched: map[string][]string{}}
 	for _, name := range files {
-		f, err := readSSHConfigFile(expandHome(name), 0)
+		name = expandHome(name)
+		f, err := readSSHConfigFile(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
+		f.system = slices.ContainsFunc(systemSSHDirs, func(dir string) bool { return strings.HasPrefix(name, dir) })
 		c.files = append(c.files, f)
 	}
 	return c, nil
 }
 
-func readSSHConfigFile(name string, depth int) (*sshConfigFile, error) {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
-	// what stands before the first Host is a block too
-	f := &sshConfigFile{name: name, includes: map[int][]*sshConfigFile{}, byHostName: []bool{false}}
-	// The library drops a last line without a newline.
-	lines := bytes.Split(append(text, '\n'), []byte("\n"))
-	for i, l := range lines {
-		keyword, value := sshConfigLine(string(l))
-		switch keyword {
-		case "host": // the library takes quotes for a part of the name
-			lines[i], f.byHostName = []byte("Host "+strings.Join(configWords(value), " ")), append(f.byHostName, false)
-		case "match":
-			var byHostName bool
-			if lines[i], byHostName, err = matchLine(value); err != nil {
-				return nil, fmt.Errorf("%s:%d has '%s', %w", name, i+1, strings.TrimSpace(string(l)), err)
-			}
-			f.byHostName = append(f.byHostName, byHostName)
-		case "include":
-			if depth == includesAtMost {
-				return nil, fmt.Errorf("%s:%d includes files too deep", name, i+1)
-			}
-			if f.includes[i+1], err = includedFiles(name, value, depth+1); err != nil {
-				return nil, err
-			}
-			lines[i] = []byte("Included here") // the library would look for the files elsewhere
-		}
-	}
-	if f.parsed, err = ssh_config.DecodeBytes(bytes.Join(lines, []byte("\n"))); err != nil {
-		return nil, fmt.Errorf("%s cannot be read: %w", name, err)
-	}
-	if len(f.parsed.Hosts) != len(f.byHostName) {
-		return nil, fmt.Errorf("%s cannot be read: a Host or Match is hidden in another line", name)
-	}
-	return f, nil
-}
-
-// sshConfigLine splits a line into its keyword, in small letters, and its value.
-func sshConfigLine(line string) (keyword, value string) {
-	line = strings.TrimSpace(line)
-	i := strings.IndexAny(line, " \t=")
-	if i < 0 {
-		return strings.ToLower(line), ""
-	}
-	return strings.ToLower(line[:i]), strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line[i:]), "="))
-}
-
-// matchLine gives the library a Match line that it judges as ssh does, by the HostName so far or by what the user calls
-// the host. It would take further criteria for patterns.
-func matchLine(value string) (line []byte, byHostName bool, err error) {
-	words := strings.Fields(value)
-	switch {
-	case len(words) == 1 && strings.EqualFold(words[0], "all"):
-		return []byte("Match all"), false, nil
-	case len(words) == 2 && (strings.EqualFold(words[0], "host") || strings.EqualFold(words[0], "originalhost")):
-		return []byte("Match host " + strings.ReplaceAll(strings.Trim(words[1], `"`), ",", " ")),
-			strings.EqualFold(words[0], "host"), nil
-	default:
-		return nil, false, errors.New("and of Match only 'host' and 'all' are understood here")
-	}
-}
-
-// includedFiles reads what an Include names: patterns, relative to ~/.ssh, or to /etc/ssh in a file there.
-func includedFiles(from, value string, depth int) ([]*sshConfigFile, error) {
-	var files []*sshConfigFile
-	for _, pattern := range configWords(value) {
-		path := expandHome(pattern)
-		switch {
-		case filepath.IsAbs(path):
-		case strings.HasPrefix(from, "/etc/ssh/"):
-			path = filepath.Join("/etc/ssh", path)
-		default:
-			path = expandHome("~/.ssh/" + path)
-		}
-		names, err := filepath.Glob(path)
+func thisMachine() sshLocal {
+	l := sshLocal{uid: strconv.Itoa(os.Getuid()), homeOf: func(name string) (string, error) {
+		u, err := user.Lookup(name)
 		if err != nil {
-			return nil, fmt.Errorf("%s includes %s: %w", from, pattern, err)
+			return "", err
 		}
-		for _, name := range names {
-			f, err := readSSHConfigFile(name, depth)
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-				continue // as ssh does
-			}
-			if err != nil {
-				return nil, err
-			}
-			files = append(files, f)
-		}
+		return u.HomeDir, nil
+	}}
+	l.home, _ = os.UserHomeDir()
+	l.hostname, _ = os.Hostname()
+	if u, err := user.Current(); err == nil {
+		l.user = u.Username
 	}
-	return files, nil
-}
-
-// configWords splits a value into words, each of which may stand in double quotes; a comment ends it.
-func configWords(value string) (words []string) {
-	for value = strings.TrimSpace(value); value != "" && value[0] != '#'; value = strings.TrimSpace(value) {
-		var word string
-		if rest, ok := strings.CutPrefix(value, `"`); ok {
-			word, value, _ = strings.Cut(rest, `"`)
-		} else if i := strings.IndexAny(value, " \t"); i >= 0 {
-			word, value = value[:i], value[i:]
-		} else {
-			word, value = value, ""
-		}
-		words = append(words, word)
-	}
-	return words
+	return l
 }
 
 // expandHome replaces a ~ at the beginning of a path.
@@ -180,29 +156,222 @@ func expandHome(path string) string {
 	return path
 }
 
-// each calls do with every setting for alias, in order, and where it stands. What was done so far decides on the host's
-// name.
-func (f *sshConfigFile) each(alias string, hostName func() string, do func(keyword, value, place string) error) error {
-	for i, block := range f.parsed.Hosts {
-		name := alias
-		if f.byHostName[i] {
-			name = hostName()
+func readSSHConfigFile(name string) (*sshConfigFile, error) {
+	text, err := os.ReadFile(name)
+	if errors.Is(err, syscall.EISDIR) {
+		err = nil // a directory that a pattern matches has no lines
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &sshConfigFile{name: name, lines: sshConfigLines(string(text))}, nil
+}
+
+// host gathers what the files say of the host that a user calls alias.
+func (c *sshConfig) host(alias string, given sshGiven) (sshHost, error) {
+	r := sshReading{sshConfig: c, alias: alias, given: given, matches: alias}
+	r.h.said = map[string]bool{}
+	r.h.address = alias
+	if c == nil {
+		return r.h, nil
+	}
+	if err := r.pass(); err != nil {
+		return r.h, err
+	}
+	address, err := r.target()
+	if err != nil {
+		return r.h, err
+	}
+	r.h.address = canonicalAddress(address, r.h.addressFamily)
+	if c := r.h.canonicalize; r.wantsFinal || c != "" && c != no {
+		r.final, r.matches = true, r.h.address
+		if err := r.pass(); err != nil {
+			return r.h, err
 		}
-		if !block.Matches(name) {
+	}
+	return r.h, nil
+}
+
+// canonicalAddress writes a name in small letters, and an address of the family in its usual form.
+func canonicalAddress(address, family string) string {
+	if ip, err := netip.ParseAddr(address); err == nil {
+		if strings.EqualFold(ip.String(), address) || family == "inet" && ip.Is6() {
+			return address
+		}
+		return ip.String()
+	}
+	return strings.ToLower(address)
+}
+
+// sshReading is the state of one reading of all files for one host.
+type sshReading struct {
+	*sshConfig
+	h     sshHost
+	alias string
+	given sshGiven
+	// matches is what Host compares: the alias, and in the final pass the address.
+	matches string
+	// final is the second pass, which wantsFinal says is wanted.
+	final, wantsFinal bool
+}
+
+func (r *sshReading) pass() error {
+	for _, f := range r.files {
+		if err := r.read(f, sshBlock{active: true}, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sshBlock is what Host, Match or the Include of a file has decided on the lines that follow.
+type sshBlock struct {
+	active bool
+	// doubt is set where nobody knows whether the block is active. It says why.
+	doubt error
+}
+
+// read reads one file, which stands in the block in.
+func (r *sshReading) read(f *sshConfigFile, in sshBlock, depth int) error {
+	block := in
+	for i := range f.lines {
+		line := &f.lines[i]
+		if line.err != nil {
+			return line.wrong(f, line.err)
+		}
+		var err error
+		switch line.keyword {
+		case "host":
+			block, err = r.hostLine(f, line, in)
+		case "match":
+			block, err = r.matchLine(f, line, in)
+		case "include":
+			err = r.include(f, line, block, depth)
+		default:
+			err = r.set(f, line, block)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wrong says where a line stands that err is the trouble with.
+func (l *sshConfigLine) wrong(f *sshConfigFile, err error) error {
+	return fmt.Errorf("%s:%d has %s %s, %w", f.name, l.number, l.keyword, l.rest, err)
+}
+
+// wrongMatch is wrong for a Match.
+func (l *sshConfigLine) wrongMatch(f *sshConfigFile, err error) error {
+	return fmt.Errorf("%s:%d has '%s', %w", f.name, l.number, l.text, err)
+}
+
+// hostLine decides whether a Host is for the host.
+func (r *sshReading) hostLine(f *sshConfigFile, line *sshConfigLine, in sshBlock) (sshBlock, error) {
+	block := sshBlock{doubt: in.doubt}
+	for _, pattern := range line.args {
+		if pattern == "" {
+			return block, line.wrong(f, errEmptyArgument)
+		}
+		if !in.active {
+			break
+		}
+		pattern, negated := strings.CutPrefix(pattern, "!")
+		if !matchPattern(r.matches, pattern) {
 			continue
 		}
-		for _, node := range block.Nodes {
-			kv, ok := node.(*ssh_config.KV)
-			if !ok {
+		if block.active = !negated; negated {
+			break
+		}
+	}
+	return block, nil
+}
+
+// sshSettled are the keywords that count in the first pass only.
+var sshSettled = map[string]bool{
+	"hostname": true, "canonicalizehostname": true, "canonicalizefallbacklocal": true, "canonicalizemaxdots": true,
+}
+
+// set takes one setting, if it is the first of its keyword.
+func (r *sshReading) set(f *sshConfigFile, line *sshConfigLine, block sshBlock) error {
+	name := cmp.Or(sshAliases[line.keyword], line.keyword)
+	keyword, ok := sshKeywords[name]
+	if !ok {
+		if sshIgnored[name] || matchPatternList(name, r.h.ignoreUnknown, true) {
+			return nil
+		}
+		return line.wrong(f, errors.New("which is no keyword of ssh_config; IgnoreUnknown would pass over it"))
+	}
+	assign, err := keyword.parse(line)
+	if err != nil {
+		return line.wrong(f, err)
+	}
+	if assign == nil || !block.active {
+		return nil
+	}
+	switch {
+	case !keyword.accumulates && r.h.said[name], r.final && sshSettled[name],
+		keyword.unless != nil && keyword.unless(&r.h):
+		return nil
+	case keyword.unless != nil:
+		r.h.proxyDoubt = cmp.Or(r.h.proxyDoubt, block.doubt)
+	case block.doubt != nil:
+		return block.doubt
+	}
+	if err := assign(&r.h); err != nil {
+		return line.wrong(f, err)
+	}
+	r.h.said[name] = true
+	if name == "proxycommand" {
+		r.h.proxyCommandAt = f.name + ":" + strconv.Itoa(line.number)
+	}
+	return nil
+}
+
+// include reads the files that an Include names: patterns, relative to ~/.ssh, or to /etc/ssh in a file for all users.
+// Those in a block that is not for the host are read too, for their mistakes and because of Match final.
+func (r *sshReading) include(f *sshConfigFile, line *sshConfigLine, block sshBlock, depth int) error {
+	for _, pattern := range line.args {
+		if pattern == "" {
+			return line.wrong(f, errEmptyArgument)
+		}
+		t, err := r.tokens()
+		if err != nil {
+			return line.wrong(f, err)
+		}
+		pattern, err = t.expand(pattern, pathTokens, true)
+		if errors.As(err, new(noVariable)) {
+			continue // as ssh does
+		}
+		if err != nil {
+			return line.wrong(f, err)
+		}
+		switch tilde := strings.HasPrefix(pattern, "~"); {
+		case tilde && f.system:
+			return line.wrong(f, errors.New("which has a home directory in a file for all users"))
+		case tilde:
+			if pattern, err = r.local.expandTilde(pattern); err != nil {
+				continue // it matches nothing
+			}
+		case filepath.IsAbs(pattern):
+		case f.system:
+			pattern = "/etc/ssh/" + pattern
+		default:
+			pattern = r.local.home + "/.ssh/" + pattern
+		}
+		for _, name := range r.glob(pattern) {
+			if depth == includesAtMost {
+				return fmt.Errorf("%s:%d includes files too deep", f.name, line.number)
+			}
+			included, err := r.open(name, f.system)
+			if err != nil {
+				return line.wrong(f, err)
+			}
+			if included == nil {
 				continue
 			}
-			line := kv.Pos().Line
-			for _, included := range f.includes[line] {
-				if err := included.each(alias, hostName, do); err != nil {
-					return err
-				}
-			}
-			if err := do(strings.ToLower(kv.Key), kv.Value, f.name+":"+strconv.Itoa(line)); err != nil {
+			if err := r.read(included, block, depth+1); err != nil {
 				return err
 			}
 		}
@@ -210,134 +379,130 @@ func (f *sshConfigFile) each(alias string, hostName func() string, do func(keywo
 	return nil
 }
 
-// host gathers what the files say of the host that a user calls alias.
-func (c *sshConfig) host(alias string) (sshHost, error) {
-	var h sshHost
-	if c == nil {
-		return h, nil
+// open reads a file once. One that does not exist is nil.
+func (c *sshConfig) open(name string, system bool) (*sshConfigFile, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := name
+	if system {
+		key = "system " + name
 	}
-	seen := map[string]bool{}
-	hostName := func() string {
-		name, err := h.address(alias)
+	f, ok := c.included[key]
+	if ok {
+		return f, nil
+	}
+	f, err := readSSHConfigFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if f != nil {
+		f.system = system
+	}
+	c.included[key] = f
+	return f, nil
+}
+
+// glob is the paths that a pattern matches, as glob(3) has them: in order, and a leading dot only where it is written.
+func (c *sshConfig) glob(pattern string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found, ok := c.matched[pattern]
+	if !ok {
+		found = globPaths(filepath.ToSlash(pattern))
+		c.matched[pattern] = found
+	}
+	return found
+}
+
+func globPaths(pattern string) []string {
+	found := []string{""}
+	for i, part := range strings.Split(pattern, "/") {
+		var next []string
+		for _, dir := range found {
+			if i > 0 {
+				dir += "/"
+			}
+			if !strings.ContainsAny(part, `*?[\`) {
+				if _, err := os.Lstat(dir + part); part == "" || err == nil {
+					next = append(next, dir+part)
+				}
+				continue
+			}
+			entries, _ := os.ReadDir(cmp.Or(dir, ".")) // sorted
+			for _, e := range entries {
+				if globMatches(part, e.Name()) {
+					next = append(next, dir+e.Name())
+				}
+			}
+		}
+		found = next
+	}
+	return found
+}
+
+// globMatches matches the name of one file.
+func globMatches(pattern, name string) bool {
+	if strings.HasPrefix(name, ".") && !strings.HasPrefix(strings.TrimPrefix(pattern, `\`), ".") {
+		return false
+	}
+	ok, err := filepath.Match(strings.ReplaceAll(pattern, "[!", "[^"), name)
+	if err != nil { // a bracket that nothing closes stands for itself
+		ok, _ = filepath.Match(strings.ReplaceAll(pattern, "[", `\[`), name)
+	}
+	return ok
+}
+
+// localNetworks are the addresses of this machine.
+func localNetworks() ([]netip.Addr, error) {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var found []netip.Addr
+	for _, i := range interfaces {
+		if i.Flags&net.FlagUp == 0 {
+			continue
+		}
+		addresses, err := i.Addrs()
 		if err != nil {
-			return h.hostName // whoever takes the address says so
+			return nil, err
 		}
-		return name
-	}
-	for _, f := range c.files {
-		err := f.each(alias, hostName, func(keyword, value, place string) error {
-			first := !seen[keyword]
-			seen[keyword] = true
-			if err := h.take(keyword, value, place, first); err != nil {
-				return fmt.Errorf("%s has %s %s, %w", place, keyword, value, err)
+		for _, a := range addresses {
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+				found = append(found, prefix.Addr().WithZone(""))
 			}
-			return nil
-		})
-		if err != nil {
-			return h, err
 		}
 	}
-	return h, nil
+	return found, nil
 }
 
-// address is the HostName of the host that a user calls alias.
-func (h *sshHost) address(alias string) (string, error) {
-	if h.hostName == "" {
-		return alias, nil
-	}
-	return expandTokens(h.hostName, map[byte]string{'%': "%", 'h': alias})
+// runsProxy says whether a ProxyCommand leads to the host.
+func (h *sshHost) runsProxy() bool {
+	return h.proxyCommand != "" && !strings.EqualFold(h.proxyCommand, none)
 }
 
-// take adds one setting; first says that it is the first of its keyword, which alone counts for most.
-func (h *sshHost) take(keyword, value, place string, first bool) (err error) {
-	switch keyword {
-	case "identityfile":
-		h.identities = append(h.identities, strings.Trim(value, `"`))
-		return nil
-	case "certificatefile":
-		h.certificates = append(h.certificates, strings.Trim(value, `"`))
-		return nil
+// canonicalizes says whether ssh would look for another name of the host in the DNS. direct is said of a host that is
+// reached without a jump host.
+func (h *sshHost) canonicalizes(direct bool) bool {
+	if _, err := netip.ParseAddr(h.address); err == nil || !direct && h.canonicalize != always {
+		return false
 	}
-	if !first {
-		return nil
+	if c := h.permittedCNAMEs; len(c) > 0 && c[0] != none {
+		return true
 	}
-	switch keyword {
-	case "hostname":
-		h.hostName = value
-	case "user":
-		h.user = value
-	case "hostkeyalias":
-		h.hostKeyAlias = value
-	case "port":
-		if h.port, err = strconv.Atoi(value); err != nil || h.port < 1 || h.port > 65535 {
-			return errors.New("which is no TCP port")
-		}
-	case "identitiesonly":
-		h.identitiesOnly, err = yesOrNo(value)
-	case "userknownhostsfile":
-		h.known = configWords(value)
-	case "connecttimeout":
-		h.connectTimeout, err = seconds(value)
-	case "proxyjump":
-		if h.proxyCommand == "" {
-			h.proxyJump = value
-		}
-	case "proxycommand":
-		if h.proxyJump == "" && !strings.EqualFold(value, "none") {
-			h.proxyCommand = place
-		}
+	if h.canonicalize == "" || h.canonicalize == no {
+		return false
 	}
-	return err
-}
-
-func yesOrNo(value string) (bool, error) {
-	switch strings.ToLower(value) {
-	case "yes", "true":
-		return true, nil
-	case "no", "false":
-		return false, nil
+	if strings.HasSuffix(h.address, ".") {
+		return true
 	}
-	return false, errors.New("which is neither yes nor no")
-}
-
-// seconds reads a time of ssh_config: seconds, or numbers with the units s, m, h.
-func seconds(value string) (time.Duration, error) {
-	if strings.EqualFold(value, "none") {
-		return 0, nil
+	dots := 1
+	if h.said["canonicalizemaxdots"] {
+		dots = h.canonicalizeMaxDots
 	}
-	if n, err := strconv.Atoi(value); err == nil && n >= 0 {
-		return time.Duration(n) * time.Second, nil
-	}
-	d, err := time.ParseDuration(strings.ToLower(value))
-	if err != nil || d < 0 {
-		return 0, errors.New("which is no time")
-	}
-	return d, nil
-}
-
-// expandTokens replaces ~, ${NAME} and the %-tokens of ssh_config(5).
-func expandTokens(value string, tokens map[byte]string) (string, error) {
-	var out strings.Builder
-	for i := 0; i < len(value); i++ {
-		switch {
-		case value[i] == '%' && i+1 < len(value):
-			i++
-			t, ok := tokens[value[i]]
-			if !ok {
-				return "", fmt.Errorf("the token %%%c is not understood here", value[i])
-			}
-			out.WriteString(t)
-		case strings.HasPrefix(value[i:], "${"):
-			name, _, ok := strings.Cut(value[i+2:], "}")
-			text, set := os.LookupEnv(name)
-			if !ok || !set {
-				return "", fmt.Errorf("the environment has no %s", name)
-			}
-			out.WriteString(text)
-			i += len(name) + 2
-		default:
-			out.WriteByte(value[i])
-		}
-	}
-	return expandHome(out.String()), nil
+	domains := len(h.canonicalDomains) > 0 && h.canonicalDomains[0] != none
+	return strings.Count(h.address, ".") <= dots && (domains || h.canonicalizeFallback == no)
 }

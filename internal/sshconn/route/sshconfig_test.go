@@ -89,8 +89,8 @@ Host web*
   UserKnownHostsFile ~/.ssh/known_%k "/tmp/with space"
   ProxyJump jump1,me@jump2:2200,ssh://jump3
 Host direct
-  ProxyJump none
-  ProxyCommand nc %h %p
+  ProxyCommand none
+  ProxyJump jump1
 Host jump1
   User = first
 Match host by-match,other-match
@@ -200,7 +200,7 @@ Match all
 		if err != nil {
 			t.Fatal(err)
 		}
-		config, err := c.ssh.host(host)
+		config, err := c.ssh.host(host, sshGiven{otherwise: "root"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,14 +216,14 @@ Match all
 func TestSSHConfigThatCannotBeHonoured(t *testing.T) {
 	for name, tc := range map[string]struct{ config, more, problem string }{
 		"Match exec":                {"Host a\n User b\nMatch exec \"true\"\n User c\n", "", "config:3 has 'Match exec"},
-		"Match of two criteria":     {"Match host web1 user ops\n User c\n", "", "config:1 has 'Match host web1 user ops'"},
-		"Match exec, included":      {"Include more\n", "\nMatch exec true\n", "more:2 has 'Match exec true'"},
+		"Match that ssh lacks":      {"Match weather fine\n User c\n", "", "config:1 has 'Match weather fine'"},
+		"Match exec, included":      {"Include more\n", "\nMatch exec true\n User c\n", "more:2 has 'Match exec true'"},
 		"file that includes itself": {"Include config\n", "", "too deep"},
 		"ProxyCommand":              {"\nHost web1\n ProxyCommand nc %h %p\n", "", "config:3 sets a ProxyCommand"},
 		"port":                      {"Host web1\n Port abc\n", "", "config:2 has port abc, which is no TCP port"},
 		"yes or no":                 {"IdentitiesOnly perhaps\n", "", "config:1 has identitiesonly perhaps"},
 		"time":                      {"ConnectTimeout soon\n", "", "config:1 has connecttimeout soon"},
-		"token":                     {"IdentityFile ~/%C\n", "", "the token %C is not understood"},
+		"token":                     {"IdentityFile ~/%Z\n", "", "the token %Z is not understood"},
 		"environment variable":      {"IdentityFile ${NO_SUCH_VARIABLE}/x\n", "", "NO_SUCH_VARIABLE"},
 		"host name":                 {"HostName a/b\n", "", "no host name has"},
 		"way in a circle":           {"Host jump1\n ProxyJump jump2\nHost *\n ProxyJump jump1\n", "", "on the way to itself"},

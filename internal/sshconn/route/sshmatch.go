@@ -1,0 +1,227 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// sshVersion is the version of OpenSSH that is followed here.
+const sshVersion = "OpenSSH_10.5p1"
+
+// errNobodyRuns is why a Match exec is not decided.
+var errNobodyRuns = errors.New("which is decided by a command, and none is run here")
+
+// sshCriteria are the criteria of Match that have an argument. The value says whether it may be empty.
+var sshCriteria = map[string]bool{
+	"command": true, "exec": false, "host": false, "localnetwork": false, "localuser": false, "originalhost": false,
+	"sessiontype": false, "tagged": true, "user": false, "version": false,
+}
+
+// matchLine decides whether a Match is for the host. All criteria have to hold; those behind one that does not are read
+// all the same, but no command is run for them. Where a command would decide and none is run, the block is in doubt.
+func (r *sshReading) matchLine(f *sshConfigFile, line *sshConfigLine, in sshBlock) (sshBlock, error) {
+	block := sshBlock{active: true, doubt: in.doubt}
+	args := line.args
+	count := 0
+	for ; len(args) > 0 && !strings.HasPrefix(args[0], "#"); count++ {
+		name, negated := strings.CutPrefix(args[0], "!")
+		args = args[1:]
+		switch lower := strings.ToLower(name); lower {
+		case "all":
+			if count > 1 || len(args) > 0 && args[0] != "" && args[0][0] != '#' {
+				return block, line.wrongMatch(f, errors.New("which has all beside other criteria"))
+			}
+			block.active = block.active && !negated && in.active
+			return block, nil
+		case "final", "canonical":
+			r.wantsFinal = r.wantsFinal || lower == "final" && !negated
+			block.active = block.active && r.final != negated
+			continue
+		}
+		name, argument, ok := strings.Cut(name, "=")
+		name = strings.ToLower(name)
+		if _, known := sshCriteria[name]; !known {
+			return block, line.wrongMatch(f, fmt.Errorf("which has %q, and that is no criterion of Match", name))
+		}
+		if !ok {
+			if len(args) == 0 {
+				return block, line.wrongMatch(f, fmt.Errorf("which has no argument of %s", name))
+			}
+			argument, args = args[0], args[1:]
+		}
+		if argument == "" && !sshCriteria[name] || strings.HasPrefix(argument, "#") {
+			return block, line.wrongMatch(f, fmt.Errorf("which has no argument of %s", name))
+		}
+		var holds bool
+		var err error
+		if name == "exec" {
+			holds, err = r.execHolds(argument, block.active)
+			if errors.Is(err, errNobodyRuns) {
+				holds, err = !negated, nil
+				if block.doubt == nil {
+					block.doubt = line.wrongMatch(f, errNobodyRuns)
+				}
+			}
+		} else {
+			holds, err = r.criterionHolds(name, argument)
+		}
+		if err != nil {
+			return block, line.wrongMatch(f, err)
+		}
+		block.active = block.active && holds != negated
+	}
+	if count == 0 {
+		return block, line.wrongMatch(f, errors.New("which has no criterion"))
+	}
+	block.active = block.active && in.active
+	return block, nil
+}
+
+// execHolds says whether a command succeeds. It is not run unless everything before it holds.
+func (r *sshReading) execHolds(command string, run bool) (bool, error) {
+	t, err := r.tokens()
+	if err == nil {
+		command, err = t.expand(command, pathTokens, false)
+	}
+	if err != nil || !run {
+		return false, err
+	}
+	if r.exec == nil {
+		return false, errNobodyRuns
+	}
+	return r.exec(command)
+}
+
+func (r *sshReading) criterionHolds(name, argument string) (bool, error) {
+	switch name {
+	case "host":
+		host, err := r.target()
+		return matchPatternList(strings.ToLower(host), argument, true), err
+	case "originalhost":
+		return matchPatternList(strings.ToLower(r.alias), argument, true), nil
+	case "user":
+		return matchPatternList(r.user(), argument, false), nil
+	case "localuser":
+		return matchPatternList(r.local.user, argument, false), nil
+	case "localnetwork":
+		return r.inNetworks(argument)
+	case "version":
+		return matchPatternList(r.version, argument, false), nil
+	case "tagged":
+		return matchOptional(r.h.tag, argument), nil
+	case "command":
+		return matchOptional("", argument), nil // as for `ssh host`, which names no command
+	case "sessiontype":
+		session := r.h.sessionType
+		if session == "" || session == "default" {
+			session = "shell"
+		}
+		return matchPatternList(session, argument, false), nil
+	}
+	return false, nil
+}
+
+// matchOptional matches what may not be set, which an empty pattern matches and no other does.
+func matchOptional(s, patterns string) bool {
+	if s == "" {
+		return patterns == ""
+	}
+	return matchPatternList(s, patterns, false)
+}
+
+// inNetworks says whether this machine has an address in one of some networks, which have commas between them.
+func (r *sshReading) inNetworks(list string) (bool, error) {
+	var prefixes []netip.Prefix
+	for entry := range strings.SplitSeq(list, ",") {
+		prefix, err := netip.ParsePrefix(entry)
+		if err != nil {
+			var addr netip.Addr
+			if addr, err = netip.ParseAddr(entry); err == nil {
+				prefix, err = addr.Prefix(addr.BitLen())
+			}
+		}
+		if err != nil || prefix.Masked() != prefix || prefix.Addr().Zone() != "" {
+			return false, fmt.Errorf("which has %q, and that is no network", entry)
+		}
+		prefixes = append(prefixes, prefix)
+	}
+	addresses, err := r.networks()
+	if err != nil {
+		return false, nil // ssh takes an unknown network for another one
+	}
+	for _, a := range addresses {
+		for _, p := range prefixes {
+			if p.Contains(a) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// matchPattern says whether a pattern matches all of s: * stands for any characters, ? for one.
+func matchPattern(s, pattern string) bool {
+	star, from := -1, 0 // the last * so far, and where in s to go on after it
+	i, j := 0, 0
+	for i < len(s) {
+		switch {
+		case j < len(pattern) && pattern[j] == '*':
+			star, from = j, i
+			j++
+		case j < len(pattern) && (pattern[j] == '?' || pattern[j] == s[i]):
+			i++
+			j++
+		case star >= 0:
+			from++
+			i, j = from, star+1
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[j:], "*") == ""
+}
+
+// matchPatternList says whether one of some patterns matches, which have commas between them, and none that a !
+// negates.
+func matchPatternList(s, list string, lower bool) bool {
+	if list == "" {
+		return false
+	}
+	if lower {
+		list = strings.ToLower(list)
+	}
+	found := false
+	for pattern := range strings.SplitSeq(strings.TrimSuffix(list, ","), ",") {
+		pattern, negated := strings.CutPrefix(pattern, "!")
+		if matchPattern(s, pattern) {
+			if negated {
+				return false
+			}
+			found = true
+		}
+	}
+	return found
+}
+
+// runMatchExec runs a command as ssh does: with the user's shell, and without input or output.
+func runMatchExec(command string) (bool, error) {
+	shell := os.Getenv("SHELL")
+	if _, set := os.LookupEnv("SHELL"); !set {
+		shell = "/bin/sh"
+	}
+	cmd := exec.CommandContext(context.Background(), shell, "-c", command) //nolint:gosec // the user's file names it
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.As(err, &exit) && exit.Exited():
+		return false, nil
+	}
+	return false, fmt.Errorf("which has a command that did not end: %w", err)
+}
