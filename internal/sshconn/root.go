@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -137,7 +138,7 @@ func (c *Conn) noRootByDoas(p *process, err error) error {
 	case has("doas: command not found", "doas: not found", "doas': No such file", "doas’: No such file",
 		"doas: No such file", "Unknown command: doas"):
 		return refused("there is no doas on the host", "Install doas, set sudo = true instead, or log in as root")
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded) && (p.complained.String() == "" || has("doas: ")):
 		return refused("doas started no shell within "+c.timeAsRoot(fault.Excerpt(p.said(), c.settings.Secrets()...)),
 			fmt.Sprintf(slowRoot, "doas"))
 	case has("doas: "):
@@ -171,7 +172,7 @@ func (c *Conn) noRoot(p *process, err error) error {
 	case has("sudo: command not found", "sudo: not found", "sudo': No such file", "sudo’: No such file",
 		"sudo: No such file", "Unknown command: sudo"):
 		return refused("there is no sudo on the host", "Install sudo, or log in as root")
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded) && (said == "" || has("sudo: ", "sudo-rs: ")):
 		return refused("sudo started no shell within "+c.timeAsRoot(quoted), fmt.Sprintf(slowRoot, "sudo"))
 	case has("sudo: ", "sudo-rs: "):
 		return refused("it said: "+quoted, next)
@@ -180,9 +181,17 @@ func (c *Conn) noRoot(p *process, err error) error {
 	}
 }
 
+// shellTime is how long a host may take to start the shell. Sudo and doas get rootTime at least.
+func (c *Conn) shellTime() time.Duration {
+	if c.settings.RootBy() == "" {
+		return c.connectTimeout()
+	}
+	return max(c.connectTimeout(), c.pool.pace.root)
+}
+
 // timeAsRoot names the time that sudo or doas had, with what it said meanwhile.
 func (c *Conn) timeAsRoot(said string) string {
-	text := max(c.connectTimeout(), c.pool.pace.root).String()
+	text := c.shellTime().String()
 	if said != "" {
 		text += " (" + said + ")"
 	}
@@ -198,7 +207,7 @@ func (c *Conn) noShell(p *process, err error) error {
 	why := "the login as " + c.settings.User + " works, but " + shellCommand + " ended without an answer"
 	if errors.Is(err, context.DeadlineExceeded) {
 		why = "the login as " + c.settings.User + " works, but " + shellCommand + " gave no answer within " +
-			c.connectTimeout().String()
+			c.shellTime().String()
 	}
 	if quoted := fault.Excerpt(p.said(), c.settings.Secrets()...); quoted != "" {
 		why += ", only: " + quoted

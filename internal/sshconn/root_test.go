@@ -226,7 +226,7 @@ func TestPasswordDoesNotReachAForcedCommandThatQuotesThePrompt(t *testing.T) {
 	set := reach(h, "ops")
 	set.Sudo, set.SudoPassword = &on, "ops-secret"
 	p := pool(t, set)
-	p.config.ConnectTimeout = 1500 * time.Millisecond
+	p.config.ConnectTimeout, p.pace.root = 1500*time.Millisecond, 0
 	fails(t, conn(t, p), fault.NoShell, "not allowed")
 	if heard, _ := h.ReadFile("/tmp/heard"); strings.Contains(heard, "secret") {
 		t.Error("the password was sent to a command that did not ask for it")

@@ -15,7 +15,7 @@ import (
 const (
 	hostNameTokens = "h"
 	proxyTokens    = "hnpr"
-	accountTokens  = "dhijkLlnpu"
+	accountTokens  = "dhijkLlnpu" //nolint:gosec // letters, no secret
 	pathTokens     = accountTokens + "Cr"
 )
 
