@@ -106,8 +106,8 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 	}
 	direct := bastion == nil || bastion.Host == NoBastion || bastion.Host == host
 	if config.canonicalizes(direct) {
-		return nil, malformed("ssh_config has CanonicalizeHostname or CanonicalizePermittedCNAMEs for it, and no name is "+
-			"looked up here to replace it",
+		return nil, malformed("ssh_config has CanonicalizeHostname or CanonicalizePermittedCNAMEs for it, "+
+			"and no name is looked up here to replace it",
 			"Write out the name with HostName, or set CanonicalizeHostname no for the host")
 	}
 	if direct {
