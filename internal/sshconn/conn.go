@@ -287,7 +287,8 @@ func (c *Conn) connectTimeout() time.Duration {
 // hostKeys returns what decides on the host's key. The host is not asked for a key of the types in without.
 func (c *Conn) hostKeys(without []string) (*hostkey.Verifier, error) {
 	s := c.settings
-	rules := hostkey.Rules{Pin: s.HostKey, Checking: s.HostKeyChecking, Files: s.KnownHostsFiles(), Name: c.knownAs()}
+	rules := hostkey.Rules{Pin: s.HostKey, Checking: s.HostKeyChecking, Files: s.KnownHostsFiles(),
+		Revoked: c.route.RevokedHostKeys, Name: c.knownAs()}
 	log := func(msg string, fields map[string]any) { c.pool.log(c.pool.ctx, msg, fields) }
 	return hostkey.New(rules, without, c.faults(), log)
 }

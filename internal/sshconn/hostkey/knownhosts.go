@@ -26,6 +26,8 @@ type knownHosts struct {
 	// original names the file that a copy with other lines stands for.
 	original map[string]string
 	texts    map[string][]byte
+	// revoked are keys that lines revoke which the library cannot read, for every host, with the place of the line.
+	revoked map[string]string
 }
 
 // maxLine is the longest line that the library's scanner takes.
@@ -34,7 +36,8 @@ const maxLine = 64 << 10
 // readKnownHosts reads files. One that is missing is no error, and a line that cannot be read is left out: the library
 // would refuse the whole file. Names count in small letters, as they do for ssh.
 func readKnownHosts(files []string) (*knownHosts, error) {
-	k := &knownHosts{first: "known_hosts", original: map[string]string{}, texts: map[string][]byte{}}
+	k := &knownHosts{first: "known_hosts", original: map[string]string{}, texts: map[string][]byte{},
+		revoked: map[string]string{}}
 	if len(files) > 0 {
 		k.first = files[0]
 	}
@@ -97,6 +100,11 @@ func (k *knownHosts) sieve(file, copied string, text []byte) error {
 	lines := bytes.Split(text, []byte("\n"))
 	drop := func(i int, why string) {
 		k.bad = append(k.bad, fmt.Sprintf("%s:%d (%s)", file, i+1, why))
+		if words := bytes.Fields(lines[i]); len(words) > 3 && string(words[0]) == "@revoked" {
+			if key, _, _, _, err := ssh.ParseAuthorizedKey(bytes.Join(words[2:4], []byte(" "))); err == nil {
+				k.revoked[string(key.Marshal())] = fmt.Sprintf("%s:%d", file, i+1)
+			}
+		}
 		lines[i] = nil
 	}
 	for i, l := range lines {

@@ -40,6 +40,8 @@ type Rules struct {
 	Checking Checking
 	// Files are paths of known_hosts files. A new key is recorded in the first.
 	Files []string
+	// Revoked are paths of files that revoke keys, whatever else vouches for them.
+	Revoked []string
 	// Name is the address that the files are asked for, "host:port", in small letters as for ssh.
 	Name string
 }
@@ -50,11 +52,12 @@ type Verifier struct {
 	// another type, which would look changed.
 	Algorithms []string
 
-	rules  Rules
-	faults fault.Maker
-	log    func(msg string, fields map[string]any)
-	pin    *pin
-	known  *knownHosts
+	rules   Rules
+	faults  fault.Maker
+	log     func(msg string, fields map[string]any)
+	pin     *pin
+	known   *knownHosts
+	revoked []*revocation
 
 	mu       sync.Mutex // the library checks in a goroutine that may outlive a failed handshake
 	accepted bool
@@ -72,6 +75,14 @@ func (k *Verifier) Outcome() (accepted bool, refused error) {
 // types in without. The errors that it and its methods return are made by faults. A key that is recorded is logged.
 func New(r Rules, without []string, faults fault.Maker, log func(string, map[string]any)) (*Verifier, error) {
 	k := &Verifier{rules: r, faults: faults, log: log}
+	for _, file := range r.Revoked {
+		revoked, err := readRevocation(file)
+		if err != nil {
+			return nil, faults.New(fault.Misconfigured, "the file of RevokedHostKeys cannot be used ("+err.Error()+
+				"), so that no host key counts", "Correct RevokedHostKeys in ssh_config, or the file", err)
+		}
+		k.revoked = append(k.revoked, revoked)
+	}
 	supported := ssh.SupportedAlgorithms().HostKeys
 	if text := r.Pin; text != "" {
 		var err error
@@ -125,6 +136,11 @@ func (k *Verifier) Check(addr string, remote net.Addr, key ssh.PublicKey) error 
 }
 
 func (k *Verifier) verify(addr string, remote net.Addr, key ssh.PublicKey) error {
+	for _, r := range k.revoked {
+		if r.revokes(key) {
+			return k.isRevoked(r.file, key, nil)
+		}
+	}
 	if k.pin != nil {
 		if err := k.pin.check(addr, remote, key); err != nil {
 			return k.pinFault(key, err)
@@ -132,8 +148,14 @@ func (k *Verifier) verify(addr string, remote net.Addr, key ssh.PublicKey) error
 		return nil
 	}
 	checking := k.rules.Checking
+	if checking == Insecure {
+		return nil
+	}
+	if place, ok := k.known.revoked[string(Plain(key).Marshal())]; ok {
+		return k.isRevoked(place, key, nil)
+	}
 	err := k.known.check(addr, remote, key)
-	if err == nil || checking == Insecure {
+	if err == nil {
 		return nil
 	}
 	var mismatch *knownhosts.KeyError
@@ -147,17 +169,15 @@ func (k *Verifier) verify(addr string, remote net.Addr, key ssh.PublicKey) error
 func (k *Verifier) explain(addr string, key ssh.PublicKey, err error) error {
 	var revoked *knownhosts.RevokedError
 	var mismatch *knownhosts.KeyError
-	const newKey = "Do not connect before the host has a new key"
 	switch {
 	case errors.As(err, &revoked):
-		return k.faults.New(fault.HostKeyRevoked, fmt.Sprintf("%s revokes the key that the host shows, %s",
-			k.known.place(revoked.Revoked), Fingerprint(key)), newKey, err)
+		return k.isRevoked(k.known.place(revoked.Revoked), key, err)
 	case errors.As(err, &mismatch):
 		if lines := k.plainLines(addr, mismatch.Want); len(lines) > 0 {
 			return k.changed(key, strings.Join(lines, ", "))
 		}
 		return k.unknown(addr, key, "no known_hosts file has a key for the host", err)
-	case strings.Contains(err.Error(), "revoked"):
+	case saysRevoked(err):
 		return k.faults.New(fault.HostKeyRevoked, "a known_hosts file revokes the certificate that the host shows for the "+
 			"key "+Fingerprint(key), newKey, err)
 	default:
@@ -165,6 +185,18 @@ func (k *Verifier) explain(addr string, key ssh.PublicKey, err error) error {
 			err)
 	}
 }
+
+// newKey is what to do about a key that is revoked.
+const newKey = "Do not connect before the host has a new key"
+
+// isRevoked is the error for a key that is revoked at this place.
+func (k *Verifier) isRevoked(place string, key ssh.PublicKey, err error) error {
+	return k.faults.New(fault.HostKeyRevoked, fmt.Sprintf("%s revokes the key that the host shows, %s", place,
+		Fingerprint(key)), newKey, err)
+}
+
+// saysRevoked reports whether the library refuses a key because a known_hosts file revokes it, or its authority.
+func saysRevoked(err error) bool { return strings.Contains(err.Error(), "revoked") }
 
 // plainLines describes the lines for the host itself; a line for an authority only says who may vouch for it.
 func (k *Verifier) plainLines(addr string, want []knownhosts.KnownKey) (lines []string) {

@@ -184,12 +184,23 @@ func (r *Route) expand(ssh *sshConfig, config sshHost, alias string) (sshHost, e
 		r.User = config.user
 	}
 	if len(known) > 0 && slices.Equal(r.KnownHosts, known) { // and they are not set elsewhere
-		r.KnownHosts = append(slices.Clone(config.known), systemKnownHosts)
+		r.KnownHosts = append(slices.Clone(config.known), config.systemKnownHosts()...)
+	} else if r.KnownHosts == nil && config.said["globalknownhostsfile"] {
+		r.KnownHosts = append([]string{userKnownHosts}, config.systemKnownHosts()...)
 	}
 	r.Added = Added{Identities: config.identities, Certificates: config.certificates,
-		IdentitiesOnly: config.identitiesOnly == yes, HostKeyAlias: config.hostKeyAlias,
-		ConnectTimeout: config.connectTimeout}
+		IdentitiesOnly: config.identitiesOnly == yes, IdentityAgent: config.identityAgent,
+		AddressFamily: config.addressFamily, BindAddress: config.bindAddress, HostKeyAlias: config.hostKeyAlias,
+		RevokedHostKeys: config.revoked, ConnectTimeout: config.connectTimeout}
 	return config, nil
+}
+
+// systemKnownHosts are the known_hosts files for all users.
+func (h *sshHost) systemKnownHosts() []string {
+	if h.said["globalknownhostsfile"] {
+		return h.knownGlobal
+	}
+	return []string{systemKnownHosts}
 }
 
 // jumps makes a chain of ProxyJump's value: the hosts are passed in the order they stand in.

@@ -26,8 +26,15 @@ type Added struct {
 	Identities, Certificates, Usual []string
 	// IdentitiesOnly keeps the agent's other keys back.
 	IdentitiesOnly bool
+	// IdentityAgent is the socket of the agent: a path, $NAME for what a variable holds, none, or empty for the usual one.
+	IdentityAgent string
+	// AddressFamily is "inet" or "inet6" if only addresses of that family count, and BindAddress the address of this
+	// machine to connect from.
+	AddressFamily, BindAddress string
 	// HostKeyAlias is the name to look for in known_hosts, where it is not the address.
 	HostKeyAlias string
+	// RevokedHostKeys are paths of files that revoke host keys.
+	RevokedHostKeys []string
 	// ConnectTimeout is the one for this host, where the pool has none.
 	ConnectTimeout time.Duration
 }

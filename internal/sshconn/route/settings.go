@@ -125,13 +125,17 @@ func (s Settings) RootBy() string {
 	return ""
 }
 
-const systemKnownHosts = "/etc/ssh/ssh_known_hosts"
+// The usual known_hosts files.
+const (
+	userKnownHosts   = "~/.ssh/known_hosts"
+	systemKnownHosts = "/etc/ssh/ssh_known_hosts"
+)
 
 // KnownHostsFiles are the files to look for the host's key in.
 func (s Settings) KnownHostsFiles() []string {
 	files := s.KnownHosts
 	if files == nil {
-		files = []string{"~/.ssh/known_hosts", systemKnownHosts}
+		files = []string{userKnownHosts, systemKnownHosts}
 	}
 	out := make([]string, 0, len(files))
 	for _, f := range files {
