@@ -55,14 +55,33 @@ func New(r *route.Route, parsed *Keys, faults fault.Maker) (*Attempt, error) {
 		return nil, faults.New(fault.KeyUnusable, why, next, nil)
 	}
 	l.readIdentities(r.Added)
-	if s.Agent == nil || *s.Agent {
-		l.agent = os.Getenv("SSH_AUTH_SOCK")
+	wanted := s.Agent != nil && *s.Agent
+	if s.Agent == nil || wanted {
+		l.agent = agentSocket(r.IdentityAgent)
 	}
-	if s.Agent != nil && *s.Agent && l.agent == "" {
+	if wanted && l.agent == "" {
+		l.agent = agentSocket("")
+	}
+	if wanted && l.agent == "" {
 		return nil, faults.New(fault.KeyUnusable, "agent is true and SSH_AUTH_SOCK is not set",
 			"Start an agent and add the key to it, or set private_key", nil)
 	}
 	return l, nil
+}
+
+// agentSocket is the path of the agent's socket that IdentityAgent names, and empty if there is no agent.
+func agentSocket(identityAgent string) string {
+	const usual = "SSH_AUTH_SOCK"
+	name, variable := strings.CutPrefix(identityAgent, "$")
+	switch {
+	case identityAgent == "", identityAgent == usual:
+		return os.Getenv(usual)
+	case strings.EqualFold(identityAgent, "none"):
+		return ""
+	case variable:
+		return os.Getenv(name)
+	}
+	return identityAgent
 }
 
 // addCertificate reads the certificate that the settings have.
@@ -172,7 +191,7 @@ func (l *Attempt) Methods(ctx context.Context) (methods []ssh.AuthMethod, done f
 					return nil, nil
 				}
 				l.tried = append(l.tried, "keyboard-interactive")
-				if len(questions) > 1 || echos[0] {
+				if len(questions) > 1 || echos[0] || !asksForPassword(questions[0]) {
 					l.notes = append(l.notes, "the host also asks "+fault.Excerpt(strings.Join(questions, " "), l.route.Secrets()...))
 					return nil, errors.New("a question that is not for a password")
 				}
@@ -180,6 +199,17 @@ func (l *Attempt) Methods(ctx context.Context) (methods []ssh.AuthMethod, done f
 			}))
 	}
 	return methods, done
+}
+
+// asksForPassword reports whether a question is for the password, as PAM asks it in some languages, and not for a code
+// of one use: that would be a wrong answer, which counts against the user.
+func asksForPassword(question string) bool {
+	question = strings.ToLower(question)
+	has := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(question, word) })
+	}
+	return has("password", "passwort", "mot de passe", "contraseña", "senha", "wachtwoord", "пароль", "密码", "密碼",
+		"パスワード") && !has("one-time", "one time", "otp", "oath", "token", "code", "new password", "yubikey")
 }
 
 // Note adds what a user must know if no way worked.
@@ -211,7 +241,7 @@ func (l *Attempt) agentSigners(ctx context.Context) (signers []ssh.Signer, hangU
 		return nil, nil
 	}
 	unheard := func(err error) {
-		l.notes = append(l.notes, "the agent at SSH_AUTH_SOCK did not answer ("+err.Error()+")")
+		l.notes = append(l.notes, "the agent at "+l.agent+" did not answer ("+err.Error()+")")
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", l.agent)
 	if err != nil {

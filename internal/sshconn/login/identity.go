@@ -5,6 +5,7 @@ package login
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"os"
 	"path/filepath"
@@ -37,10 +38,11 @@ func (p *Keys) parse(k keyText) parsedKey {
 	f, ok := p.parsed[k]
 	if !ok {
 		f = sync.OnceValue(func() parsedKey {
-			signer, err := ssh.ParsePrivateKey([]byte(k.key))
+			text := withoutParameters([]byte(k.key))
+			signer, err := ssh.ParsePrivateKey(text)
 			var encrypted *ssh.PassphraseMissingError
 			if errors.As(err, &encrypted) && k.passphrase != "" {
-				signer, err = ssh.ParsePrivateKeyWithPassphrase([]byte(k.key), []byte(k.passphrase))
+				signer, err = ssh.ParsePrivateKeyWithPassphrase(text, []byte(k.passphrase))
 			}
 			return parsedKey{signer, err}
 		})
@@ -51,6 +53,14 @@ func (p *Keys) parse(k keyText) parsedKey {
 	}
 	p.mu.Unlock()
 	return f()
+}
+
+// withoutParameters leaves out the curve that OpenSSL writes before a key. It is in the key too.
+func withoutParameters(text []byte) []byte {
+	if block, rest := pem.Decode(text); block != nil && block.Type == "EC PARAMETERS" {
+		return rest
+	}
+	return text
 }
 
 // explainKey says why a private key cannot be used. It quotes nothing of the key.
