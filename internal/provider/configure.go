@@ -68,6 +68,7 @@ type providerModel struct {
 	ConnectTimeout types.String `tfsdk:"connect_timeout"`
 	Timeout        types.String `tfsdk:"timeout"`
 	SSHConfigFiles types.List   `tfsdk:"ssh_config_files"`
+	SSHConfigRuns  types.Bool   `tfsdk:"ssh_config_commands"`
 	MaxConnections types.Int64  `tfsdk:"max_connections"`
 	SFTP           types.Bool   `tfsdk:"sftp"`
 	Unreachable    types.String `tfsdk:"unreachable"`
@@ -168,6 +169,11 @@ func (m providerModel) config(ctx context.Context, env environment, diags *diag.
 			tflog.Debug(ctx, visible(msg), visibleFields(fields))
 		},
 	}
+	runs := m.SSHConfigRuns.ValueBoolPointer()
+	if runs == nil {
+		runs = env.flag("ssh_config_commands")
+	}
+	c.NoSSHConfigCommands = runs != nil && !*runs
 	if sftp := env.flag("sftp"); m.SFTP.IsNull() && sftp != nil {
 		c.SFTP = *sftp
 	}

@@ -23,6 +23,7 @@ func TestEveryAttributeHasAVariable(t *testing.T) {
 		"user": "u", "port": "23", "private_key": "k", "private_key_passphrase": "p", "certificate": "c", "password": "w", "agent": "false", "host_key": "h",
 		"host_key_checking": "accept_new", "known_hosts_files": "/a:/b", "sudo": "true", "sudo_password": "s", "doas": "false", "bastion": "jump",
 		"connect_timeout": "7s", "timeout": "8m", "max_connections": "9", "ssh_config_files": "none", "sftp": "true",
+		"ssh_config_commands": "false",
 	}
 	var schema provider.SchemaResponse
 	New("test").Schema(t.Context(), provider.SchemaRequest{}, &schema)
@@ -37,7 +38,7 @@ func TestEveryAttributeHasAVariable(t *testing.T) {
 	want := sshconn.Config{
 		Environment: route.Settings{Login: route.Login{User: "u", Port: 23, PrivateKey: "k", PrivateKeyPassphrase: "p", Certificate: "c", Password: "w", Agent: &no, HostKey: "h",
 			HostKeyChecking: hostkey.AcceptNew, KnownHosts: []string{"/a", "/b"}}, Root: route.Root{Sudo: &yes, SudoPassword: "s", Doas: &no}, Bastion: &route.Bastion{Host: "jump"}},
-		SSHConfig: []string{}, FallbackConnectTimeout: 7 * time.Second, Timeout: 8 * time.Minute, MaxConnections: 9, SFTP: true, Hosts: map[string]route.Settings{},
+		SSHConfig: []string{}, FallbackConnectTimeout: 7 * time.Second, Timeout: 8 * time.Minute, MaxConnections: 9, SFTP: true, NoSSHConfigCommands: true, Hosts: map[string]route.Settings{},
 	}
 	var diags diag.Diagnostics
 	got := providerModel{}.config(t.Context(), environment{&diags}, &diags)
@@ -46,9 +47,10 @@ func TestEveryAttributeHasAVariable(t *testing.T) {
 		t.Errorf("got %+v\nwant %+v\n%v", got, want, diags)
 	}
 	// The block goes before them.
-	m := providerModel{ConnectTimeout: types.StringValue("1s"), Timeout: types.StringValue("2m"), MaxConnections: types.Int64Value(3), SFTP: types.BoolValue(false)}
+	m := providerModel{ConnectTimeout: types.StringValue("1s"), Timeout: types.StringValue("2m"), MaxConnections: types.Int64Value(3), SFTP: types.BoolValue(false),
+		SSHConfigRuns: types.BoolValue(true)}
 	m.User, m.Port = types.StringValue("x"), types.Int64Value(4)
-	want.SFTP = false
+	want.SFTP, want.NoSSHConfigCommands = false, false
 	want.ConnectTimeout, want.Timeout, want.MaxConnections, want.Defaults = time.Second, 2*time.Minute, 3, route.Settings{Login: route.Login{User: "x", Port: 4}}
 	got = m.config(t.Context(), environment{&diags}, &diags)
 	got.Log = nil
@@ -56,7 +58,7 @@ func TestEveryAttributeHasAVariable(t *testing.T) {
 		t.Errorf("with a block: got %+v\nwant %+v", got, want)
 	}
 	// What cannot be meant is refused, by its name and without its value.
-	for _, name := range []string{"port", "agent", "host_key_checking", "sudo", "doas", "connect_timeout", "timeout", "max_connections", "sftp"} {
+	for _, name := range []string{"port", "agent", "host_key_checking", "sudo", "doas", "connect_timeout", "timeout", "max_connections", "sftp", "ssh_config_commands"} {
 		t.Setenv(variable(name), "-nonsense")
 		var diags diag.Diagnostics
 		providerModel{}.config(t.Context(), environment{&diags}, &diags)

@@ -74,6 +74,11 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 		MarkdownDescription: "Files in the form of ssh_config, the first of which wins. Default `~/.ssh/config` and `/etc/ssh/ssh_config`; `[]` does without any, and " +
 			"without the keys `~/.ssh/id_rsa`, `id_ecdsa` and `id_ed25519`, which are tried where no key is named.",
 	}
+	attributes["ssh_config_commands"] = schema.BoolAttribute{
+		Optional: true,
+		MarkdownDescription: "Whether to run commands that ssh_config names, as `ssh` does: `ProxyCommand`, and `Match exec`. With `false` a host that one of " +
+			"them concerns is refused, for files that you do not trust, as on a shared runner. Default `true`.",
+	}
 	attributes["max_connections"] = schema.Int64Attribute{
 		Optional: true, Validators: []validator.Int64{int64validator.Between(1, maxMaxConnections)},
 		MarkdownDescription: "How many hosts may be connected at once; an idle connection ends for one that is needed. Jump hosts do not count, nor do hosts that do not " +
@@ -147,7 +152,8 @@ func loginAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "OpenSSH certificate of `private_key`, or of a key in the agent, as `file(\"~/.ssh/id_ed25519-cert.pub\")` gives it."},
 		"password": schema.StringAttribute{Optional: true, Sensitive: true, MarkdownDescription: "Password to log in with."},
 		"agent": schema.BoolAttribute{Optional: true,
-			MarkdownDescription: "Whether to use the keys of the SSH agent at `SSH_AUTH_SOCK`, or at the `IdentityAgent` of ssh_config. Default: where there is one. The agent is never forwarded."},
+			MarkdownDescription: "Whether to use the keys of the SSH agent at `SSH_AUTH_SOCK`, or at the `IdentityAgent` of ssh_config. Default: where there is " +
+				"one. The agent is never forwarded."},
 		"host_key": schema.StringAttribute{Optional: true,
 			MarkdownDescription: "The host's public key, as in `ssh-ed25519 AAAA...`; or its fingerprint, as in `SHA256:...`; or the authority that certifies it, as in " +
 				"`@cert-authority ssh-ed25519 AAAA...`. Default: what the known_hosts files say."},

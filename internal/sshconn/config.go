@@ -19,6 +19,8 @@ type Config struct {
 	// keys in their usual places (~/.ssh/id_ed25519 and so on) are tried where no key is named. They are read when the
 	// first host is asked for.
 	SSHConfig []string
+	// NoSSHConfigCommands says that no command is run which ssh_config names, by ProxyCommand or Match exec.
+	NoSSHConfigCommands bool
 	// Hosts are the hosts that have a name here.
 	Hosts map[string]route.Settings
 	// Unknown are the names of hosts that have settings which are not known yet. No way leads to or through one of them.
@@ -46,5 +48,5 @@ type Config struct {
 
 func (c Config) sources() route.Sources {
 	return route.Sources{Defaults: c.Defaults, Environment: c.Environment, SSHConfig: c.SSHConfig, Hosts: c.Hosts,
-		Unknown: c.Unknown}
+		Unknown: c.Unknown, NoCommands: c.NoSSHConfigCommands}
 }

@@ -289,6 +289,7 @@ func (c *Conn) handshakeFailed(
 // unreachable says why there is no connection; stage is "" for TCP itself.
 func (c *Conn) unreachable(ctx context.Context, stage string, err error) error {
 	var dns *net.DNSError
+	var byCommand *commandError
 	host, port, _ := net.SplitHostPort(c.addr)
 	why, next := err.Error(), "Check that the host is up and that an SSH server listens there"
 	redials := 0
@@ -300,6 +301,9 @@ func (c *Conn) unreachable(ctx context.Context, stage string, err error) error {
 			why += " " + stage
 		}
 		next = "Check that the host is up and that no firewall drops the packets, or raise connect_timeout"
+	case errors.As(err, &byCommand):
+		why = "its ProxyCommand has ended: " + byCommand.Error()
+		next = "Run 'ssh' to the host, or that command by hand, to see what it needs"
 	case errors.As(err, &dns):
 		why, next = fmt.Sprintf("the name %s does not resolve (%s)", host, dns.Err),
 			"Check the address and the resolver of this machine"

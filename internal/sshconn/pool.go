@@ -133,6 +133,9 @@ func (p *Pool) newConn(r *route.Route) *Conn {
 	c := &Conn{pool: p, host: r.Host, settings: r.Settings, route: r, addr: r.Addr(),
 		fileLocks: map[string]chan struct{}{}}
 	c.dialer = direct{c.addr, r.AddressFamily, r.BindAddress}
+	if r.ProxyCommand != "" {
+		c.dialer = command{c, r.ProxyCommand}
+	}
 	if r.Via != nil {
 		c.via = p.hop(r.Via)
 		c.dialer = jump{c, c.via}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
@@ -26,6 +27,8 @@ type Sources struct {
 	// SSHConfig are files in the form of ssh_config(5), the first of which wins, a missing one is no error. With any,
 	// the keys in their usual places are tried where no key is named.
 	SSHConfig []string
+	// NoCommands says that no command is run which ssh_config names. A host for which one would count is refused.
+	NoCommands bool
 	// Hosts are the hosts that have a name here.
 	Hosts map[string]Settings
 	// Unknown are the names of hosts that have settings which are not known yet. No way leads to or through one of
@@ -45,6 +48,9 @@ func NewResolver(s Sources) (*Resolver, error) {
 	config, err := readSSHConfig(s.SSHConfig)
 	if err != nil {
 		return nil, err
+	}
+	if !s.NoCommands {
+		config.exec = runMatchExec
 	}
 	return &Resolver{s, config}, nil
 }
@@ -98,8 +104,12 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 	case bastion == nil && config.proxyDoubt != nil:
 		return nil, malformed(config.proxyDoubt.Error(),
 			"Name the way with bastion; { host = \""+NoBastion+"\" } for none")
+	case bastion == nil && config.runsProxy() && !c.NoCommands:
+		if r.ProxyCommand, err = c.ssh.proxyCommand(&config, alias, r); err != nil {
+			return nil, malformed(config.proxyCommandAt+" sets a ProxyCommand for it, "+err.Error(), commandNameForm)
+		}
 	case bastion == nil && config.runsProxy():
-		return nil, malformed(config.proxyCommandAt+" sets a ProxyCommand for it, and no command is run here to reach a host",
+		return nil, malformed(config.proxyCommandAt+" sets a ProxyCommand for it, and ssh_config_commands is false",
 			"Name the jump host: ProxyJump in ssh_config, or bastion; or set bastion = { host = \""+NoBastion+"\" }")
 	case bastion == nil:
 		bastion = jumps(config.proxyJump)
@@ -115,6 +125,26 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 	}
 	r.Via, err = c.walk(bastion.Host, bastion, append(behind, host))
 	return r, err
+}
+
+// commandNameForm is what to do about a name that must not be put into a command.
+const commandNameForm = "Give the host a plain name in ssh_config, with HostName for its address, and a plain user"
+
+// proxyCommand returns the command with its tokens replaced. As ssh does, it takes only names that no shell could take
+// for anything else.
+func (c *sshConfig) proxyCommand(h *sshHost, alias string, r *Route) (string, error) {
+	for _, name := range []string{alias, r.Address} {
+		if strings.HasPrefix(name, "-") || strings.ContainsFunc(name, func(c rune) bool {
+			return unicode.IsSpace(c) || unicode.IsControl(c) || strings.ContainsRune("'`\"$\\;&<>|(){},", c)
+		}) {
+			return "", errors.New("and the host's name holds a character that is none of a name")
+		}
+	}
+	if strings.HasPrefix(r.User, "-") || strings.Contains(r.User, " -") ||
+		strings.ContainsAny(r.User, "'`\";&<>|(){}$\\\n\r") {
+		return "", errors.New("and the user's name holds a character that is none of a name")
+	}
+	return c.tokens(h, alias, r.Address, r.Port, r.User).expand(h.proxyCommand, proxyTokens, false)
 }
 
 // given is what ssh_config is told of a host, as ssh is told it on its command line.

@@ -33,6 +33,8 @@ type Added struct {
 	AddressFamily, BindAddress string
 	// HostKeyAlias is the name to look for in known_hosts, where it is not the address.
 	HostKeyAlias string
+	// ProxyCommand is a command that connects to the host; empty if the host is dialled or reached through Via.
+	ProxyCommand string
 	// RevokedHostKeys are paths of files that revoke host keys.
 	RevokedHostKeys []string
 	// ConnectTimeout is the one for this host, where the pool has none.

@@ -111,7 +111,7 @@ Host last
 	}
 	want := Added{Identities: []string{dir + "/.ssh/ops_web1.example.com", "/keys/a b"},
 		Certificates: []string{dir + "/cert-web1"}, IdentitiesOnly: true,
-		HostKeyAlias: "the-web", ConnectTimeout: 7 * time.Second}
+		HostKeyAlias: "the-web", RevokedHostKeys: []string{}, ConnectTimeout: 7 * time.Second}
 	if r.Address != "web1.example.com" || r.User != "ops" || r.Port != 2022 || !reflect.DeepEqual(r.Added, want) {
 		t.Errorf("got %s@%s, %+v, want %+v", r.User, r.Addr(), r.Added, want)
 	}
@@ -212,6 +212,28 @@ Match all
 	}
 }
 
+// Guards that a ProxyCommand gets its tokens, and no name that a shell could take for something else.
+func TestProxyCommandOfSSHConfig(t *testing.T) {
+	home(t, map[string]string{"config": "Host web1\n HostName 10.0.0.7\n Port 7\nHost direct\n ProxyCommand none\n" +
+		"Host *\n ProxyCommand via '%h' %n:%p %r %% # x\n"})
+	c := sshResolver(t, Sources{})
+	for host, want := range map[string]string{
+		"ops@web1": "via '10.0.0.7' web1:7 ops % # x", "db1": "via 'db1' db1:22 root % # x", "direct": "",
+	} {
+		if r, err := c.Resolve(host); err != nil || r.ProxyCommand != want || r.Via != nil {
+			t.Errorf("%s: %q, %v, want %q", host, r.ProxyCommand, err, want)
+		}
+	}
+	for _, host := range []string{"-x", "a;b", "a$b", "$(id)", "`id`@web1", "a'b@web1", "-l@web1", "a{b"} {
+		_, err := c.Resolve(host)
+		wantError(t, Settings{}, err, "")
+	}
+	r, err := sshResolver(t, Sources{Defaults: Settings{Bastion: &Bastion{Host: "jump"}}}).Resolve("web1")
+	if err != nil || r.ProxyCommand != "" || r.Via == nil || r.Via.ProxyCommand == "" {
+		t.Errorf("a bastion of the provider: %+v, %v", r, err)
+	}
+}
+
 // What cannot be honoured is an error that names the line, where ssh would do something else than we.
 func TestSSHConfigThatCannotBeHonoured(t *testing.T) {
 	for name, tc := range map[string]struct{ config, more, problem string }{
@@ -230,7 +252,7 @@ func TestSSHConfigThatCannotBeHonoured(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			home(t, map[string]string{"config": tc.config, "more": tc.more})
-			r, err := NewResolver(Sources{SSHConfig: []string{"~/.ssh/config"}})
+			r, err := NewResolver(Sources{SSHConfig: []string{"~/.ssh/config"}, NoCommands: true})
 			if err == nil {
 				_, err = r.Resolve("web1")
 				wantError(t, Settings{}, err, tc.problem)
@@ -242,13 +264,13 @@ func TestSSHConfigThatCannotBeHonoured(t *testing.T) {
 	t.Run("ProxyCommand where the environment names the way", func(t *testing.T) {
 		home(t, map[string]string{"config": "Host web1\n ProxyCommand nc %h %p\n"})
 		environment := Settings{Bastion: &Bastion{Host: "jump"}}
-		_, err := sshResolver(t, Sources{Environment: environment}).Resolve("web1")
+		_, err := sshResolver(t, Sources{Environment: environment, NoCommands: true}).Resolve("web1")
 		wantError(t, Settings{}, err, "sets a ProxyCommand")
 	})
 	t.Run("ProxyCommand where the provider names the way", func(t *testing.T) {
 		home(t, map[string]string{"config": "ProxyCommand nc %h %p\n"})
 		if r, err := sshResolver(t,
-			Sources{Defaults: Settings{Bastion: &Bastion{Host: "jump"}}}).Resolve("web1"); err == nil {
+			Sources{Defaults: Settings{Bastion: &Bastion{Host: "jump"}}, NoCommands: true}).Resolve("web1"); err == nil {
 			t.Errorf("the jump host has a ProxyCommand, and was resolved: %+v", r)
 		}
 		if _, err := sshResolver(t,

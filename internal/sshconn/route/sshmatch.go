@@ -8,13 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 )
 
 // sshVersion is the version of OpenSSH that is followed here.
 const sshVersion = "OpenSSH_10.5p1"
 
 // errNobodyRuns is why a Match exec is not decided.
-var errNobodyRuns = errors.New("which is decided by a command, and none is run here")
+var errNobodyRuns = errors.New("which is decided by a command, and ssh_config_commands is false")
 
 // sshCriteria are the criteria of Match that have an argument. The value says whether it may be empty.
 var sshCriteria = map[string]bool{
@@ -208,13 +209,18 @@ func matchPatternList(s, list string, lower bool) bool {
 	return found
 }
 
+// matchExecTime is how long a command of Match exec may take.
+const matchExecTime = time.Minute
+
 // runMatchExec runs a command as ssh does: with the user's shell, and without input or output.
 func runMatchExec(command string) (bool, error) {
 	shell := os.Getenv("SHELL")
 	if _, set := os.LookupEnv("SHELL"); !set {
 		shell = "/bin/sh"
 	}
-	cmd := exec.CommandContext(context.Background(), shell, "-c", command) //nolint:gosec // the user's file names it
+	ctx, cancel := context.WithTimeout(context.Background(), matchExecTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, shell, "-c", command) //nolint:gosec // the user's file names it
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {

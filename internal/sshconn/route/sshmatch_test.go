@@ -81,7 +81,7 @@ func TestMatch(t *testing.T) {
 		} {
 			t.Run(tc.match+", in a block "+where, func(t *testing.T) {
 				home(t, map[string]string{"config": config, "more": fmt.Sprintf("Match %s\n User matched\n", tc.match)})
-				c := sshResolver(t, Sources{})
+				c := sshResolver(t, Sources{NoCommands: true})
 				c.ssh.networks = func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("10.1.2.3")}, nil }
 				r, err := c.Resolve("web1")
 				is := tc.is
@@ -136,7 +136,7 @@ func TestMatchExec(t *testing.T) {
 func TestMatchExecThatDoesNotMatter(t *testing.T) {
 	home(t, map[string]string{"config": "User first\nMatch exec true\n User second\n" +
 		" ForwardAgent yes\nMatch exec false\n ProxyJump jump\n"})
-	c := sshResolver(t, Sources{})
+	c := sshResolver(t, Sources{NoCommands: true})
 	_, err := c.Resolve("web1")
 	wantError(t, Settings{}, err, "config:5 has 'Match exec false', which is decided by a command")
 	c.Defaults.Bastion = &Bastion{Host: NoBastion}
@@ -227,7 +227,7 @@ func TestSSHConfigRows(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			home(t, map[string]string{"config": tc.config})
-			_, err := sshResolver(t, Sources{}).Resolve("web1")
+			_, err := sshResolver(t, Sources{NoCommands: true}).Resolve("web1")
 			wantError(t, Settings{}, err, tc.words)
 		})
 	}
@@ -260,7 +260,7 @@ func TestStockSSHConfigs(t *testing.T) {
 				write(t, path, text)
 			}
 			system := filepath.Join(dir, archive.Files[0].Name)
-			c := Sources{SSHConfig: []string{"~/.ssh/config", system}}
+			c := Sources{SSHConfig: []string{"~/.ssh/config", system}, NoCommands: true}
 			ssh, err := readSSHConfig(c.SSHConfig)
 			if err != nil || len(ssh.files) != 2 {
 				t.Fatal(err)
