@@ -284,11 +284,12 @@ func (c *Conn) connectTimeout() time.Duration {
 		defaultConnectTimeout)
 }
 
-// hostKeys returns what decides on the host's key. The host is not asked for a key of the types in without.
-func (c *Conn) hostKeys(without []string) (*hostkey.Verifier, error) {
+// hostKeys returns what decides on the host's key. The host is asked for keys by the allowed algorithms alone, if
+// there are any, and not for a key of the types in without.
+func (c *Conn) hostKeys(allowed, without []string) (*hostkey.Verifier, error) {
 	s := c.settings
 	rules := hostkey.Rules{Pin: s.HostKey, Checking: s.HostKeyChecking, Files: s.KnownHostsFiles(),
-		Revoked: c.route.RevokedHostKeys, Name: c.knownAs()}
+		Revoked: c.route.RevokedHostKeys, Algorithms: allowed, Name: c.knownAs()}
 	log := func(msg string, fields map[string]any) { c.pool.log(c.pool.ctx, msg, fields) }
 	return hostkey.New(rules, without, c.faults(), log)
 }

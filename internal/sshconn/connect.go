@@ -108,7 +108,11 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 	if err != nil {
 		return 0, nil, err
 	}
-	keys, err := c.hostKeys(without)
+	algorithms, allowed, err := c.algorithms(c.route.Algorithms)
+	if err != nil {
+		return 0, nil, err
+	}
+	keys, err := c.hostKeys(allowed, without)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -144,7 +148,7 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(c.pool.ctx, limit-took)
 	defer cancel()
-	client, err := c.handshake(ctx, tcp, attempt, keys)
+	client, err := c.handshake(ctx, tcp, algorithms, attempt, keys)
 	passed()
 	if err == nil {
 		if c.settings.RootBy() != "" {
@@ -196,7 +200,7 @@ func (c *Conn) dialWithin(dial dialFunc, limit time.Duration) (tcp net.Conn, too
 
 // handshake makes an SSH connection of tcp, and logs in. On an error tcp is closed.
 func (c *Conn) handshake(
-	ctx context.Context, tcp net.Conn, attempt *login.Attempt, keys *hostkey.Verifier,
+	ctx context.Context, tcp net.Conn, algorithms ssh.Config, attempt *login.Attempt, keys *hostkey.Verifier,
 ) (*ssh.Client, error) {
 	// x/crypto/ssh knows no context: closing the connection frees whatever waits.
 	closed := make(chan struct{})
@@ -213,6 +217,7 @@ func (c *Conn) handshake(
 	defer agentDone()
 	var banner string
 	conn, chans, reqs, err := ssh.NewClientConn(tcp, c.knownAs(), &ssh.ClientConfig{
+		Config:            algorithms,
 		User:              c.settings.User,
 		Auth:              methods,
 		AuthCallback:      attempt.Listen,

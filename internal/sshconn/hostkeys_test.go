@@ -40,8 +40,11 @@ func TestHostKey(t *testing.T) {
 		{name: "known beside bad lines", known: "nonsense\nx ssh-ed25519 !!!\n" + line(hostKey) + "|1|x|y ssh-rsa AAAA\n" +
 			strings.Repeat("z", 70<<10) + "\n"},
 		{name: "unknown", known: "other.example " + bare(hostKey) + "\n",
-			kind: fault.HostKeyUnknown, words: []string{ssh.FingerprintSHA256(public(rsaKey)), strings.TrimSpace(line(rsaKey)),
-				"host_key = \"ssh-rsa ", "FILE"}},
+			kind: fault.HostKeyUnknown, words: []string{ssh.FingerprintSHA256(public(hostKey)), strings.TrimSpace(line(hostKey)),
+				"host_key = \"ssh-ed25519 ", "FILE"}},
+		{name: "known beside an old key of a type that ssh prefers less",
+			known: "[127.0.0.1]:1," + strings.SplitN(line(rsaKey), " ",
+				2)[0] + " " + strings.TrimSpace(publicLine(otherRSAKey)) + "\n" + line(hostKey)},
 		{name: "unknown, no file", kind: fault.HostKeyUnknown},
 		{name: "known without the port", known: "127.0.0.1 " + bare(hostKey) + "\n"},
 		{name: "known without the port, only the RSA key", known: "127.0.0.1 " + bare(rsaKey) + "\n"},

@@ -249,6 +249,7 @@ var (
 	_, otherKey, _ = ed25519.GenerateKey(rand.Reader)
 	ecdsaKey, _    = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	rsaKey, _      = rsa.GenerateKey(rand.Reader, 2048)
+	otherRSAKey, _ = rsa.GenerateKey(rand.Reader, 2048)
 )
 
 func newKey() any {

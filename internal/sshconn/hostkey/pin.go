@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -58,7 +59,8 @@ func CheckPin(text string) error {
 func (p *pin) algorithms(supported []string) (ask []string) {
 	switch {
 	case p.key != nil && p.key.Type() == ssh.KeyAlgoRSA:
-		return []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
+		return slices.DeleteFunc([]string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSA},
+			func(a string) bool { return !slices.Contains(supported, a) })
 	case p.key != nil:
 		return []string{p.key.Type()}
 	}

@@ -42,6 +42,8 @@ type Rules struct {
 	Files []string
 	// Revoked are paths of files that revoke keys, whatever else vouches for them.
 	Revoked []string
+	// Algorithms are those by which the host may show a key; empty: the usual ones.
+	Algorithms []string
 	// Name is the address that the files are asked for, "host:port", in small letters as for ssh.
 	Name string
 }
@@ -83,7 +85,10 @@ func New(r Rules, without []string, faults fault.Maker, log func(string, map[str
 		}
 		k.revoked = append(k.revoked, revoked)
 	}
-	supported := ssh.SupportedAlgorithms().HostKeys
+	supported := r.Algorithms
+	if len(supported) == 0 {
+		supported = Preferred()
+	}
 	if text := r.Pin; text != "" {
 		var err error
 		if k.pin, err = parsePin(text); err != nil {
@@ -101,7 +106,8 @@ func New(r Rules, without []string, faults fault.Maker, log func(string, map[str
 	// What the files have comes first: where they have an authority, certificates of every type, which need not be that of
 	// the authority's key. The rest follows, so that the key of an unknown or changed host can be named, but no
 	// certificates: without an authority in the files they prove nothing, and would hide the plain key.
-	ask := k.known.algorithms(r.Name)
+	known := k.known.algorithms(r.Name)
+	ask := slices.DeleteFunc(slices.Clone(supported), func(a string) bool { return !slices.Contains(known, a) })
 	authority := slices.ContainsFunc(k.known.keys(r.Name), func(p skeema.PublicKey) bool { return p.Cert })
 	for _, certificates := range []bool{true, false} {
 		for _, a := range supported {
@@ -111,11 +117,29 @@ func New(r Rules, without []string, faults fault.Maker, log func(string, map[str
 		}
 	}
 	for _, a := range ask {
-		if slices.Contains(supported, a) && !slices.Contains(k.Algorithms, a) {
+		if !slices.Contains(k.Algorithms, a) {
 			k.Algorithms = append(k.Algorithms, a)
 		}
 	}
 	return k, nil
+}
+
+// Preferred returns the algorithms for host keys without known weaknesses, in the order in which ssh prefers them: of
+// two keys that a host has, the one that counts and is recorded is the one that ssh would ask for.
+func Preferred() []string {
+	types := []string{"ed25519", "nistp256", "nistp384", "nistp521", "sha2-512", "sha2-256"}
+	rank := func(a string) int {
+		n := slices.IndexFunc(types, func(name string) bool { return strings.Contains(a, name) })
+		if n < 0 {
+			n = len(types)
+		}
+		if !strings.Contains(a, "-cert-") {
+			n += len(types) + 1
+		}
+		return n
+	}
+	return slices.SortedStableFunc(slices.Values(ssh.SupportedAlgorithms().HostKeys),
+		func(a, b string) int { return rank(a) - rank(b) })
 }
 
 // keyType is the type of key that an algorithm wants.
@@ -242,7 +266,8 @@ func (k *Verifier) NoAlgorithm(err *ssh.AlgorithmNegotiationError) error {
 			"If the host was rebuilt, compare the fingerprint at the host itself and correct host_key", err)
 	}
 	e := k.faults.New(fault.Unreachable, "there is no SSH algorithm in common: "+strings.TrimPrefix(err.Error(),
-		"ssh: no common algorithm for "), "Update the host's SSH server", err)
+		"ssh: no common algorithm for "), "Update the host's SSH server, or allow what it has in ssh_config: "+
+		"HostKeyAlgorithms, Ciphers, MACs or KexAlgorithms, as in KexAlgorithms +NAME", err)
 	e.Final = true
 	return e
 }

@@ -221,6 +221,8 @@ func (r *Route) expand(ssh *sshConfig, config sshHost, alias string) (sshHost, e
 	r.Added = Added{Identities: config.identities, Certificates: config.certificates,
 		IdentitiesOnly: config.identitiesOnly == yes, IdentityAgent: config.identityAgent,
 		AddressFamily: config.addressFamily, BindAddress: config.bindAddress, HostKeyAlias: config.hostKeyAlias,
+		Algorithms: Algorithms{HostKeys: config.hostKeyAlgorithms, Ciphers: config.ciphers, MACs: config.macs,
+			KeyExchanges: config.kexAlgorithms},
 		RevokedHostKeys: config.revoked, ConnectTimeout: config.connectTimeout}
 	return config, nil
 }

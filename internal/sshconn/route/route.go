@@ -37,9 +37,15 @@ type Added struct {
 	ProxyCommand string
 	// RevokedHostKeys are paths of files that revoke host keys.
 	RevokedHostKeys []string
+	// Algorithms are those that may be used.
+	Algorithms Algorithms
 	// ConnectTimeout is the one for this host, where the pool has none.
 	ConnectTimeout time.Duration
 }
+
+// Algorithms are lists as in ssh_config: names with commas between them, or with +, - or ^ before them what is
+// different from the usual ones. An empty one says nothing.
+type Algorithms struct{ HostKeys, Ciphers, MACs, KeyExchanges string }
 
 // usualIdentities are where ssh looks for keys if none is named.
 var usualIdentities = []string{"~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519"}
