@@ -42,10 +42,9 @@ func (c *Conn) algorithms(said route.Algorithms) (config ssh.Config, hostKeys []
 	return config, hostKeys, nil
 }
 
-// chosen returns the algorithms that a setting of ssh_config allows: those that it names, or the usual ones with
-// what it
-// names behind them (+), before them (^) or taken away (-). Names may have wildcards. An insecure one counts only if it
-// is named.
+// chosen returns the algorithms that a setting of ssh_config allows: those that it names, or the usual ones with what
+// it names behind them (+), before them (^) or taken away (-). Names may have wildcards. An insecure one counts only if
+// it is named.
 func chosen(said string, usual, insecure []string) []string {
 	all := slices.Concat(usual, insecure)
 	var named []string

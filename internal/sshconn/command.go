@@ -7,17 +7,15 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // command reaches a host by a program that the user names, ProxyCommand of ssh_config. Its standard input and output
-// are
-// the connection.
+// are the connection.
 type command struct {
 	conn *Conn
 	text string
@@ -50,28 +48,28 @@ func (c command) dial(ctx context.Context) (net.Conn, error) {
 	p := &piped{in: in, out: out, said: newTranscript(), closed: make(chan struct{}), over: make(chan struct{})}
 	p.excerpt = func(said string) string { return fault.Excerpt(said, c.conn.settings.Secrets()...) }
 	cmd := shellCommandLine(c.text)
-	cmd.Env = withoutSecrets(os.Environ(), c.conn.settings.Secrets())
+	cmd.Env = c.conn.pool.config.sources().CommandEnvironment()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = inside, outside, p.said, commandEnds
 	err = errors.Join(cmd.Start(), inside.Close(), outside.Close())
 	if err != nil {
 		return nil, errors.Join(err, in.Close(), out.Close())
 	}
 	wait := func() {
-		p.ended = cmd.Wait()
+		_ = cmd.Wait() // its state tells more
+		p.how = cmd.ProcessState.String()
 		close(p.over)
 	}
 	end := func() {
 		select {
 		case <-p.over:
-			return
 		case <-p.closed:
-		}
-		hangUp(cmd)
-		timer := time.NewTimer(commandEnds)
-		defer timer.Stop()
-		select {
-		case <-p.over:
-		case <-timer.C:
+			hangUp(cmd)
+			timer := time.NewTimer(commandEnds)
+			defer timer.Stop()
+			select {
+			case <-p.over:
+			case <-timer.C:
+			}
 		}
 		kill(cmd) // what it started and left behind, too
 	}
@@ -87,23 +85,15 @@ func (c command) dial(ctx context.Context) (net.Conn, error) {
 	return p, nil
 }
 
-// withoutSecrets leaves out the variables that hold one of the secrets.
-func withoutSecrets(environment, secrets []string) []string {
-	return slices.DeleteFunc(environment, func(variable string) bool {
-		_, value, _ := strings.Cut(variable, "=")
-		return value != "" && slices.Contains(secrets, value)
-	})
-}
-
 // piped is the connection that a command makes. Close ends the command and what it started.
 type piped struct {
 	in, out *os.File
 	said    *transcript
 	excerpt func(said string) string
 	once    sync.Once
-	// closed is closed when the connection is, and over when the command has ended, as ended says.
+	// closed is closed when the connection is, and over when the command has ended, as how says.
 	closed, over chan struct{}
-	ended        error
+	how          string
 }
 
 // commandError says how a command ended, with what it complained of.
@@ -145,10 +135,7 @@ func (p *piped) why() error {
 	case <-timer.C:
 		return &commandError{"it closed the connection"}
 	}
-	how := "exit status 0"
-	if p.ended != nil {
-		how = p.ended.Error()
-	}
+	how := p.how
 	if said := p.excerpt(p.said.String()); said != "" {
 		how += ", and it said: " + said
 	}
@@ -180,11 +167,7 @@ func (pipedAddr) String() string  { return "0.0.0.0:0" }
 
 // shellCommandLine runs a line as ssh runs it, by the user's shell, in a group of its own.
 func shellCommandLine(text string) *exec.Cmd {
-	shell := os.Getenv("SHELL")
-	if shell == "" {
-		shell = "/bin/sh"
-	}
-	cmd := exec.Command(shell, "-c", "exec "+text) //nolint:noctx,gosec // the user names it
+	cmd := exec.Command(route.Shell(), "-c", "exec "+text) //nolint:noctx,gosec // the user names it
 	inGroup(cmd)
 	return cmd
 }

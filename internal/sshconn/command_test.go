@@ -10,12 +10,13 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
+	"github.com/host-provider/terraform-provider-host/internal/sshdtest"
 )
 
 // byCommand is the connection to a real host through this ProxyCommand. The file that it is to write to is $NOTES.
-func byCommand(t *testing.T, proxy string, change ...func(*Pool)) (c *Conn, notes string) {
+func byCommand(t *testing.T, proxy string, change ...func(*Pool)) (c *Conn, h *sshdtest.Host, notes string) {
 	t.Helper()
-	h := realHost(t, machineOptions{})
+	h = realHost(t, machineOptions{})
 	at := reach(h, "root")
 	notes = filepath.Join(t.TempDir(), "notes")
 	proxy = strings.ReplaceAll(proxy, "$NOTES", notes)
@@ -31,7 +32,7 @@ func byCommand(t *testing.T, proxy string, change ...func(*Pool)) (c *Conn, note
 		f(p)
 	}
 	t.Cleanup(p.Close)
-	return conn(t, p), notes
+	return conn(t, p), h, notes
 }
 
 // gone wants the process whose id is in a file to have ended.
@@ -53,7 +54,7 @@ func gone(t *testing.T, file string) {
 
 // Guards that a host is reached by its ProxyCommand, which ends with the connection, also what it started.
 func TestProxyCommand(t *testing.T) {
-	c, notes := byCommand(t, "sh -c 'sleep 1000 & echo $! >$NOTES; env >$NOTES.env; busybox nc %h %p'")
+	c, _, notes := byCommand(t, "sh -c 'sleep 1000 & echo $! >$NOTES; env >$NOTES.env; busybox nc %h %p'")
 	t.Setenv("HOST_PASSWORD_OF_A_TEST", "a-secret-password")
 	mustEcho(t, c)
 	big := strings.Repeat("x", 1<<20)
@@ -71,15 +72,16 @@ func TestProxyCommand(t *testing.T) {
 // Guards what is said of a command that fails, that hangs, and that ends in the middle.
 func TestProxyCommandThatFails(t *testing.T) {
 	t.Run("at once", func(t *testing.T) {
-		c, _ := byCommand(t, "sh -c 'echo not logged in to the cloud >&2; exit 3'")
+		c, _, notes := byCommand(t, "sh -c 'sleep 1000 2>&- & echo $! >$NOTES; echo not logged in to the cloud >&2; exit 3'")
 		fails(t, c, fault.Unreachable, "its ProxyCommand has ended: exit status 3, and it said: not logged in to the cloud")
+		gone(t, notes)
 	})
 	t.Run("that is not there", func(t *testing.T) {
-		c, _ := byCommand(t, "no-such-program %h")
+		c, _, _ := byCommand(t, "no-such-program %h")
 		fails(t, c, fault.Unreachable, "its ProxyCommand has ended: exit status 127", "no-such-program")
 	})
 	t.Run("that hangs", func(t *testing.T) {
-		c, notes := byCommand(t, "sh -c 'trap \"\" HUP TERM; echo $$ >$NOTES; sleep 1000'",
+		c, _, notes := byCommand(t, "sh -c 'trap \"\" HUP TERM; echo $$ >$NOTES; sleep 1000'",
 			func(p *Pool) { p.config.ConnectTimeout = time.Second })
 		fails(t, c, fault.Unreachable, "no answer within 1s")
 		c.pool.Close()
@@ -87,16 +89,19 @@ func TestProxyCommandThatFails(t *testing.T) {
 	})
 	t.Run("in the middle of a script", func(t *testing.T) {
 		s := echo("x")
-		s.Text = "sleep 1000"
-		c, notes := byCommand(t, "sh -c 'exec 3<&0; busybox nc %h %p <&3 & echo $! >$NOTES; wait'")
+		s.Text = "touch /run/under-way; sleep 1000"
+		c, h, notes := byCommand(t, "sh -c 'exec 3<&0; busybox nc %h %p <&3 & echo $! >$NOTES; wait'")
 		done := make(chan error, 1)
 		go func() {
 			_, err := c.Run(t.Context(), s)
 			done <- err
 		}()
 		for range 500 {
-			if id, err := os.ReadFile(notes); err == nil && len(id) > 0 && c.batches.Load() > 0 {
-				time.Sleep(100 * time.Millisecond)
+			if _, underWay := h.ReadFile("/run/under-way"); underWay {
+				id, err := os.ReadFile(notes)
+				if err != nil {
+					t.Fatal(err)
+				}
 				if err := exec.Command("kill", "-9", strings.TrimSpace(string(id))).Run(); err != nil {
 					t.Error(err)
 				}

@@ -2,6 +2,7 @@ package hostkey
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha1" //nolint:gosec // a list may name keys by it
 	"crypto/sha256"
 	"encoding/binary"
@@ -64,20 +65,12 @@ type krlReader struct {
 
 func (r *krlReader) take(n uint64) []byte {
 	if r.err != nil || n > uint64(len(r.rest)) {
-		r.err = firstOf(r.err, errShortKRL)
+		r.err = cmp.Or(r.err, errShortKRL)
 		return make([]byte, min(n, 8))
 	}
 	taken := r.rest[:n]
 	r.rest = r.rest[n:]
 	return taken
-}
-
-// firstOf returns the first error.
-func firstOf(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 func (r *krlReader) more() bool     { return r.err == nil && len(r.rest) > 0 }
@@ -121,7 +114,7 @@ func parseKRL(text []byte) (*krl, error) {
 		default:
 			return nil, fmt.Errorf("the revocation list has a section of the unknown type %d", kind)
 		}
-		r.err = firstOf(r.err, s.err)
+		r.err = cmp.Or(r.err, s.err)
 	}
 	return list, r.err
 }
@@ -153,7 +146,7 @@ func (r *krlReader) certificates(list *krl) {
 				s.err = fmt.Errorf("the revocation list has certificates by the unknown type %d", kind)
 			}
 		}
-		r.err = firstOf(r.err, s.err)
+		r.err = cmp.Or(r.err, s.err)
 	}
 	list.certs = append(list.certs, c)
 }
@@ -194,12 +187,10 @@ func (c revokedCerts) has(cert *ssh.Certificate) bool {
 	case cert.Serial == 0:
 		return false
 	}
-	return slices.ContainsFunc(c.serials, func(r serialRange) bool {
-		return r.from <= cert.Serial &&
-			cert.Serial <= r.to
-	}) ||
-		slices.ContainsFunc(c.bitmaps, func(b serialBitmap) bool {
-			return cert.Serial >= b.from && cert.Serial-b.from < 1<<20 &&
-				b.bits.Bit(int(cert.Serial-b.from)) == 1 //nolint:gosec // small
-		})
+	inRange := func(r serialRange) bool { return r.from <= cert.Serial && cert.Serial <= r.to }
+	inBitmap := func(b serialBitmap) bool {
+		n := cert.Serial - b.from
+		return cert.Serial >= b.from && n < uint64(b.bits.BitLen()) && b.bits.Bit(int(n)) == 1 //nolint:gosec // an int
+	}
+	return slices.ContainsFunc(c.serials, inRange) || slices.ContainsFunc(c.bitmaps, inBitmap)
 }

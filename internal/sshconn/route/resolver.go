@@ -50,7 +50,7 @@ func NewResolver(s Sources) (*Resolver, error) {
 		return nil, err
 	}
 	if !s.NoCommands {
-		config.exec = runMatchExec
+		config.exec = s.runMatchExec
 	}
 	return &Resolver{s, config}, nil
 }

@@ -114,7 +114,7 @@ func (o *sshOracle) check(rt *rapid.T, asked, refused *int) {
 	if err != nil {
 		rt.Fatal(err)
 	}
-	c.exec, c.version, c.local.home = runMatchExec, o.version, o.dir
+	c.exec, c.version, c.local.home = Sources{}.runMatchExec, o.version, o.dir
 	homeOf := c.local.homeOf
 	c.local.homeOf = func(name string) (string, error) {
 		if name == o.me.Username {

@@ -1,12 +1,14 @@
 package route
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -209,18 +211,42 @@ func matchPatternList(s, list string, lower bool) bool {
 	return found
 }
 
+// Shell is the user's shell, by which ssh runs the commands of ssh_config.
+func Shell() string { return cmp.Or(os.Getenv("SHELL"), "/bin/sh") }
+
+// CommandEnvironment is the environment of the commands of ssh_config: that of the process, but for variables that hold
+// a secret of any host.
+func (s Sources) CommandEnvironment() []string {
+	all := []Settings{s.Defaults, s.Environment}
+	for _, host := range s.Hosts {
+		all = append(all, host)
+	}
+	secret := map[string]bool{}
+	for _, settings := range all {
+		if b := settings.Bastion; b != nil {
+			all = append(all, Settings{Login: b.Login})
+		}
+	}
+	for _, settings := range all {
+		for _, text := range settings.Secrets() {
+			secret[text] = text != ""
+		}
+	}
+	return slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		_, value, _ := strings.Cut(variable, "=")
+		return secret[value]
+	})
+}
+
 // matchExecTime is how long a command of Match exec may take.
 const matchExecTime = time.Minute
 
 // runMatchExec runs a command as ssh does: with the user's shell, and without input or output.
-func runMatchExec(command string) (bool, error) {
-	shell := os.Getenv("SHELL")
-	if _, set := os.LookupEnv("SHELL"); !set {
-		shell = "/bin/sh"
-	}
+func (s Sources) runMatchExec(command string) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), matchExecTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, shell, "-c", command) //nolint:gosec // the user's file names it
+	cmd := exec.CommandContext(ctx, Shell(), "-c", command) //nolint:gosec // the user's file names it
+	cmd.Env = s.CommandEnvironment()
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {
