@@ -57,7 +57,7 @@ func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Sysc
 		h.Know(s.Instance, prior.Path())
 	}
 	if !s.Persist || prior == nil {
-		h.expectOthers(s)
+		h.readEverythingFor(s)
 	}
 	p := SysctlsPlan{Keys: map[sysctl.Key]KeyPlan{}}
 	snap, err := s.readWith(ctx, h.readForPlan)

@@ -424,3 +424,24 @@ func TestChangesOfOneModuleWaitForEachOther(t *testing.T) {
 	close(goOn)
 	first.Wait()
 }
+
+// Guards that a group which is created reads its own keys alone, and that keys of single resources, of which many may
+// follow, are read with all others at once.
+func TestWhoReadsAllKeys(t *testing.T) {
+	for _, settings := range [][]string{
+		{"net.ipv4.tcp_fin_timeout = 30"}, {"net.ipv4.tcp_fin_timeout = 30", "net.core.somaxconn = 128"},
+	} {
+		all := false
+		b := over(t, func(c host.Conn) host.Conn {
+			return runner{c, func(ctx context.Context, s shell.Script) (shell.Result, error) {
+				all = all || strings.Contains(s.Text, "all-keys")
+				return c.Run(ctx, s)
+			}}
+		})
+		_, err := b.host.PlanSysctls(t.Context(), keepAll(t, settings...), nil)
+		must(t, err)
+		if all != (len(settings) == 1) {
+			t.Errorf("for %q all keys are read: %v", settings, all)
+		}
+	}
+}

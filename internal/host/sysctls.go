@@ -136,7 +136,7 @@ func (h *Host) ReadSysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]Sysct
 	defer h.enter()()
 	h.knowRead(s.Instance, s.Path())
 	if !s.Persist {
-		h.expectOthers(s)
+		h.readEverythingFor(s)
 	}
 	snap, err := s.readWith(ctx, h.read)
 	if err != nil {

@@ -6,8 +6,7 @@ import (
 )
 
 // Guards that a connection begins at the address that BindAddress names, and goes to one of the family that
-// AddressFamily
-// does.
+// AddressFamily does.
 func TestDirectDialer(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

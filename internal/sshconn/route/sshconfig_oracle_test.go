@@ -20,8 +20,7 @@ import (
 )
 
 // sshConfigTrees sets how many random trees of files rapid tries: SSH_CONFIG_TREES of them, or 3,000, which are the
-// same
-// every time.
+// same every time.
 func sshConfigTrees(t *testing.T, parts int) {
 	t.Helper()
 	n := 3000
