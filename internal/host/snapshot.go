@@ -232,8 +232,9 @@ func (h *Host) sawAllKeys() bool {
 	return h.lastSeen != nil && h.lastSeen.AllKeys
 }
 
-// readEverythingFor makes later snapshots for readers hold all keys if s is a key alone that no file names: many resources
-// like it may follow, and one exchange for all of them is less than one for each. A group names its keys at once.
+// readEverythingFor makes later snapshots for readers hold all keys if s is a key alone that no file names: many
+// resources like it may follow, and one exchange for all of them is less than one for each. A group names its keys at
+// once.
 func (h *Host) readEverythingFor(s Sysctls) {
 	if len(s.Settings) != 1 {
 		return

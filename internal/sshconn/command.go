@@ -167,7 +167,7 @@ func (pipedAddr) String() string  { return "0.0.0.0:0" }
 
 // shellCommandLine runs a line as ssh runs it, by the user's shell, in a group of its own.
 func shellCommandLine(text string) *exec.Cmd {
-	cmd := exec.Command(route.Shell(), "-c", "exec "+text) //nolint:noctx,gosec // the user names it
+	cmd := exec.Command(route.Shell(), "-c", "exec "+text) //nolint:noctx // ends with the connection
 	inGroup(cmd)
 	return cmd
 }

@@ -245,7 +245,7 @@ const matchExecTime = time.Minute
 func (s Sources) runMatchExec(command string) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), matchExecTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, Shell(), "-c", command) //nolint:gosec // the user's file names it
+	cmd := exec.CommandContext(ctx, Shell(), "-c", command)
 	cmd.Env = s.CommandEnvironment()
 	err := cmd.Run()
 	var exit *exec.ExitError
