@@ -47,12 +47,14 @@ type connectionModel struct {
 	SudoPassword types.String `tfsdk:"sudo_password"`
 	Doas         types.Bool   `tfsdk:"doas"`
 	Bastion      types.Object `tfsdk:"bastion"`
+	ProxyCommand types.String `tfsdk:"proxy_command"`
 }
 
 // bastionModel is a jump host.
 type bastionModel struct {
 	loginModel
-	Host types.String `tfsdk:"host"`
+	Host         types.String `tfsdk:"host"`
+	ProxyCommand types.String `tfsdk:"proxy_command"`
 }
 
 // hostModel is an entry of hosts.
@@ -201,7 +203,8 @@ func (e environment) settings() route.Settings {
 			HostKeyChecking:      hostkey.Checking(e.oneOf("host_key_checking", hostKeyCheckings...)),
 			KnownHosts:           e.files("known_hosts_files"),
 		},
-		Root: route.Root{Sudo: e.flag("sudo"), SudoPassword: e.text("sudo_password"), Doas: e.flag("doas")},
+		Root:         route.Root{Sudo: e.flag("sudo"), SudoPassword: e.text("sudo_password"), Doas: e.flag("doas")},
+		ProxyCommand: e.text("proxy_command"),
 	}
 	if bastion := e.text("bastion"); bastion != "" {
 		s.Bastion = &route.Bastion{Host: bastion}
@@ -265,15 +268,16 @@ func (m loginModel) login(ctx context.Context) route.Login {
 
 func (m connectionModel) settings(ctx context.Context, diags *diag.Diagnostics) route.Settings {
 	s := route.Settings{
-		Login: m.login(ctx),
-		Root:  route.Root{Sudo: m.Sudo.ValueBoolPointer(), SudoPassword: m.SudoPassword.ValueString(), Doas: m.Doas.ValueBoolPointer()},
+		Login:        m.login(ctx),
+		Root:         route.Root{Sudo: m.Sudo.ValueBoolPointer(), SudoPassword: m.SudoPassword.ValueString(), Doas: m.Doas.ValueBoolPointer()},
+		ProxyCommand: m.ProxyCommand.ValueString(),
 	}
 	if m.Bastion.IsNull() || m.Bastion.IsUnknown() {
 		return s
 	}
 	var b bastionModel
 	diags.Append(m.Bastion.As(ctx, &b, basetypes.ObjectAsOptions{})...)
-	s.Bastion = &route.Bastion{Host: b.Host.ValueString(), Login: b.login(ctx)}
+	s.Bastion = &route.Bastion{Host: b.Host.ValueString(), Login: b.login(ctx), ProxyCommand: b.ProxyCommand.ValueString()}
 	return s
 }
 

@@ -38,6 +38,33 @@ func TestAccBastion(t *testing.T) {
 	)
 }
 
+// Guards that a host is reached by the provider's proxy_command, and its jump host by the bastion's, with tokens replaced; ssh_config_commands is for the files alone.
+func TestAccProxyCommand(t *testing.T) {
+	t.Parallel()
+	bastion, m := simulated(t), simulated(t)
+	notes := filepath.Join(t.TempDir(), "notes")
+	command := fmt.Sprintf("sh -c 'echo reached %%h as %%r >>%s; exec busybox nc %%h %%p'", notes)
+	noted := func(want string) resource.TestCheckFunc {
+		return func(*terraformState) error {
+			text, err := os.ReadFile(notes)
+			if err != nil || !strings.Contains(string(text), want) {
+				return fmt.Errorf("the command noted %q, %v", text, err)
+			}
+			return os.Remove(notes)
+		}
+	}
+	run(t,
+		resource.TestStep{Config: configWith(m, "proxy_command = \"false\"\ntimeout = \"1s\"", swappiness), ExpectError: words("its ProxyCommand has ended")},
+		resource.TestStep{Config: configWith(m, `proxy_command = "false"`+"\nbastion = { host = \"jump\" }", swappiness),
+			ExpectError: words("Invalid Attribute Combination")},
+		resource.TestStep{Config: configWith(m, fmt.Sprintf("proxy_command = %q\nssh_config_commands = false", command), swappiness),
+			ConfigPlanChecks: emptyAfter(), Check: noted("reached 127.0.0.1 as root")},
+		resource.TestStep{Config: configWith(m, fmt.Sprintf("bastion = { host = %q, private_key = %q, host_key = %q, proxy_command = %q }",
+			bastion.Addr(), bastion.PrivateKey(), bastion.HostKey(), command), swappiness), ConfigPlanChecks: emptyAfter(),
+			Check: noted("reached 127.0.0.1 as root")},
+	)
+}
+
 // Guards that a host which only ssh_config and the environment describe is reached, and that the provider block goes before both.
 func TestAccSSHConfigAndEnvironment(t *testing.T) {
 	m := simulated(t)

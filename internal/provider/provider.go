@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -124,6 +125,18 @@ func connectionAttributes() map[string]schema.Attribute {
 		Attributes: bastion,
 		MarkdownDescription: "Jump host to go through, itself reached through its own where its entry of `hosts` has one. What is not set here is as in that entry, and " +
 			"then as above, the host key apart: each jump host is checked on its own. All hosts behind a jump host share one connection to it.",
+	}
+	attributes["proxy_command"] = schema.StringAttribute{
+		Optional:   true,
+		Validators: []validator.String{stringvalidator.ConflictsWith(path.MatchRelative().AtParent().AtName("bastion"))},
+		MarkdownDescription: "Command whose standard input and output lead to the host, in place of a connection to its port, as `ProxyCommand` of ssh_config: " +
+			"`%h` stands for the address, `%p` for the port, `%r` for the user, `%n` for the host's name. The user's shell runs it, without the provider's " +
+			"secrets in its environment. It holds no secret itself, because every user of this machine sees its arguments. `none` for no command where the " +
+			"provider block has one. Default: ssh_config's `ProxyCommand`.",
+	}
+	bastion["proxy_command"] = schema.StringAttribute{
+		Optional:            true,
+		MarkdownDescription: "Command that leads to the jump host, as `proxy_command` for a host.",
 	}
 	attributes["sudo"] = schema.BoolAttribute{
 		Optional:            true,

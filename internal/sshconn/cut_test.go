@@ -28,18 +28,21 @@ func TestConnectionCutAtEveryExchange(t *testing.T) {
 			noSFTP bool
 			warm   bool // SFTP is open before
 			bySh   bool // SFTP is there and not asked for
+			proxy  string
 		}{
 			{name: "SFTP", user: accounts[0], warm: true},
 			{name: "SFTP not open yet", user: accounts[0]},
 			{name: "SFTP under sudo not open yet", user: accounts[2]},
 			{name: "shell", user: accounts[0], noSFTP: true, warm: true},
 			{name: "shell of choice", user: accounts[0], bySh: true},
+			{name: "SFTP through a command", user: accounts[0], proxy: "busybox nc %h %p"},
+			{name: "shell through a command", user: accounts[0], bySh: true, proxy: "busybox nc %h %p"},
 		} {
 			t.Run(op.name+" by "+way.name, func(t *testing.T) {
 				h := simulated(t, machineOptions{users: accounts, noSFTP: way.noSFTP})
 				on := true
 				set := reach(h, way.user.name)
-				set.Sudo, set.SudoPassword = &on, way.user.password
+				set.Sudo, set.SudoPassword, set.ProxyCommand = &on, way.user.password, way.proxy
 
 				// run does op on a new connection, with a fault after so many exchanges.
 				run := func(t *testing.T, f hosttest.Fault) (exchanges int, cut bool, err error) {

@@ -98,22 +98,11 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 	if why, next := r.malformed(); why != "" {
 		return nil, malformed(why, next)
 	}
+	if why, next := c.choose(r, &config, alias); why != "" {
+		return nil, malformed(why, next)
+	}
 	bastion := r.Bastion
 	r.Bastion = nil
-	switch {
-	case bastion == nil && config.proxyDoubt != nil:
-		return nil, malformed(config.proxyDoubt.Error(),
-			"Name the way with bastion; { host = \""+NoBastion+"\" } for none")
-	case bastion == nil && config.runsProxy() && !c.NoCommands:
-		if r.ProxyCommand, err = c.ssh.proxyCommand(&config, alias, r); err != nil {
-			return nil, malformed(config.proxyCommandAt+" sets a ProxyCommand for it, "+err.Error(), commandNameForm)
-		}
-	case bastion == nil && config.runsProxy():
-		return nil, malformed(config.proxyCommandAt+" sets a ProxyCommand for it, and ssh_config_commands is false",
-			"Name the jump host: ProxyJump in ssh_config, or bastion; or set bastion = { host = \""+NoBastion+"\" }")
-	case bastion == nil:
-		bastion = jumps(config.proxyJump)
-	}
 	direct := bastion == nil || bastion.Host == NoBastion || bastion.Host == host
 	if config.canonicalizes(direct) {
 		return nil, malformed("ssh_config has CanonicalizeHostname or CanonicalizePermittedCNAMEs for it, "+
@@ -130,6 +119,41 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 // commandNameForm is what to do about a name that must not be put into a command.
 const commandNameForm = "Give the host a plain name in ssh_config, with HostName for its address, and a plain user"
 
+// choose fills in the way to a host that ssh_config names if nothing nearer names one, and replaces the tokens of a
+// command. It says what is wrong with the way, and what to do about it.
+func (c *Resolver) choose(r *Route, config *sshHost, alias string) (why, next string) {
+	named := "its proxy_command cannot be used, "
+	if r.Bastion == nil && r.ProxyCommand == "" {
+		named = config.proxyCommandAt + " sets a ProxyCommand for it, "
+		switch {
+		case config.proxyDoubt != nil:
+			return config.proxyDoubt.Error(), "Name the way with bastion; { host = \"" + NoBastion + "\" } for none"
+		case config.runsProxy() && c.NoCommands:
+			return named + "and ssh_config_commands is false",
+				"Name the way with bastion or proxy_command; bastion = { host = \"" + NoBastion + "\" } for none"
+		case config.runsProxy():
+			r.ProxyCommand = config.proxyCommand
+		default:
+			r.Bastion = jumps(config.proxyJump)
+		}
+	}
+	if r.ProxyCommand == NoCommand {
+		r.ProxyCommand = ""
+	}
+	if r.ProxyCommand == "" {
+		return "", ""
+	}
+	if r.Bastion != nil && r.Bastion.Host != NoBastion {
+		return "it has both bastion and proxy_command", "Set one of the two"
+	}
+	r.Bastion = nil
+	var err error
+	if r.ProxyCommand, err = c.ssh.proxyCommand(config, alias, r); err != nil {
+		return named + err.Error(), commandNameForm
+	}
+	return "", ""
+}
+
 // proxyCommand returns the command with its tokens replaced. As ssh does, it takes only names that no shell could take
 // for anything else.
 func (c *sshConfig) proxyCommand(h *sshHost, alias string, r *Route) (string, error) {
@@ -144,7 +168,7 @@ func (c *sshConfig) proxyCommand(h *sshHost, alias string, r *Route) (string, er
 		strings.ContainsAny(r.User, "'`\";&<>|(){}$\\\n\r") {
 		return "", errors.New("and the user's name holds a character that is none of a name")
 	}
-	return c.tokens(h, alias, r.Address, r.Port, r.User).expand(h.proxyCommand, proxyTokens, false)
+	return c.tokens(h, alias, r.Address, r.Port, r.User).expand(r.ProxyCommand, proxyTokens, false)
 }
 
 // given is what ssh_config is told of a host, as ssh is told it on its command line.
@@ -176,7 +200,8 @@ func (c *Resolver) said(host string, own *Bastion) (Settings, error) {
 	if own == nil {
 		return entry, nil
 	}
-	s := Settings{Address: entry.Address, Login: own.Login, Bastion: own.via}
+	s := Settings{Address: entry.Address, Login: own.Login, Bastion: own.via,
+		ProxyCommand: own.ProxyCommand}
 	if !named { // the user and port in the name are nearer than those beside it
 		s = entry.withDefaults(s)
 	}
@@ -191,13 +216,13 @@ func (c *Resolver) merge(said Settings, config sshHost, hop bool) Settings {
 	ssh := Settings{Login: Login{User: config.user, Port: config.port, KnownHosts: config.known}}
 	defaults, environment := c.Defaults, c.Environment
 	if config.proxyJump != "" || config.proxyCommand != "" {
-		environment.Bastion = nil // ssh_config says which way, be it none
+		environment.Bastion, environment.ProxyCommand = nil, "" // ssh_config says which way, be it none
 	}
 	if !hop {
 		return said.withDefaults(defaults).withDefaults(ssh).withDefaults(environment)
 	}
 	for _, d := range []*Settings{&defaults, &environment} {
-		d.HostKey, d.Bastion, d.Root = "", nil, Root{}
+		d.HostKey, d.Bastion, d.ProxyCommand, d.Root = "", nil, "", Root{}
 	}
 	return said.withDefaults(ssh).withDefaults(defaults).withDefaults(environment)
 }
@@ -258,6 +283,9 @@ func (s Settings) malformed() (why, next string) {
 	if strings.ContainsAny(s.SudoPassword, "\r\n\x00") {
 		return "its sudo_password holds a line break, after which it would be a command",
 			"Where it comes from a file, use chomp(file(...))"
+	}
+	if strings.ContainsAny(s.ProxyCommand, "\r\n\x00") {
+		return "its proxy_command has more than one line", "Write the command in one line, or put it into a script"
 	}
 	if s.Sudo != nil && s.Doas != nil && *s.Sudo && *s.Doas {
 		return "it has both sudo and doas", "Set one of the two"

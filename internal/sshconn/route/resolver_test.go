@@ -150,3 +150,60 @@ func TestWaysThroughJumpHosts(t *testing.T) {
 	_, err = (&Resolver{Sources: c}).Resolve("broken")
 	wantError(t, Settings{}, err, "white space")
 }
+
+// Guards which proxy_command counts for a host and for a jump host, what its tokens stand for, and that it and a
+// bastion are one choice.
+func TestProxyCommandOfTheProvider(t *testing.T) {
+	home(t, map[string]string{"config": "Host filed\n ProxyCommand by-file %h\nHost alias\n HostName 10.0.0.9\n"})
+	c := Sources{
+		Defaults:    Settings{ProxyCommand: "by-default '%h':%p %r %n %%"},
+		Environment: Settings{ProxyCommand: "by-environment"},
+		NoCommands:  true, // it is about ssh_config alone
+		Hosts: map[string]Settings{
+			"own":     {Address: "10.0.0.1", ProxyCommand: "own-way %h"},
+			"direct":  {ProxyCommand: NoCommand},
+			"dialled": {Bastion: &Bastion{Host: NoBastion}},
+			"behind":  {Bastion: &Bastion{Host: "jump"}},
+			"jump":    {Address: "192.0.2.1"},
+			"beyond":  {Bastion: &Bastion{Host: "jump", ProxyCommand: "to-jump %h"}},
+			"hop":     {Address: "192.0.2.2", ProxyCommand: "hop-way"},
+			"far":     {Bastion: &Bastion{Host: "hop"}},
+			"both":    {Bastion: &Bastion{Host: "jump"}, ProxyCommand: "x"},
+			"lines":   {ProxyCommand: "x\ny"},
+			"token":   {ProxyCommand: "x %Z"},
+		},
+	}
+	for host, want := range map[string]string{
+		"ops@alias:7": "by-default '10.0.0.9':7 ops alias %", "filed": "by-default 'filed':22 root filed %",
+		"own": "own-way 10.0.0.1", "direct": "", "dialled": "", "behind": " < ", "beyond": " < to-jump 192.0.2.1",
+		"far": " < hop-way", "jump": "by-default '192.0.2.1':22 root 192.0.2.1 %",
+	} {
+		r, err := sshResolver(t, c).Resolve(host)
+		if err != nil {
+			t.Errorf("%s: %v", host, err)
+			continue
+		}
+		got := r.ProxyCommand
+		if r.Via != nil {
+			got += " < " + r.Via.ProxyCommand
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", host, got, want)
+		}
+	}
+	for host, problem := range map[string]string{
+		"both": "both bastion and proxy_command", "lines": "more than one line", "token": "the token %Z",
+		"a'b@web1": "the user's name holds a character",
+	} {
+		_, err := sshResolver(t, c).Resolve(host)
+		wantError(t, Settings{}, err, problem)
+	}
+	c.Defaults.ProxyCommand = ""
+	if r, err := sshResolver(t, c).Resolve("web1"); err != nil || r.ProxyCommand != "by-environment" {
+		t.Errorf("by the environment: %+v, %v", r, err)
+	}
+	c.NoCommands = false
+	if r, err := sshResolver(t, c).Resolve("filed"); err != nil || r.ProxyCommand != "by-file filed" {
+		t.Errorf("by ssh_config: %+v, %v", r, err)
+	}
+}

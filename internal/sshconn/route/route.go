@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Route is how a host is reached, once every source had its say. It is a value that nothing changes.
+// Route is how a host is reached, once every source had its say. It is a value that nothing changes. Its Bastion is
+// nil, and its ProxyCommand has no tokens; that is empty if the host is dialled or reached through Via.
 type Route struct {
 	// Host is the host as whoever asked for it names it.
 	Host string
@@ -33,8 +34,6 @@ type Added struct {
 	AddressFamily, BindAddress string
 	// HostKeyAlias is the name to look for in known_hosts, where it is not the address.
 	HostKeyAlias string
-	// ProxyCommand is a command that connects to the host; empty if the host is dialled or reached through Via.
-	ProxyCommand string
 	// RevokedHostKeys are paths of files that revoke host keys.
 	RevokedHostKeys []string
 	// Algorithms are those that may be used.

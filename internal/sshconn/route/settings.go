@@ -16,6 +16,9 @@ type Settings struct {
 	Root
 	// Bastion is the jump host that the host is reached through; nil: none.
 	Bastion *Bastion
+	// ProxyCommand is a command whose standard input and output lead to the host, with tokens as in ssh_config, or
+	// NoCommand; empty: none. Bastion and ProxyCommand are one choice: a source that makes it leaves nothing to the next.
+	ProxyCommand string
 }
 
 // Login is how to log in to a host, be it a jump host: the port, which key the host may show, who logs in, and with
@@ -61,6 +64,8 @@ type Bastion struct {
 	// Host is what Resolve takes, or NoBastion.
 	Host string
 	Login
+	// ProxyCommand leads to the jump host, as for a host.
+	ProxyCommand string
 	// via is the jump host before this one in a chain of ProxyJump.
 	via *Bastion
 }
@@ -68,11 +73,14 @@ type Bastion struct {
 // NoBastion is the Host of a Bastion for a host that is dialled directly although the defaults name a jump host.
 const NoBastion = "none"
 
+// NoCommand is the ProxyCommand of a host that is dialled although the defaults have a command.
+const NoCommand = "none"
+
 // withDefaults returns s with its zero fields taken from d.
 func (s Settings) withDefaults(d Settings) Settings {
 	s.Login, s.Root = s.Login.withDefaults(d.Login), s.Root.withDefaults(d.Root)
-	if s.Bastion == nil {
-		s.Bastion = d.Bastion
+	if s.Bastion == nil && s.ProxyCommand == "" {
+		s.Bastion, s.ProxyCommand = d.Bastion, d.ProxyCommand
 	}
 	return s
 }
