@@ -76,6 +76,7 @@ func TestAccExampleConfigurations(t *testing.T) {
 		}},
 		{"fleet", "", map[string]string{"net/netfilter/nf_conntrack_tcp_be_liberal": "1"}},
 		{"connecting", "", map[string]string{"vm/swappiness": "10"}},
+		{"ci", "", map[string]string{"vm/swappiness": "10"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -95,6 +96,9 @@ func TestAccExampleConfigurations(t *testing.T) {
 			}
 			w := newWorkspace(t, example(t, test.name+"/main.tf"))
 			w.cli = w.cli.With("HOME=" + dir)
+			if test.name == "ci" {
+				w.takeFromHome(dir)
+			}
 			w.write("terraform.tfvars", vars)
 			had := files(t, hosts[0])
 			w.run("apply", "-auto-approve")
@@ -117,6 +121,20 @@ func TestAccExampleConfigurations(t *testing.T) {
 			}
 		})
 	}
+}
+
+// takeFromHome gives the configuration the key and the known hosts of a home directory, and an empty one in its place.
+func (w *workspace) takeFromHome(dir string) {
+	w.t.Helper()
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(dir, ".ssh", name))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return string(text)
+	}
+	w.write("known_hosts", read("known_hosts"))
+	w.cli = w.cli.With("HOME="+w.t.TempDir(), "HOST_PRIVATE_KEY="+read("id_ed25519"))
 }
 
 // Guards the examples of the provider block and of each resource: they apply together, as a reader would use them.

@@ -43,6 +43,31 @@ func sshConfigTrees(t *testing.T, parts int) {
 // keyword, and whether the files are refused. What OpenSSH has changed between 9.2 and 10.5 is drawn for the latter
 // alone.
 func TestSSHConfigAgainstSSH(t *testing.T) {
+	newOracle := sshOracleOf(t)
+	t.Setenv("KEYS", "/keys")
+	t.Setenv("SHELL", "/bin/sh")
+	const parts = 2
+	sshConfigTrees(t, parts)
+	for i := range parts {
+		o := newOracle()
+		t.Run(fmt.Sprintf("part %d", i+1), func(t *testing.T) {
+			t.Parallel()
+			asked, refused := 0, 0
+			rapid.Check(t, func(rt *rapid.T) {
+				for range i { // or the parts would try the same trees
+					rapid.Uint64().Draw(rt, "part")
+				}
+				o.check(rt, &asked, &refused)
+			})
+			t.Logf("asked %s %d times; it refused the files %d times", o.version, asked, refused)
+		})
+	}
+}
+
+// sshOracleOf returns what makes an oracle with a home directory of its own, which asks the OpenSSH client that is
+// installed.
+func sshOracleOf(t *testing.T) func() *sshOracle {
+	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "ssh", "-V").CombinedOutput()
 	if err != nil {
 		t.Skip("NOT TESTED: there is no OpenSSH client here: ", err)
@@ -57,23 +82,8 @@ func TestSSHConfigAgainstSSH(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("KEYS", "/keys")
-	t.Setenv("SHELL", "/bin/sh")
-	const parts = 2
-	sshConfigTrees(t, parts)
-	for i := range parts {
-		o := &sshOracle{t: t, dir: t.TempDir(), version: version, modern: major > 10 || major == 10 && minor >= 5, me: me}
-		t.Run(fmt.Sprintf("part %d", i+1), func(t *testing.T) {
-			t.Parallel()
-			asked, refused := 0, 0
-			rapid.Check(t, func(rt *rapid.T) {
-				for range i { // or the parts would try the same trees
-					rapid.Uint64().Draw(rt, "part")
-				}
-				o.check(rt, &asked, &refused)
-			})
-			t.Logf("asked %s %d times; it refused the files %d times", version, asked, refused)
-		})
+	return func() *sshOracle {
+		return &sshOracle{t: t, dir: t.TempDir(), version: version, modern: major > 10 || major == 10 && minor >= 5, me: me}
 	}
 }
 
@@ -107,11 +117,24 @@ func (o *sshOracle) check(rt *rapid.T, asked, refused *int) {
 			rt.Fatal(err)
 		}
 	}
-	home := regexp.MustCompile(`(^|[^\w])` + regexp.QuoteMeta(o.me.HomeDir))
 	main := filepath.Join(ssh, "config")
+	c := o.read(rt, main)
+	for _, host := range rapid.SliceOfNDistinct(rapid.SampledFrom(oracleHosts), 1, 3, rapid.ID).Draw(rt, "hosts") {
+		known, refuses := o.compare(rt, c, text.String(), main, host)
+		if known {
+			*asked++
+		}
+		if refuses {
+			*refused++
+		}
+	}
+}
+
+// read reads the first file of a tree, as the owner of the home directory that it is in.
+func (o *sshOracle) read(t rapid.TB, main string) *sshConfig {
 	c, err := readSSHConfig([]string{main})
 	if err != nil {
-		rt.Fatal(err)
+		t.Fatal(err)
 	}
 	c.exec, c.version, c.local.home = Sources{}.runMatchExec, o.version, o.dir
 	homeOf := c.local.homeOf
@@ -121,42 +144,48 @@ func (o *sshOracle) check(rt *rapid.T, asked, refused *int) {
 		}
 		return homeOf(name)
 	}
-	for _, host := range rapid.SliceOfNDistinct(rapid.SampledFrom(oracleHosts), 1, 3, rapid.ID).Draw(rt, "hosts") {
-		cmd := exec.CommandContext(o.t.Context(), "ssh", "-G", "-F", main, host)
-		cmd.Env = append(os.Environ(), "HOME="+o.dir) // where Include looks; all else is in the home that passwd names
-		var stderr strings.Builder
-		cmd.Stderr = &stderr
-		out, sshErr := cmd.Output()
-		if strings.Contains(stderr.String(), "jumphost loop") {
-			continue // which is no matter of the files
+	return c
+}
+
+// compare fails unless the files, whose text is for the message, mean to ssh what they mean here for one host. known is
+// false if they do not decide what ssh does, and refused says that it refuses them.
+func (o *sshOracle) compare(t rapid.TB, c *sshConfig, text, main, host string) (known, refused bool) {
+	home := regexp.MustCompile(`(^|[^\w])` + regexp.QuoteMeta(o.me.HomeDir))
+	cmd := exec.CommandContext(o.t.Context(), "ssh", "-G", "-F", main, host)
+	cmd.Env = append(os.Environ(), "HOME="+o.dir) // where Include looks; all else is in the home that passwd names
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, sshErr := cmd.Output()
+	if strings.Contains(stderr.String(), "jumphost loop") {
+		return false, false // which is no matter of the files
+	}
+	h, err := c.host(host, sshGiven{otherwise: o.me.Username})
+	raw := h
+	if err == nil {
+		h, err = h.expanded(c.tokens(&h, host, h.address, max(h.port, 22), cmp.Or(h.user, o.me.Username)))
+	}
+	if (err != nil) != (sshErr != nil) {
+		t.Fatalf("%s of\n%s\nhere: %v\n%s: %v\n%s", host, text, err, o.version, sshErr, stderr.String())
+	}
+	if err != nil {
+		return true, true
+	}
+	said := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		keyword, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		said[keyword] = append(said[keyword], home.ReplaceAllString(value, "${1}"+o.dir))
+	}
+	for keyword, got := range o.dump(raw, h) {
+		want := said[keyword]
+		list, adds := strings.CutPrefix(strings.Join(got, ""), "+")
+		if adds && strings.HasSuffix(strings.Join(want, ""), ","+list) {
+			continue // ssh prints the usual ones before those that are added
 		}
-		*asked++
-		h, err := c.host(host, sshGiven{otherwise: o.me.Username})
-		raw := h
-		if err == nil {
-			h, err = h.expanded(c.tokens(&h, host, h.address, max(h.port, 22), cmp.Or(h.user, o.me.Username)))
-		}
-		if sshErr != nil {
-			*refused++
-		}
-		if (err != nil) != (sshErr != nil) {
-			rt.Fatalf("%s of\n%s\nhere: %v\n%s: %v\n%s", host, text.String(), err, o.version, sshErr, stderr.String())
-		}
-		if err != nil {
-			continue
-		}
-		said := map[string][]string{}
-		for line := range strings.Lines(string(out)) {
-			keyword, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-			said[keyword] = append(said[keyword], home.ReplaceAllString(value, "${1}"+o.dir))
-		}
-		for keyword, got := range o.dump(raw, h) {
-			want := said[keyword]
-			if !slices.Equal(got, want) {
-				rt.Fatalf("%s of\n%s\n%s is %q, and to %s %q", host, text.String(), keyword, got, o.version, want)
-			}
+		if !slices.Equal(got, want) {
+			t.Fatalf("%s of\n%s\n%s is %q, and to %s %q", host, text, keyword, got, o.version, want)
 		}
 	}
+	return true, false
 }
 
 // dump is the host as ssh -G prints it. raw has the tokens that it does not replace.
