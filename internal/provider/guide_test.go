@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -183,5 +184,48 @@ func TestGuidesAreLinked(t *testing.T) {
 				t.Errorf("%s has no link %q", page, want)
 			}
 		}
+	}
+}
+
+// Guards that each link of the documentation to a page of its own leads to a page, and to a heading that it has.
+func TestLinksBetweenPagesLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	link, notInAnchor := regexp.MustCompile(`\]\(([^):]+)\)`), regexp.MustCompile("[^a-z0-9 _-]")
+	links := 0
+	err := filepath.WalkDir("../../docs", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			page, anchor, _ := strings.Cut(m[1], "#")
+			target := text
+			if page != "" {
+				if target, err = os.ReadFile(filepath.Join(filepath.Dir(name), page+".md")); err != nil {
+					t.Errorf("%s has a link to %s: %v", name, m[1], err)
+					continue
+				}
+			}
+			links++
+			found := anchor == "" || strings.Contains(string(target), `<a id="`+anchor+`"></a>`)
+			for line := range strings.Lines(string(target)) {
+				heading := strings.ToLower(strings.TrimSpace(strings.TrimLeft(line, "#")))
+				heading = strings.ReplaceAll(notInAnchor.ReplaceAllString(heading, ""), " ", "-")
+				found = found || strings.HasPrefix(line, "#") && heading == anchor
+			}
+			if !found {
+				t.Errorf("%s has a link to %s, and that page has no such heading", name, m[1])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if links < 20 {
+		t.Errorf("%d links: the documentation is not read", links)
 	}
 }
