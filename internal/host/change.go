@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
 	"github.com/host-provider/terraform-provider-host/internal/errno"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
@@ -119,11 +120,14 @@ var errOtherMark = fmt.Errorf("%w: its files are others", errLookAgain)
 // attempt is a change whose reply was lost: it may have happened, in whole or in part. It is an errLookAgain, since
 // only a fresh look tells.
 type attempt struct {
-	lost      error
-	snap      *boot.Snapshot
-	writes    []write
-	followers []Setting
-	files     shell.Change
+	lost error
+	snap *boot.Snapshot
+	// compares says that the host compares its files with snap before it does anything, and answered that it has told
+	// what became of the values.
+	compares, answered bool
+	writes             []write
+	followers          []Setting
+	files              shell.Change
 }
 
 func (a *attempt) Error() string { return a.lost.Error() }
@@ -134,6 +138,9 @@ func (a *attempt) Unwrap() []error { return []error{a.lost, errLookAgain} }
 // takenBack returns a fresh look as it would be if the attempt had not been made, so that what is decided on it knows
 // what was there before.
 func (a *attempt) takenBack(l look) look {
+	if a.refused(l.snap) {
+		return l
+	}
 	values, fresh := map[string]boot.Reading{}, l.snap
 	l.made, l.written = a, map[string]string{}
 	for _, w := range a.writes {
@@ -167,6 +174,45 @@ func (a *attempt) takenBack(l look) look {
 	}
 	l.snap = fresh
 	return l
+}
+
+// refused reports whether the host refused the attempt before it did anything, because a drop-in of another instance
+// that sets one of its keys is no longer as the attempt saw it. It cannot have become so afterwards, because this
+// process has kept the locks on those keys since. A script that ran has left its files.
+func (a *attempt) refused(fresh *boot.Snapshot) bool {
+	if !a.compares || a.answered {
+		return false
+	}
+	for _, f := range a.files.Write {
+		if now, ok := fresh.File(f.Path); ok && now.Text == f.Content {
+			return false
+		}
+	}
+	return slices.ContainsFunc(slices.Concat(a.snap.Sysctl, fresh.Sysctl), func(f confdir.File) bool {
+		had, was := a.snap.File(f.Path)
+		now, is := fresh.File(f.Path)
+		changed := was != is || had.Text != now.Text
+		if removed := slices.Contains(a.files.Remove, f.Path); !changed || removed && !is {
+			return false
+		}
+		_, ours := ownerOf(f)
+		return ours && a.concerns(f)
+	})
+}
+
+// concerns reports whether a file sets a key that the attempt writes, or one that the kernel changes with it.
+func (a *attempt) concerns(f confdir.File) bool {
+	assignments, _ := sysctl.ParseFile(f.Path, f.Text)
+	return slices.ContainsFunc(assignments, func(line sysctl.Assignment) bool {
+		k, err := sysctl.ParseKey(line.Pattern)
+		if err != nil {
+			return false
+		}
+		return slices.ContainsFunc(a.writes, func(w write) bool {
+			own, cluster := w.key(), sysctl.Cluster(k)
+			return own == k || cluster != "" && cluster == sysctl.Cluster(own) || inherits(own, k) || inherits(k, own)
+		})
+	})
 }
 
 // inherited returns what the attempt's look has of the keys which a default that was written seems to have given its
@@ -316,7 +362,7 @@ func (c *change) apply(ctx context.Context, l look, v valuesAndFiles,
 		all = slices.Concat(all, l.unwritten(all))
 	}
 	base := len(c.undos)
-	tried := &attempt{snap: l.snap, writes: all, followers: v.followers}
+	tried := &attempt{snap: l.snap, writes: all, followers: v.followers, compares: l.mark != ""}
 	if len(all) == 0 {
 		now, err = c.filesThen(ctx, l, v, tried, base)
 		return now, nil, err
@@ -330,7 +376,7 @@ func (c *change) apply(ctx context.Context, l look, v valuesAndFiles,
 	if results == nil {
 		return nil, nil, c.failed(ctx, err, tried, base)
 	}
-	if done {
+	if tried.answered = true; done {
 		c.undos = append(c.undos, files...)
 	}
 	notRestored, faults := c.host.judgeResults(v, results)

@@ -205,6 +205,86 @@ func TestChangeWhoseReplyIsLostIsJudgedAnew(t *testing.T) {
 	}
 }
 
+// hungReply is the error of a change at which the host stopped answering.
+type hungReply struct{ lostReply }
+
+func (hungReply) Hung() bool { return true }
+
+// lostOnTheWay is a connection whose first change is lost before it reaches the host.
+type lostOnTheWay struct {
+	host.Conn
+	once *sync.Once
+	lost error
+}
+
+func (c lostOnTheWay) Change(ctx context.Context, ch shell.Change) (first, then shell.Result, err error) {
+	if c.once.Do(func() { err = c.lost }); err != nil {
+		return shell.Result{}, shell.Result{}, err
+	}
+	return c.Conn.Change(ctx, ch)
+}
+
+// Guards that a change which never reached the host, because the connection was lost, does not take for the value from
+// before what the host had before another change, by another name of the host or by another process.
+func TestChangeThatWasLostOnTheWayIsNotTakenForMade(t *testing.T) {
+	for _, tt := range []struct {
+		name, first, second, key string
+		// dropped says that the other change drops the key of a group; else it destroys the resource.
+		dropped bool
+		lost    error
+	}{
+		{name: "destroyed before", first: "vm.swappiness = 10", second: "vm.swappiness = 60", key: "vm.swappiness",
+			lost: lostReply{}},
+		{name: "dropped from a group before, with another",
+			first:  "net.ipv4.conf.all.accept_redirects = 0\nvm.swappiness = 10\nnet.ipv4.tcp_fin_timeout = 40",
+			second: "net.ipv4.conf.all.accept_redirects = 1", key: "net.ipv4.conf.all.accept_redirects", dropped: true,
+			lost: lostReply{}},
+		{name: "dropped before, and not tried again",
+			first:  "net.ipv4.conf.all.accept_redirects = 0\nvm.swappiness = 10\nnet.ipv4.tcp_fin_timeout = 40",
+			second: "net.ipv4.conf.all.accept_redirects = 1", key: "net.ipv4.conf.all.accept_redirects", dropped: true,
+			lost: hungReply{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t)
+			p := anotherProcess(t, b, time.Minute)
+			b.host = overPool(t, b, p, func(c host.Conn) host.Conn {
+				return lostOnTheWay{c, &sync.Once{}, tt.lost}
+			})
+			other := overPool(t, b, p, asItIs)
+			files := b.holds()
+			was, _ := b.Sh("cat " + keyNamed(tt.key).Path())
+			a := keepAll(t, strings.Split(tt.first, "\n")...)
+			a.Name, a.FileName, a.Instance = "a", "85-a.conf", "i1"
+			states, err := other.SetSysctls(t.Context(), a, nil, nil)
+			must(t, err)
+			s := keepAll(t, tt.second)
+			_, err = b.host.PlanSysctls(t.Context(), s, nil)
+			must(t, err)
+			if tt.dropped {
+				rest := keepAll(t, "net.ipv4.tcp_fin_timeout = 40")
+				rest.Name, rest.FileName, rest.Instance = a.Name, a.FileName, a.Instance
+				_, err = other.SetSysctls(t.Context(), rest, &a, originals(states))
+				must(t, err)
+			} else {
+				must(t, other.UnsetSysctls(t.Context(), a, originals(states)))
+			}
+			states, err = b.host.SetSysctls(t.Context(), s, nil, nil)
+			if (err != nil) != (tt.lost == hungReply{}) {
+				t.Fatal(err)
+			}
+			if err == nil {
+				must(t, b.host.UnsetSysctls(t.Context(), s, originals(states)))
+			}
+			if now, _ := b.Sh("cat " + keyNamed(tt.key).Path()); now != was {
+				t.Errorf("%s was %s, and is %s", tt.key, strings.TrimSpace(was), strings.TrimSpace(now))
+			}
+			if !tt.dropped {
+				b.unchanged(t, files)
+			}
+		})
+	}
+}
+
 // Guards that changes of one machine by two names do not wait for each other in a circle.
 func TestChangesByTwoNamesEnd(t *testing.T) {
 	b := newBench(t)
