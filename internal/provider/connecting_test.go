@@ -48,7 +48,7 @@ func TestAccProxyCommand(t *testing.T) {
 		return func(*terraformState) error {
 			text, err := os.ReadFile(notes)
 			if err != nil || !strings.Contains(string(text), want) {
-				return fmt.Errorf("the command noted %q, %v", text, err)
+				return fmt.Errorf("the command noted %q (%w)", text, err)
 			}
 			return os.Remove(notes)
 		}
