@@ -53,7 +53,7 @@ type Fleet struct {
 	run     *run
 
 	mu    sync.Mutex
-	hosts map[string]*Host
+	hosts map[string]func() (*Host, error)
 
 	// prefetch is who is read in advance. It belongs to mu.
 	prefetch    prefetch
@@ -77,9 +77,9 @@ type prefetch struct {
 const prefetchAfter = 3
 
 // NewFleet returns a Fleet whose hosts use the connections that connect returns. connect is called once for each name
-// and must do no I/O.
+// and must not connect.
 func NewFleet(connect func(name string) (Conn, error)) *Fleet {
-	return &Fleet{connect: connect, run: newRun(), hosts: map[string]*Host{}}
+	return &Fleet{connect: connect, run: newRun(), hosts: map[string]func() (*Host, error){}}
 }
 
 // Prefetch registers hosts to read in advance, because a CLI asks for a few resources at a time only. At most atOnce of
@@ -154,17 +154,22 @@ func (f *Fleet) Close() {
 // Host returns the host with this name. It does not connect.
 func (f *Fleet) Host(name string) (*Host, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if h, ok := f.hosts[name]; ok {
-		return h, nil
+	found, ok := f.hosts[name]
+	if !ok {
+		found = sync.OnceValues(func() (*Host, error) { return f.newHost(name) })
+		f.hosts[name] = found
 	}
+	f.mu.Unlock()
+	return found()
+}
+
+func (f *Fleet) newHost(name string) (*Host, error) {
 	c, err := f.connect(name)
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{fleet: f, name: name, conn: c, snapshotLock: make(chan struct{}, 1), turnstile: turnstile{expect: c.Expect}}
-	f.hosts[name] = h
-	return h, nil
+	return &Host{fleet: f, name: name, conn: c, snapshotLock: make(chan struct{}, 1),
+		turnstile: turnstile{expect: c.Expect}}, nil
 }
 
 // Host is one Linux host. Its methods may be called from many goroutines.

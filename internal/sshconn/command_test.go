@@ -1,6 +1,7 @@
 package sshconn
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,4 +112,31 @@ func TestProxyCommandThatFails(t *testing.T) {
 		}
 		wantError(t, c.settings, <-done, fault.Lost)
 	})
+}
+
+// Guards that a command of Match exec holds up no other host, and ends with the pool.
+func TestMatchExecHoldsUpNoOtherHost(t *testing.T) {
+	notes := filepath.Join(t.TempDir(), "notes")
+	home(t, map[string]string{"config": "Match originalhost slow exec \"echo $$ >" + notes + "; exec sleep 1000\"\n User x\n"})
+	p := NewPool(Config{SSHConfig: []string{"~/.ssh/config"}})
+	t.Cleanup(p.Close)
+	slow := make(chan error, 1)
+	go func() {
+		_, err := p.Conn("slow")
+		slow <- err
+	}()
+	for range 500 {
+		if text, err := os.ReadFile(notes); err == nil && strings.HasSuffix(string(text), "\n") {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if _, err := p.Conn("fast"); err != nil {
+		t.Error(err)
+	}
+	p.Close()
+	if err := <-slow; !errors.Is(err, ErrClosed) {
+		t.Errorf("the slow one ends with %v", err)
+	}
+	gone(t, notes)
 }

@@ -94,34 +94,45 @@ func NewPool(c Config) *Pool {
 		slots: map[string]chan struct{}{},
 	}
 	p.limit.taken = make(chan struct{}, c.MaxConnections)
-	p.resolver = sync.OnceValues(func() (*route.Resolver, error) { return route.NewResolver(c.sources()) })
 	p.ctx, p.end = context.WithCancelCause(context.Background())
+	p.resolver = sync.OnceValues(func() (*route.Resolver, error) { return route.NewResolver(p.ctx, c.sources()) })
 	return p
 }
 
 // Conn returns the connection to host, which is a name in Hosts, an alias in ssh_config, or [user@]address[:port], an
-// IPv6 address in brackets or bare. It reads ssh_config, and connects to nothing; the same host is the same Conn. The
-// error is an *Error of kind Misconfigured, ErrUnknown or ErrClosed.
+// IPv6 address in brackets or bare. It reads ssh_config, runs its commands of Match exec, and connects to nothing; the
+// same host is the same Conn. The error is an *Error of kind Misconfigured, ErrUnknown or ErrClosed.
 func (p *Pool) Conn(host string) (*Conn, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return nil, ErrClosed
-	}
-	if c, ok := p.conns[host]; ok {
-		return c, nil
+	if c, err := p.known(host, nil); c != nil || err != nil {
+		return c, err
 	}
 	resolver, err := p.resolver()
 	if err != nil {
 		return nil, &fault.Error{Kind: fault.Misconfigured, Host: host, Why: "ssh_config cannot be used: " + err.Error(),
 			Next: sshConfigNext}
 	}
-	r, err := resolver.Resolve(host)
-	if err != nil {
+	r, err := resolver.Resolve(host) // may take a minute, so nobody else waits for it
+	switch {
+	case p.ctx.Err() != nil:
+		return nil, ErrClosed
+	case err != nil:
 		return nil, err
 	}
-	c := p.newConn(r)
-	p.conns[host] = c
+	return p.known(host, r)
+}
+
+// known returns the connection to host, which it makes if there is a route and no connection yet.
+func (p *Pool) known(host string, r *route.Route) (*Conn, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, ErrClosed
+	}
+	c, ok := p.conns[host]
+	if !ok && r != nil {
+		c = p.newConn(r)
+		p.conns[host] = c
+	}
 	return c, nil
 }
 

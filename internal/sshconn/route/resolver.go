@@ -2,6 +2,7 @@ package route
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -36,21 +37,22 @@ type Sources struct {
 	Unknown map[string]bool
 }
 
-// Resolver knows all there is to know of how hosts are reached. It asks no host.
+// Resolver knows all there is to know of how hosts are reached. It asks no host. It is safe for concurrent use.
 type Resolver struct {
 	Sources
 	// ssh is what the files in SSHConfig say; nil where there are none.
 	ssh *sshConfig
 }
 
-// NewResolver reads the files of ssh_config. The error is what is wrong with them.
-func NewResolver(s Sources) (*Resolver, error) {
+// NewResolver reads the files of ssh_config. The error is what is wrong with them. The end of ctx ends the commands of
+// Match exec that Resolve runs.
+func NewResolver(ctx context.Context, s Sources) (*Resolver, error) {
 	config, err := readSSHConfig(s.SSHConfig)
 	if err != nil {
 		return nil, err
 	}
 	if !s.NoCommands {
-		config.exec = s.runMatchExec
+		config.exec = func(command string) (bool, error) { return s.runMatchExec(ctx, command) }
 	}
 	return &Resolver{s, config}, nil
 }

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"context"
 	"cmp"
 	"flag"
 	"fmt"
@@ -136,7 +137,7 @@ func (o *sshOracle) read(t rapid.TB, main string) *sshConfig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.exec, c.version, c.local.home = Sources{}.runMatchExec, o.version, o.dir
+	c.exec, c.version, c.local.home = func(command string) (bool, error) { return Sources{}.runMatchExec(context.Background(), command) }, o.version, o.dir
 	homeOf := c.local.homeOf
 	c.local.homeOf = func(name string) (string, error) {
 		if name == o.me.Username {

@@ -36,7 +36,7 @@ func write(t *testing.T, name, text string) {
 func sshResolver(t *testing.T, s Sources) *Resolver {
 	t.Helper()
 	s.SSHConfig = []string{"~/.ssh/config"}
-	r, err := NewResolver(s)
+	r, err := NewResolver(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestSSHConfigThatCannotBeHonoured(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			home(t, map[string]string{"config": tc.config, "more": tc.more})
-			r, err := NewResolver(Sources{SSHConfig: []string{"~/.ssh/config"}, NoCommands: true})
+			r, err := NewResolver(t.Context(), Sources{SSHConfig: []string{"~/.ssh/config"}, NoCommands: true})
 			if err == nil {
 				_, err = r.Resolve("web1")
 				wantError(t, Settings{}, err, tc.problem)

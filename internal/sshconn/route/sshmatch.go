@@ -241,9 +241,9 @@ func (s Sources) CommandEnvironment() []string {
 // matchExecTime is how long a command of Match exec may take.
 const matchExecTime = time.Minute
 
-// runMatchExec runs a command as ssh does: with the user's shell, and without input or output.
-func (s Sources) runMatchExec(command string) (bool, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), matchExecTime)
+// runMatchExec runs a command as ssh does: with the user's shell, and without input or output. It ends with ctx.
+func (s Sources) runMatchExec(ctx context.Context, command string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, matchExecTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, Shell(), "-c", command)
 	cmd.Env = s.CommandEnvironment()
