@@ -1,8 +1,8 @@
 package route
 
 import (
-	"context"
 	"cmp"
+	"context"
 	"flag"
 	"fmt"
 	"maps"
