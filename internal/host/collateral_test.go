@@ -44,6 +44,28 @@ func TestForwardingTakesNoRedirectsAlong(t *testing.T) {
 	})
 }
 
+// Guards that a destroy gives a key that followed its value from before back though the leader has the value that
+// another file leaves it, by its own name or another one.
+func TestFollowerIsRestoredThoughItsLeaderIsNot(t *testing.T) {
+	for _, line := range []string{"", "net.ipv4.ip_forward = 0\n", "net.ipv4.conf.all.forwarding = 0\n"} {
+		t.Run(line, func(t *testing.T) {
+			b := newBench(t)
+			b.WriteFile("/etc/sysctl.d/10-site.conf", line)
+			b.Sh("echo 1 >/proc/sys/net/ipv4/conf/lo/forwarding")
+			on, off := keepAll(t, "net.ipv4.conf.all.forwarding = 1"), keepAll(t, "net.ipv4.conf.all.forwarding = 0")
+			states, err := b.host.SetSysctls(t.Context(), on, nil, nil)
+			must(t, err)
+			known := originals(states)
+			states, err = b.host.SetSysctls(t.Context(), off, &on, known)
+			must(t, err)
+			must(t, b.host.UnsetSysctls(t.Context(), off, originals(states)))
+			if got := rshValue(b, "net.ipv4.conf.lo.forwarding"); got != "1" {
+				t.Errorf("conf.lo.forwarding is %s, and was 1", got)
+			}
+		})
+	}
+}
+
 // Guards that undoing a load, and unloading a module, leave modules that were loaded before or by another resource.
 func TestUnloadTakesOneModule(t *testing.T) {
 	loaded := func(b bench) bool {

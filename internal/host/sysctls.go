@@ -652,10 +652,12 @@ func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]
 			all = append(all, Setting{k, value})
 		}
 	}
+	var derived []Setting // those that other settings of the host give the keys of s
 	for _, v := range s.Settings {
 		a, set := sysctl.Effective(snap.Sysctl, v.Key)
 		switch other, by, ok := setByOther(snap, v.Key); {
 		case ok && (!set || later(by, a)):
+			derived = append(derived, Setting{other, by.Value})
 			if !sysctl.Equal(other, snap.Values[other.Path()].Text, by.Value) {
 				add(other, by.Value) // the kernel derives the key from it
 			}
@@ -665,10 +667,10 @@ func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]
 			add(v.Key, originals[v.Key])
 		}
 	}
-	for _, f := range followers(snap, all) {
+	for _, f := range followers(snap, slices.Concat(all, derived)) {
 		value, known := before[f.Key]
 		_, set := sysctl.Effective(snap.Sysctl, f.Key)
-		if _, _, derived := setByOther(snap, f.Key); known && !set && !derived {
+		if _, _, follows := setByOther(snap, f.Key); known && !set && !follows {
 			all = append(all, Setting{f.Key, value})
 		}
 	}
