@@ -204,9 +204,13 @@ const slowRoot = "Run '%s -n true' on the host to see what it waits for, such as
 
 // noShell says that the login works and no POSIX shell answers.
 func (c *Conn) noShell(p *process, err error) error {
-	why := "the login as " + c.settings.User + " works, but " + shellCommand + " ended without an answer"
+	command := shellCommand
+	if by := c.settings.RootBy(); by != "" {
+		command += " under " + by
+	}
+	why := "the login as " + c.settings.User + " works, but " + command + " ended without an answer"
 	if errors.Is(err, context.DeadlineExceeded) {
-		why = "the login as " + c.settings.User + " works, but " + shellCommand + " gave no answer within " +
+		why = "the login as " + c.settings.User + " works, but " + command + " gave no answer within " +
 			c.shellTime().String()
 	}
 	if quoted := fault.Excerpt(p.said(), c.settings.Secrets()...); quoted != "" {

@@ -123,6 +123,46 @@ func TestSlowSudo(t *testing.T) {
 	}
 }
 
+// Guards that what sudo says in another language, before it lets the user through or when it does not, does no harm: it
+// is quoted, and sudo named.
+func TestSudoInAnotherLanguage(t *testing.T) {
+	on := true
+	for name, tc := range map[string]struct {
+		user, secret, script string
+		words                []string // of the error
+	}{
+		"a lecture, and the password is right": {"ops", "ops-secret",
+			"echo 'Wir gehen davon aus, dass der lokale Systemadministrator Ihnen die Regeln erklärt hat.' >&2; exec $REAL", nil},
+		"a lecture, without a password": {"free", "", "echo 'Achtung: alles wird aufgezeichnet.' >&2; exec $REAL", nil},
+		"refused": {"ops", "", "echo 'Leider darf der Benutzer ops dies nicht als root ausführen.' >&2; exit 1",
+			[]string{"under sudo", "Leider darf der Benutzer ops"}},
+		"refused, with a password": {"ops", "ops-secret", "echo 'sudo: Es ist ein Passwort notwendig' >&2; exit 1",
+			[]string{"it said: sudo: Es ist ein Passwort notwendig"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := realHost(t, machineOptions{users: accounts})
+			h.Sh("mv /usr/bin/sudo /usr/bin/sudo.real")
+			h.WriteFile("/usr/bin/sudo", "#!/bin/sh\n"+strings.ReplaceAll(tc.script, "$REAL", `/usr/bin/sudo.real "$@"`)+"\n")
+			if out, status := h.Sh("chmod 755 /usr/bin/sudo"); status != 0 {
+				t.Fatal(out)
+			}
+			set := reach(h, tc.user)
+			set.Sudo, set.SudoPassword = &on, tc.secret
+			c := conn(t, pool(t, set))
+			if tc.words == nil {
+				mustEcho(t, c)
+				return
+			}
+			_, err := c.Run(t.Context(), whoami)
+			for _, word := range tc.words {
+				if err == nil || !strings.Contains(err.Error(), word) {
+					t.Errorf("%v, want %q in it", err, word)
+				}
+			}
+		})
+	}
+}
+
 // Whoever lists the processes of the host and their environments sees no password: neither sudo's, which waits as long
 // as the connection lasts, nor the shell's.
 func TestPasswordsAreInNoArgumentAndNoEnvironment(t *testing.T) {
