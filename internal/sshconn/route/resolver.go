@@ -97,6 +97,11 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 			r.Usual = append(r.Usual, expandHome(f))
 		}
 	}
+	nearer := said.Login
+	if own == nil {
+		nearer = nearer.withDefaults(c.Defaults.Login)
+	}
+	r.chooseMethods(&config, nearer)
 	if why, next := r.malformed(); why != "" {
 		return nil, malformed(why, next)
 	}
@@ -126,7 +131,7 @@ const commandNameForm = "Give the host a plain name in ssh_config, with HostName
 func (c *Resolver) choose(r *Route, config *sshHost, alias string) (why, next string) {
 	named := "its proxy_command cannot be used, "
 	if r.Bastion == nil && r.ProxyCommand == "" {
-		named = config.proxyCommandAt + " sets a ProxyCommand for it, "
+		named = config.at["proxycommand"] + " sets a ProxyCommand for it, "
 		switch {
 		case config.proxyDoubt != nil:
 			return config.proxyDoubt.Error(), "Name the way with bastion; { host = \"" + NoBastion + "\" } for none"

@@ -29,6 +29,10 @@ type Added struct {
 	IdentitiesOnly bool
 	// IdentityAgent is the socket of the agent: a path, $NAME for what a variable holds, none, or empty for the usual one.
 	IdentityAgent string
+	// Methods are the ways to log in, in the order in which they are tried. Forbidden has the line of ssh_config for each
+	// other one that a line forbids.
+	Methods   []string
+	Forbidden map[string]string
 	// AddressFamily is "inet" or "inet6" if only addresses of that family count, and BindAddress the address of this
 	// machine to connect from.
 	AddressFamily, BindAddress string
@@ -47,7 +51,8 @@ type Added struct {
 type Algorithms struct{ HostKeys, Ciphers, MACs, KeyExchanges string }
 
 // usualIdentities are where ssh looks for keys if none is named.
-var usualIdentities = []string{"~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519"}
+var usualIdentities = []string{"~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ecdsa_sk", "~/.ssh/id_ed25519",
+	"~/.ssh/id_ed25519_sk"}
 
 // Key is the same for routes that lead to the same host in the same way. No secret can be read from it.
 func (r *Route) Key() string {

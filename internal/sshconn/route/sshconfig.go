@@ -68,6 +68,8 @@ type sshGiven struct {
 type sshHost struct {
 	// said are the keywords that the files set for the host, in small letters.
 	said map[string]bool
+	// at is where the line stands that sets a keyword: FILE:LINE.
+	at map[string]string
 	// address is the host's name or address, with HostName and its tokens taken into account.
 	address string
 
@@ -77,8 +79,8 @@ type sshHost struct {
 	// proxyJump are the jump hosts in ProxyJump, with a comma between them, or none. If there are any, proxyCommand is
 	// not set.
 	proxyJump, proxyCommand string
-	// jumpHost is the name of the last of them, proxyCommandAt where the ProxyCommand stands.
-	jumpHost, proxyCommandAt string
+	// jumpHost is the name of the last of them.
+	jumpHost string
 	// proxyDoubt is set where nobody knows whether that is the way. It says why.
 	proxyDoubt error
 
@@ -170,7 +172,7 @@ func readSSHConfigFile(name string) (*sshConfigFile, error) {
 // host gathers what the files say of the host that a user calls alias.
 func (c *sshConfig) host(alias string, given sshGiven) (sshHost, error) {
 	r := sshReading{sshConfig: c, alias: alias, given: given, matches: alias}
-	r.h.said = map[string]bool{}
+	r.h.said, r.h.at = map[string]bool{}, map[string]string{}
 	r.h.address = alias
 	if c == nil {
 		return r.h, nil
@@ -322,10 +324,7 @@ func (r *sshReading) set(f *sshConfigFile, line *sshConfigLine, block sshBlock) 
 	if err := assign(&r.h); err != nil {
 		return line.wrong(f, err)
 	}
-	r.h.said[name] = true
-	if name == "proxycommand" {
-		r.h.proxyCommandAt = f.name + ":" + strconv.Itoa(line.number)
-	}
+	r.h.said[name], r.h.at[name] = true, f.name+":"+strconv.Itoa(line.number)
 	return nil
 }
 

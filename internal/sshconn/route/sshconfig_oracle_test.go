@@ -317,7 +317,9 @@ var oracleValues = map[string][]string{
 	"PasswordAuthentication":          {"yes", "no"},
 	"KbdInteractiveAuthentication":    {"yes", "no"},
 	"ChallengeResponseAuthentication": {"no"},
-	"PreferredAuthentications":        {"publickey", "publickey,password"},
+	"SKeyAuthentication":              {"no", "yes"},
+	"TISAuthentication":               {"no"},
+	"PreferredAuthentications":        {"publickey", "publickey,password", "keyboard-interactive,none", "PublicKey"},
 	"NumberOfPasswordPrompts":         {"0", "1", "7"},
 	"BatchMode":                       {"yes", "no"},
 	"BindAddress":                     {"127.0.0.1", "::1"},
@@ -369,7 +371,8 @@ var oracleMistakes = []string{"Port 0", "Port abc", "Port 65536", "Port", "Port 
 	"CanonicalDomains -a", "CanonicalizePermittedCNAMEs a", "Include \"\"", "UserKnownHostsFile # x", "Host # x",
 	"\"Port 22", "\"\" Port 22", "=Port 22", " = Port 23", "\"Port\"=22",
 	"Po\"rt\" 24", "\f", "\"User\"ops", "IgnoreUnknown a b", "ConnectionAttempts 1.5", "StrictHostKeyChecking maybe",
-	"AddressFamily inet5"}
+	"AddressFamily inet5", "PubkeyAuthentication maybe", "PubkeyAuthentication hostbound", "PasswordAuthentication ask",
+	"KbdInteractiveAuthentication", "PreferredAuthentications", "PreferredAuthentications publickey password"}
 
 // draw draws the files of a tree, by their names in .ssh.
 func (o *sshOracle) draw(rt *rapid.T) map[string]string {

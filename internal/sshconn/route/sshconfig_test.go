@@ -111,6 +111,7 @@ Host last
 	}
 	want := Added{Identities: []string{dir + "/.ssh/ops_web1.example.com", "/keys/a b"},
 		Certificates: []string{dir + "/cert-web1"}, IdentitiesOnly: true,
+		Methods: []string{PublicKey, KeyboardInteractive, Password}, Forbidden: map[string]string{},
 		HostKeyAlias: "the-web", RevokedHostKeys: []string{}, ConnectTimeout: 7 * time.Second}
 	if r.Address != "web1.example.com" || r.User != "ops" || r.Port != 2022 || !reflect.DeepEqual(r.Added, want) {
 		t.Errorf("got %s@%s, %+v, want %+v", r.User, r.Addr(), r.Added, want)
