@@ -193,7 +193,7 @@ func TestKeysInFiles(t *testing.T) {
 			change: func(s *route.Settings) { s.PrivateKeyPassphrase = "correct horse" }},
 		{name: "encrypted, and the agent does not have it", files: map[string]string{"web": encrypted},
 			config: "IdentityFile ~/.ssh/web",
-			kind:   fault.AuthRefused, words: []string{"is encrypted or not there, and the agent does not have it"}},
+			kind:   fault.AuthRefused, words: []string{"is encrypted, and the agent does not have it"}},
 		{name: "public half of one in the agent", files: map[string]string{"web.pub": publicLine(userKey)},
 			config: "IdentityFile ~/.ssh/web.pub",
 			agent:  []any{newKey(), newKey(), newKey(), userKey}},

@@ -2,6 +2,7 @@
 package login
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,24 +20,27 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
-// signersAtMost stays below the six tries that sshd grants by default (MaxAuthTries): each wrong key is one.
-const signersAtMost = 5
+// signersBeforePassword leaves the password one of the six tries that sshd grants by default (MaxAuthTries): each wrong
+// key is one.
+const signersBeforePassword = 5
 
 // Attempt is what one try to log in has at hand, and what became of it.
 type Attempt struct {
 	route  *route.Route
 	faults fault.Maker
 	parsed *Keys
-	// keys are offered first, and usual, those in the usual places, last. agentOnly are keys that are named, of which only
-	// the agent has the private half.
-	keys, usual []ssh.Signer
-	agentOnly   []ssh.PublicKey
-	certs       []*ssh.Certificate
-	agent       string
+	// set is the private_key of the settings, if any, and files are the keys in files. agentOnly are those of which only
+	// the agent may have the private half.
+	set, files []ssh.Signer
+	agentOnly  []agentKey
+	certs      []*ssh.Certificate
+	agent      string
 
 	// tried are the ways that were tried, offered and passed what the host last named and accepted, and notes what else a
 	// user must know when none worked.
 	tried, offered, passed, notes []string
+	// left are the keys behind one that did not sign.
+	left []ssh.Signer
 }
 
 // New reads the keys and certificates for a route. The errors that it and its methods return are made by faults.
@@ -49,7 +53,7 @@ func New(r *route.Route, parsed *Keys, faults fault.Maker) (*Attempt, error) {
 			why, next := explainKey(s, k.err)
 			return nil, faults.New(fault.KeyUnusable, why, next, nil)
 		}
-		l.keys = append(l.keys, k.signer)
+		l.set = append(l.set, k.signer)
 	}
 	if why, next := l.addCertificate(s.Certificate); why != "" {
 		return nil, faults.New(fault.KeyUnusable, why, next, nil)
@@ -94,9 +98,9 @@ func (l *Attempt) addCertificate(text string) (why, next string) {
 		return "certificate cannot be used (" + err.Error() + ")",
 			"Give the text of the file that ssh-keygen -s made: file(\"~/.ssh/id_ed25519-cert.pub\")"
 	}
-	if len(l.keys) > 0 && !sameKey(l.keys[0].PublicKey(), cert.Key) {
+	if len(l.set) > 0 && !sameKey(l.set[0].PublicKey(), cert.Key) {
 		return "certificate is for the key " + hostkey.Fingerprint(cert.Key) + ", and private_key is " +
-				hostkey.Fingerprint(l.keys[0].PublicKey()),
+				hostkey.Fingerprint(l.set[0].PublicKey()),
 			"Give the certificate that was made for private_key"
 	}
 	l.certify(cert, "certificate")
@@ -119,23 +123,29 @@ func (l *Attempt) certify(cert *ssh.Certificate, from string) {
 	}
 }
 
-// signers are the keys to offer, in order: those that are named, the agent's, those in the usual places; each after its
-// certificates.
+// signers are the keys to offer, in ssh's order behind private_key: those in files that the agent has too, the agent's
+// others, the rest of those in files; each after its certificates.
 func (l *Attempt) signers(agentKeys []ssh.Signer) []ssh.Signer {
 	var named, others []ssh.Signer
+	files := slices.Clone(l.files)
 	for _, s := range agentKeys {
-		wanted := slices.ContainsFunc(l.agentOnly, func(k ssh.PublicKey) bool { return sameKey(k, s.PublicKey()) })
+		inFile := slices.IndexFunc(files, func(f ssh.Signer) bool {
+			return bytes.Equal(f.PublicKey().Marshal(), s.PublicKey().Marshal())
+		})
 		switch {
-		case wanted:
+		case inFile >= 0:
+			named = append(named, files[inFile])
+			files = slices.Delete(files, inFile, inFile+1)
+		case slices.ContainsFunc(l.agentOnly, func(k agentKey) bool { return sameKey(k.public, s.PublicKey()) }):
 			named = append(named, s)
 		case !l.route.IdentitiesOnly:
 			others = append(others, s)
 		}
 	}
 	for _, k := range l.agentOnly {
-		if !slices.ContainsFunc(named, func(s ssh.Signer) bool { return sameKey(k, s.PublicKey()) }) {
-			l.notes = append(l.notes, "the private half of "+hostkey.Fingerprint(k)+
-				" is encrypted or not there, and the agent does not have it")
+		if !slices.ContainsFunc(named, func(s ssh.Signer) bool { return sameKey(k.public, s.PublicKey()) }) {
+			l.notes = append(l.notes, "the key "+k.file+" ("+ssh.FingerprintSHA256(k.public)+") "+k.why+
+				", and the agent does not have it")
 		}
 	}
 	var offer []ssh.Signer
@@ -146,7 +156,7 @@ func (l *Attempt) signers(agentKeys []ssh.Signer) []ssh.Signer {
 			offer = append(offer, s)
 		}
 	}
-	for _, s := range slices.Concat(l.keys, named, others, l.usual) {
+	for _, s := range slices.Concat(l.set, named, others, files) {
 		for _, cert := range l.certs {
 			if !sameKey(cert.Key, s.PublicKey()) {
 				continue
@@ -156,10 +166,6 @@ func (l *Attempt) signers(agentKeys []ssh.Signer) []ssh.Signer {
 			}
 		}
 		add(s)
-	}
-	if len(offer) > signersAtMost {
-		l.notes = append(l.notes, fmt.Sprintf("only the first %d of %d keys were offered", signersAtMost, len(offer)))
-		offer = offer[:signersAtMost]
 	}
 	return offer
 }
@@ -172,33 +178,39 @@ func (l *Attempt) Methods(ctx context.Context) (methods []ssh.AuthMethod, done f
 	if hangUp != nil {
 		done = hangUp
 	}
-	if signers := l.signers(agentKeys); len(signers) > 0 {
-		methods = append(methods, ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
-			for _, s := range signers {
-				l.tried = append(l.tried, describe(s.PublicKey()))
+	signers := l.signers(agentKeys)
+	for i, method := range l.route.Methods {
+		switch {
+		case method == route.PublicKey && len(signers) > 0:
+			if l.route.Password != "" && i < len(l.route.Methods)-1 && len(signers) > signersBeforePassword {
+				l.notes = append(l.notes, fmt.Sprintf("only the first %d of %d keys were offered, which leaves one try for the "+
+					"password", signersBeforePassword, len(signers)))
+				signers = signers[:signersBeforePassword]
 			}
-			return signers, nil
-		}))
-	}
-	if password := l.route.Password; password != "" {
-		methods = append(methods,
-			ssh.PasswordCallback(func() (string, error) {
-				l.tried = append(l.tried, "password")
-				return password, nil
-			}),
-			ssh.KeyboardInteractive(func(_, _ string, questions []string, echos []bool) ([]string, error) {
-				if len(questions) == 0 {
-					return nil, nil
-				}
-				l.tried = append(l.tried, "keyboard-interactive")
-				if len(questions) > 1 || echos[0] || !asksForPassword(questions[0]) {
-					l.notes = append(l.notes, "the host also asks "+fault.Excerpt(strings.Join(questions, " "), l.route.Secrets()...))
-					return nil, errors.New("a question that is not for a password")
-				}
-				return []string{password}, nil
+			methods = append(methods, l.publicKeys(signers))
+		case method == route.Password && l.route.Password != "":
+			methods = append(methods, ssh.PasswordCallback(func() (string, error) {
+				l.tried = append(l.tried, route.Password)
+				return l.route.Password, nil
 			}))
+		case method == route.KeyboardInteractive && l.route.Password != "":
+			methods = append(methods, ssh.KeyboardInteractive(l.answer))
+		}
 	}
 	return methods, done
+}
+
+// answer answers the question for the password, and no other.
+func (l *Attempt) answer(_, _ string, questions []string, echos []bool) ([]string, error) {
+	if len(questions) == 0 {
+		return nil, nil
+	}
+	l.tried = append(l.tried, route.KeyboardInteractive)
+	if len(questions) > 1 || echos[0] || !asksForPassword(questions[0]) {
+		l.notes = append(l.notes, "the host also asks "+fault.Excerpt(strings.Join(questions, " "), l.route.Secrets()...))
+		return nil, errors.New("a question that is not for a password")
+	}
+	return []string{l.route.Password}, nil
 }
 
 // asksForPassword reports whether a question is for the password, as PAM asks it in some languages, and not for a code
@@ -215,9 +227,15 @@ func asksForPassword(question string) bool {
 // Note adds what a user must know if no way worked.
 func (l *Attempt) Note(text string) { l.notes = append(l.notes, text) }
 
-// Listen notes what the host offers; it is an ssh.ClientAuthCallback that leaves the choice to the library.
+// Listen notes what the host offers; it is an ssh.ClientAuthCallback that leaves the choice to the library, unless keys
+// are left behind one that did not sign, at which the library gives up.
 func (l *Attempt) Listen(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	l.offered, l.passed = c.AllowedMethods, c.PartialSuccessMethods
+	left := l.left
+	l.left = nil
+	if len(left) > 0 && slices.Contains(c.AllowedMethods, route.PublicKey) {
+		return l.publicKeys(left), nil
+	}
 	return nil, nil
 }
 
@@ -237,7 +255,7 @@ func describe(key ssh.PublicKey) string {
 // agentSigners asks the agent for its keys. An agent that does not answer is a note, not a failure: another way may
 // work.
 func (l *Attempt) agentSigners(ctx context.Context) (signers []ssh.Signer, hangUp func()) {
-	if l.agent == "" {
+	if l.agent == "" || !slices.Contains(l.route.Methods, route.PublicKey) {
 		return nil, nil
 	}
 	unheard := func(err error) {
@@ -266,14 +284,26 @@ func (l *Attempt) agentSigners(ctx context.Context) (signers []ssh.Signer, hangU
 	return signers, hangUp
 }
 
+// forbidden finds a method that the host offers and a line of ssh_config forbids, though it could be tried.
+func (l *Attempt) forbidden() (by, method string) {
+	for _, method := range l.offered {
+		if by := l.route.Forbidden[method]; by != "" && (method == route.PublicKey || l.route.Password != "") {
+			return by, method
+		}
+	}
+	return "", ""
+}
+
 // Refused says what was tried in vain, and what the host offered.
 func (l *Attempt) Refused(banner string, err error) error {
 	why := "the host does not let user " + l.route.User + " in"
 	next := "Check the user and its authorized_keys, and the sshd log of the host"
-	empty := len(l.tried) == 0 && l.route.Password == "" && len(l.keys)+len(l.usual)+len(l.agentOnly) == 0
+	empty := len(l.tried) == 0 && l.route.Password == "" && len(l.set)+len(l.files)+len(l.agentOnly) == 0
+	by, method := l.forbidden()
 	switch {
 	case len(l.tried) > 0:
 		why += "; tried: " + strings.Join(l.tried, ", ")
+	case by != "": // which follows
 	case empty && len(l.notes) == 0:
 		why += "; no key, agent or password is there to try"
 		next = "Set private_key or password, or start an agent"
@@ -287,8 +317,17 @@ func (l *Attempt) Refused(banner string, err error) error {
 	if len(l.offered) > 0 {
 		why += "; it offers: " + strings.Join(l.offered, ", ")
 	}
+	tooMany := strings.Contains(err.Error(), "Too many authentication failures")
+	if tooMany {
+		why += "; the host allows no more tries than these"
+		next = "Name the key with private_key, or with IdentityFile and IdentitiesOnly yes"
+	}
 	if len(l.notes) > 0 {
 		why += " (" + strings.Join(l.notes, "; ") + ")"
+	}
+	if by != "" && !tooMany {
+		why += "; " + by + ", so that " + method + " was not tried"
+		next = "Change that line, or set private_key, agent = true or password, which count before ssh_config"
 	}
 	if text := fault.Excerpt(banner, l.route.Secrets()...); text != "" {
 		why += "; it said: " + text

@@ -7,8 +7,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -38,7 +38,7 @@ func (p *Keys) parse(k keyText) parsedKey {
 	f, ok := p.parsed[k]
 	if !ok {
 		f = sync.OnceValue(func() parsedKey {
-			text := withoutParameters([]byte(k.key))
+			text := fromPrivateKey([]byte(k.key))
 			signer, err := ssh.ParsePrivateKey(text)
 			var encrypted *ssh.PassphraseMissingError
 			if errors.As(err, &encrypted) && k.passphrase != "" {
@@ -55,19 +55,64 @@ func (p *Keys) parse(k keyText) parsedKey {
 	return f()
 }
 
-// withoutParameters leaves out the curve that OpenSSL writes before a key. It is in the key too.
-func withoutParameters(text []byte) []byte {
-	if block, rest := pem.Decode(text); block != nil && block.Type == "EC PARAMETERS" {
-		return rest
+// fromPrivateKey leaves out what PEM has before a private key, such as the curve that OpenSSL writes there.
+func fromPrivateKey(text []byte) []byte {
+	for at := text; ; {
+		block, rest := pem.Decode(at)
+		switch {
+		case block == nil:
+			return text
+		case strings.HasSuffix(block.Type, "PRIVATE KEY"):
+			return at
+		}
+		at = rest
 	}
-	return text
 }
+
+// containedPublicKey is the public key that a private one in OpenSSH's form has in clear; nil if text is no such key.
+func containedPublicKey(text []byte) ssh.PublicKey {
+	const magic = "openssh-key-v1\x00"
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "OPENSSH PRIVATE KEY" || !bytes.HasPrefix(block.Bytes, []byte(magic)) {
+		return nil
+	}
+	var key struct {
+		Cipher, KDF, Options string
+		Keys                 uint32
+		Public               []byte
+		Rest                 []byte `ssh:"rest"`
+	}
+	if ssh.Unmarshal(block.Bytes[len(magic):], &key) != nil {
+		return nil
+	}
+	public, err := ssh.ParsePublicKey(key.Public)
+	if err != nil {
+		return nil
+	}
+	return public
+}
+
+// isPKCS8Encrypted reports whether text is an encrypted private key in PKCS#8's form, which x/crypto does not decrypt.
+func isPKCS8Encrypted(text []byte) bool {
+	block, _ := pem.Decode(fromPrivateKey(text))
+	return block != nil && block.Type == "ENCRYPTED PRIVATE KEY"
+}
+
+// onSecurityKey reports whether the private half of a key is on a FIDO device.
+func onSecurityKey(key ssh.PublicKey) bool { return key != nil && strings.HasPrefix(key.Type(), "sk-") }
 
 // explainKey says why a private key cannot be used. It quotes nothing of the key.
 func explainKey(s route.Settings, err error) (why, next string) {
 	var encrypted *ssh.PassphraseMissingError
 	key := strings.TrimSpace(s.PrivateKey)
+	public := containedPublicKey([]byte(key))
 	switch {
+	case onSecurityKey(public):
+		return "private_key is that of a security key, which signs through an agent only",
+			"Add it to the agent (ssh-add), and leave private_key out"
+	case isPKCS8Encrypted([]byte(key)):
+		return "private_key is encrypted in the form of PKCS#8, which cannot be decrypted here",
+			"Convert it: ssh-keygen -p -f KEY"
 	case errors.As(err, &encrypted):
 		return "private_key is encrypted and no passphrase is set", "Set private_key_passphrase, or add the key to an agent"
 	case errors.Is(err, x509.IncorrectPasswordError):
@@ -79,21 +124,29 @@ func explainKey(s route.Settings, err error) (why, next string) {
 	case !strings.Contains(key, "BEGIN"):
 		return "private_key is not the text of a private key",
 			"Give the key itself, not its path: file(\"~/.ssh/id_ed25519\")"
+	case public != nil && public.Type() == ssh.InsecureKeyAlgoDSA: //nolint:staticcheck // it is refused
+		return "private_key is a DSA key", "Make a key of another type: ssh-keygen -t ed25519"
 	default:
 		return "private_key cannot be read (" + strings.TrimPrefix(err.Error(), "ssh: ") + ")",
 			"Give an unchanged private key in OpenSSH's or PEM form"
 	}
 }
 
+// agentKey is a key in a file, of which only the agent may have the private half, and why it is of no use without.
+type agentKey struct {
+	public    ssh.PublicKey
+	file, why string
+}
+
 // readIdentities takes the keys and certificates in files. As with ssh, one that cannot be used is no failure; it is
 // noted.
 func (l *Attempt) readIdentities(adds route.Added) {
 	for _, f := range adds.Identities {
-		l.readIdentity(f, &l.keys)
+		l.readIdentity(f)
 	}
 	for _, f := range adds.Usual {
 		if _, err := os.Stat(f); err == nil {
-			l.readIdentity(f, &l.usual)
+			l.readIdentity(f)
 		}
 	}
 	for _, f := range adds.Certificates {
@@ -101,42 +154,68 @@ func (l *Attempt) readIdentities(adds route.Added) {
 	}
 }
 
-// readIdentity adds the key in a file to keys; of an encrypted or a public one the agent may have the private half.
-func (l *Attempt) readIdentity(file string, keys *[]ssh.Signer) {
+// readIdentity adds the key in a file. If the private half cannot be read, the agent may have it.
+func (l *Attempt) readIdentity(file string) {
 	if _, err := os.Stat(file + "-cert.pub"); err == nil {
 		l.readCertificate(file + "-cert.pub")
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		if public := readPublicKey(file + ".pub"); public != nil {
-			l.agentOnly = append(l.agentOnly, public)
+		public := readPublicKey(file + ".pub")
+		if public == nil {
+			l.notes = append(l.notes, "the key file "+err.Error())
 			return
 		}
-		l.notes = append(l.notes, "the key file "+err.Error())
+		var reason *fs.PathError
+		why := "cannot be read"
+		if errors.As(err, &reason) {
+			why += " (" + reason.Err.Error() + ")"
+		}
+		l.agentOnly = append(l.agentOnly, agentKey{public, file, why})
 		return
 	}
 	if public, _, _, _, err := ssh.ParseAuthorizedKey(text); err == nil {
-		l.agentOnly = append(l.agentOnly, public)
+		l.agentOnly = append(l.agentOnly, agentKey{public, file, "is a public one"})
 		return
 	}
+	var why string
+	var signer ssh.Signer
+	if openToOthers(file) {
+		why = "is open to other users and does not count, as for ssh (chmod 600 " + file + ")"
+	} else if signer, why = l.readPrivate(text); signer != nil {
+		l.files = append(l.files, signer)
+		return
+	}
+	public := containedPublicKey(text)
+	if public == nil {
+		public = readPublicKey(file + ".pub")
+	}
+	if public == nil {
+		l.notes = append(l.notes, "the key file "+file+" "+why)
+		return
+	}
+	l.agentOnly = append(l.agentOnly, agentKey{public, file, why})
+}
+
+// readPrivate reads the text of a private key, or says why it is of no use.
+func (l *Attempt) readPrivate(text []byte) (signer ssh.Signer, why string) {
 	k := l.parsed.parse(keyText{string(text), l.route.PrivateKeyPassphrase})
-	var encrypted *ssh.PassphraseMissingError
+	public := containedPublicKey(text)
 	switch {
 	case k.err == nil:
-		*keys = append(*keys, k.signer)
-	case errors.As(k.err, &encrypted), errors.Is(k.err, x509.IncorrectPasswordError):
-		public := readPublicKey(file + ".pub")
-		if encrypted != nil && encrypted.PublicKey != nil {
-			public = encrypted.PublicKey
-		}
-		if public == nil {
-			l.notes = append(l.notes, "the key "+file+" is encrypted")
-			return
-		}
-		l.agentOnly = append(l.agentOnly, public)
+		return k.signer, ""
+	case onSecurityKey(public):
+		return nil, "is on a security key"
+	case errors.As(k.err, new(*ssh.PassphraseMissingError)):
+		return nil, "is encrypted"
+	case errors.Is(k.err, x509.IncorrectPasswordError):
+		return nil, "is encrypted with another passphrase"
+	case isPKCS8Encrypted(text):
+		return nil, "is encrypted in the form of PKCS#8, which cannot be decrypted here (ssh-keygen -p converts it)"
+	case public != nil && public.Type() == ssh.InsecureKeyAlgoDSA: //nolint:staticcheck // it is refused
+		return nil, "is a DSA key"
 	default:
-		l.notes = append(l.notes, "the key "+filepath.Clean(file)+" cannot be read ("+strings.TrimPrefix(k.err.Error(),
-			"ssh: ")+")")
+		return nil, "cannot be read (" + strings.TrimPrefix(k.err.Error(), "ssh: ") + ")"
 	}
 }
 
