@@ -165,8 +165,8 @@ func loginAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "OpenSSH certificate of `private_key`, or of a key in the agent, as `file(\"~/.ssh/id_ed25519-cert.pub\")` gives it."},
 		"password": schema.StringAttribute{Optional: true, Sensitive: true, MarkdownDescription: "Password to log in with."},
 		"agent": schema.BoolAttribute{Optional: true,
-			MarkdownDescription: "Whether to use the keys of the SSH agent at `SSH_AUTH_SOCK`, or at the `IdentityAgent` of ssh_config. Default: where there is " +
-				"one. The agent is never forwarded."},
+			MarkdownDescription: "Whether to use the keys of the SSH agent at `SSH_AUTH_SOCK`, or at the `IdentityAgent` of ssh_config, or on Windows of its OpenSSH agent. " +
+				"Default: where there is one. The agent is never forwarded."},
 		"host_key": schema.StringAttribute{Optional: true,
 			MarkdownDescription: "The host's public key, as in `ssh-ed25519 AAAA...`; or its fingerprint, as in `SHA256:...`; or the authority that certifies it, as in " +
 				"`@cert-authority ssh-ed25519 AAAA...`. Default: what the known_hosts files say."},

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -33,8 +33,8 @@ func TestConcurrentFirstUseDialsOnce(t *testing.T) {
 func hold(t *testing.T) (shell.Script, *os.File) {
 	t.Helper()
 	fifo := filepath.Join(t.TempDir(), "fifo")
-	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
+	if out, err := exec.CommandContext(t.Context(), "mkfifo", fifo).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 	f, err := os.OpenFile(fifo, os.O_RDWR, 0) // to write alone would wait for a reader
 	if err != nil {

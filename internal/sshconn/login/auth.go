@@ -3,10 +3,11 @@ package login
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -34,7 +35,9 @@ type Attempt struct {
 	set, files []ssh.Signer
 	agentOnly  []agentKey
 	certs      []*ssh.Certificate
-	agent      string
+	// agent is where the agent listens. If it may be absent, one that does not exist is not noted.
+	agent       string
+	mayBeAbsent bool
 
 	// tried are the ways that were tried, offered and passed what the host last named and accepted, and notes what else a
 	// user must know when none worked.
@@ -66,6 +69,7 @@ func New(r *route.Route, parsed *Keys, faults fault.Maker) (*Attempt, error) {
 	if wanted && l.agent == "" {
 		l.agent = agentSocket("")
 	}
+	l.mayBeAbsent = l.agent == usualAgent && !wanted
 	if wanted && l.agent == "" {
 		return nil, faults.New(fault.KeyUnusable, "agent is true and SSH_AUTH_SOCK is not set",
 			"Start an agent and add the key to it, or set private_key", nil)
@@ -73,13 +77,14 @@ func New(r *route.Route, parsed *Keys, faults fault.Maker) (*Attempt, error) {
 	return l, nil
 }
 
-// agentSocket is the path of the agent's socket that IdentityAgent names, and empty if there is no agent.
+// agentSocket is the path of the agent's socket that IdentityAgent names, or on Windows that of its pipe, and empty if
+// there is no agent.
 func agentSocket(identityAgent string) string {
-	const usual = "SSH_AUTH_SOCK"
+	const socket = "SSH_AUTH_SOCK"
 	name, variable := strings.CutPrefix(identityAgent, "$")
 	switch {
-	case identityAgent == "", identityAgent == usual:
-		return os.Getenv(usual)
+	case identityAgent == "", identityAgent == socket:
+		return cmp.Or(os.Getenv(socket), usualAgent)
 	case strings.EqualFold(identityAgent, "none"):
 		return ""
 	case variable:
@@ -261,9 +266,11 @@ func (l *Attempt) agentSigners(ctx context.Context) (signers []ssh.Signer, hangU
 	unheard := func(err error) {
 		l.notes = append(l.notes, "the agent at "+l.agent+" did not answer ("+err.Error()+")")
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", l.agent)
+	conn, err := dialAgent(ctx, l.agent)
 	if err != nil {
-		unheard(err)
+		if !l.mayBeAbsent || !errors.Is(err, fs.ErrNotExist) {
+			unheard(err)
+		}
 		return nil, nil
 	}
 	closed := make(chan struct{})

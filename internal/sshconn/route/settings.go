@@ -36,7 +36,7 @@ type Login struct {
 	Certificate string
 	// Password logs in where no key is accepted.
 	Password string
-	// Agent says whether the agent at SSH_AUTH_SOCK is asked for keys; nil: where that variable is set.
+	// Agent says whether the agent at SSH_AUTH_SOCK, or that of Windows, is asked for keys; nil: if there is one.
 	Agent *bool
 	// HostKey is the one key the host may show, "TYPE BASE64", its fingerprint, "SHA256:BASE64", or the authority whose
 	// certificates count, "@cert-authority TYPE BASE64"; empty: the known_hosts files say.
