@@ -57,7 +57,7 @@ func TestLoginMethods(t *testing.T) {
 			if tc.bastion != nil {
 				s.Hosts["behind"] = Settings{Bastion: &Bastion{Host: "web1", Login: *tc.bastion}}
 			}
-			resolver, err := NewResolver(s)
+			resolver, err := NewResolver(t.Context(), s)
 			if err != nil {
 				t.Fatal(err)
 			}
