@@ -77,7 +77,7 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	}
 	attributes["ssh_config_commands"] = schema.BoolAttribute{
 		Optional: true,
-		MarkdownDescription: "Whether to run commands that ssh_config names, as `ssh` does: `ProxyCommand`, and `Match exec`. With `false` a host that one of " +
+		MarkdownDescription: "Whether to run commands that ssh_config names, as `ssh` does: `ProxyCommand`, `KnownHostsCommand`, and `Match exec`. With `false` a host that one of " +
 			"them concerns is refused, for files that you do not trust, as on a shared runner. Default `true`.",
 	}
 	attributes["max_connections"] = schema.Int64Attribute{

@@ -15,9 +15,10 @@ import (
 // libsshCurve is the older name of curve25519-sha256.
 const libsshCurve = "curve25519-sha256@libssh.org"
 
-// algorithms returns those that a connection may use, the ones for host keys apart. If ssh_config says nothing of them,
-// they are those without known weaknesses: the library's own choice has some.
-func (c *Conn) algorithms(said route.Algorithms) (config ssh.Config, hostKeys []string, err error) {
+// algorithms returns those that a connection may use, the ones for host keys apart, and those that may sign
+// certificates. If ssh_config says nothing of them, they are those without known weaknesses: the library's own choice
+// has some.
+func (c *Conn) algorithms(said route.Algorithms) (config ssh.Config, hostKeys, authorities []string, err error) {
 	usual, insecure := ssh.SupportedAlgorithms(), ssh.InsecureAlgorithms()
 	usual.KeyExchanges, usual.HostKeys = append(usual.KeyExchanges, libsshCurve), hostkey.Preferred()
 	for _, kind := range []struct {
@@ -35,11 +36,15 @@ func (c *Conn) algorithms(said route.Algorithms) (config ssh.Config, hostKeys []
 			continue
 		}
 		if *kind.to = chosen(kind.said, kind.usual, kind.insecure); len(*kind.to) == 0 {
-			return config, nil, c.fault(fault.Misconfigured, "ssh_config leaves none of the algorithms that are known here: "+
-				kind.name+" "+kind.said, "Allow one of "+strings.Join(kind.usual, ", "), nil)
+			return config, nil, nil, c.fault(fault.Misconfigured, "ssh_config leaves none of the algorithms that are known "+
+				"here: "+kind.name+" "+kind.said, "Allow one of "+strings.Join(kind.usual, ", "), nil)
 		}
 	}
-	return config, hostKeys, nil
+	authorities = hostkey.UsualAuthorities()
+	if said.Authorities != "" {
+		authorities = chosen(said.Authorities, authorities, []string{ssh.KeyAlgoRSA})
+	}
+	return config, hostKeys, authorities, nil
 }
 
 // chosen returns the algorithms that a setting of ssh_config allows: those that it names, or the usual ones with what

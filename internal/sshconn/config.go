@@ -19,7 +19,8 @@ type Config struct {
 	// keys in their usual places (~/.ssh/id_ed25519 and so on) are tried where no key is named. They are read when the
 	// first host is asked for.
 	SSHConfig []string
-	// NoSSHConfigCommands says that no command is run which ssh_config names, by ProxyCommand or Match exec.
+	// NoSSHConfigCommands says that no command is run which ssh_config names, by ProxyCommand,
+	// KnownHostsCommand or Match exec.
 	NoSSHConfigCommands bool
 	// Hosts are the hosts that have a name here.
 	Hosts map[string]route.Settings

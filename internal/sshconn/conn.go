@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -284,23 +283,18 @@ func (c *Conn) connectTimeout() time.Duration {
 		defaultConnectTimeout)
 }
 
-// hostKeys returns what decides on the host's key. The host is asked for keys by the allowed algorithms alone, if
-// there are any, and not for a key of the types in without.
-func (c *Conn) hostKeys(allowed, without []string) (*hostkey.Verifier, error) {
-	s := c.settings
+// hostKeys returns what decides on the host's key. The host is asked for keys by the allowed algorithms alone, and not
+// for a key of the types in without; its certificate may be signed by those in authorities.
+func (c *Conn) hostKeys(allowed, authorities, without []string) (*hostkey.Verifier, error) {
+	s, added := c.settings, c.route.Added
+	inOrder := added.Algorithms.HostKeys != "" && !strings.ContainsAny(added.Algorithms.HostKeys[:1], "+-")
 	rules := hostkey.Rules{Pin: s.HostKey, Checking: s.HostKeyChecking, Files: s.KnownHostsFiles(),
-		Revoked: c.route.RevokedHostKeys, Algorithms: allowed, Name: c.knownAs()}
+		Hashed: added.HashKnownHosts, Command: hostkey.Command{Args: added.KnownHostsCommand, Run: c.runKnownHostsCommand},
+		Revoked: added.RevokedHostKeys, Algorithms: allowed, InOrder: inOrder, Authorities: authorities,
+		Host: strings.ToLower(s.Address), Port: s.Port, Alias: strings.ToLower(added.HostKeyAlias),
+		CheckAddress: added.CheckHostIP && c.via == nil && c.route.ProxyCommand == ""}
 	log := func(msg string, fields map[string]any) { c.pool.log(c.pool.ctx, msg, fields) }
 	return hostkey.New(rules, without, c.faults(), log)
-}
-
-// knownAs is the address that host keys are looked up by, "host:port", in small letters as ssh does.
-func (c *Conn) knownAs() string {
-	addr := c.addr
-	if alias := c.route.HostKeyAlias; alias != "" {
-		addr = net.JoinHostPort(alias, "22")
-	}
-	return strings.ToLower(addr)
 }
 
 // String names the host for a message.

@@ -108,11 +108,11 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 	if err != nil {
 		return 0, nil, err
 	}
-	algorithms, allowed, err := c.algorithms(c.route.Algorithms)
+	algorithms, hostKeys, authorities, err := c.algorithms(c.route.Algorithms)
 	if err != nil {
 		return 0, nil, err
 	}
-	keys, err := c.hostKeys(allowed, without)
+	keys, err := c.hostKeys(hostKeys, authorities, without)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -213,16 +213,26 @@ func (c *Conn) handshake(
 			<-closed
 		}
 	}()
+	hostKeys, err := keys.Algorithms(ctx)
+	if err != nil {
+		_ = tcp.Close()
+		if c.pool.ctx.Err() != nil {
+			err = ErrClosed
+		}
+		return nil, err
+	}
 	methods, agentDone := attempt.Methods(ctx)
 	defer agentDone()
 	var banner string
-	conn, chans, reqs, err := ssh.NewClientConn(tcp, c.knownAs(), &ssh.ClientConfig{
-		Config:            algorithms,
-		User:              c.settings.User,
-		Auth:              methods,
-		AuthCallback:      attempt.Listen,
-		HostKeyCallback:   keys.Check,
-		HostKeyAlgorithms: keys.Algorithms,
+	conn, chans, reqs, err := ssh.NewClientConn(tcp, c.addr, &ssh.ClientConfig{
+		Config:       algorithms,
+		User:         c.settings.User,
+		Auth:         methods,
+		AuthCallback: attempt.Listen,
+		HostKeyCallback: func(_ string, remote net.Addr, key ssh.PublicKey) error {
+			return keys.Check(ctx, remote, key)
+		},
+		HostKeyAlgorithms: hostKeys,
 		BannerCallback: func(text string) error {
 			banner = text
 			return nil
@@ -269,6 +279,8 @@ func (c *Conn) handshakeFailed(
 	text := err.Error()
 	accepted, keyFault := keys.Outcome()
 	switch {
+	case c.pool.ctx.Err() != nil:
+		return ErrClosed
 	case keyFault != nil:
 		return keyFault
 	case errors.As(err, &algorithms):

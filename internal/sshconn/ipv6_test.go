@@ -70,8 +70,10 @@ func TestIPv6(t *testing.T) {
 		{name: "revoked", host: address, known: plain + "@revoked " + address + " " + publicLine(hostKey),
 			kind: fault.HostKeyRevoked, words: []string{"FILE:2"}},
 		{name: "known by a wildcard", host: address, known: "::* " + publicLine(hostKey)},
-		{name: "changed, by a wildcard", host: address, known: "::* " + publicLine(otherKey), kind: fault.HostKeyChanged,
-			words: []string{"FILE:1"}},
+		{name: "changed, by a wildcard", host: address, known: "[::*]:* " + publicLine(otherKey),
+			kind: fault.HostKeyChanged, words: []string{"FILE:1"}},
+		{name: "unknown, beside a wildcard without a port", host: address, known: "::* " + publicLine(otherKey),
+			kind: fault.HostKeyUnknown},
 		{name: "unknown, beside a wildcard for others", host: address,
 			known: "*.example.com " + publicLine(hostKey) + "::1 " + publicLine(otherKey), kind: fault.HostKeyUnknown,
 			words: []string{"no known_hosts file has a key for the host"}},
@@ -79,7 +81,7 @@ func TestIPv6(t *testing.T) {
 			change: func(c *Config) {
 				c.Defaults.HostKeyChecking = hostkey.AcceptNew
 			}},
-		{name: "not accepted new, changed by a wildcard", host: address, known: "::* " + publicLine(otherKey),
+		{name: "not accepted new, changed by a wildcard", host: address, known: "[::*]:* " + publicLine(otherKey),
 			kind: fault.HostKeyChanged, words: []string{"FILE:1"},
 			change: func(c *Config) { c.Defaults.HostKeyChecking = hostkey.AcceptNew }},
 		{name: "through an IPv6 jump host", host: "root@" + address, known: through, throughJump: bastion,

@@ -2,213 +2,183 @@ package hostkey
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha1" //nolint:gosec // names in known_hosts are hashed so
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
-	skeema "github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// knownHosts is what the known_hosts files say (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
-type knownHosts struct {
-	db *skeema.HostKeyDB
-	// first is the file to add a line to, and bad what was left out and why.
-	first string
-	bad   []string
-	// original names the file that a copy with other lines stands for.
-	original map[string]string
-	texts    map[string][]byte
-	// revoked are keys that lines revoke which the library cannot read, for every host, with the place of the line.
-	revoked map[string]string
+// marker is what a line of known_hosts begins with.
+type marker string
+
+const (
+	plainLine     marker = ""
+	authorityLine marker = "@cert-authority"
+	revokedLine   marker = "@revoked"
+)
+
+// entry is a line of known_hosts for the host in question.
+type entry struct {
+	marker marker
+	key    ssh.PublicKey
+	// place is where it stands, "file:line".
+	place string
+	// byCommand says that KnownHostsCommand printed it.
+	byCommand bool
 }
 
-// maxLine is the longest line that the library's scanner takes.
-const maxLine = 64 << 10
+// lines are known_hosts lines from one source (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
+type lines struct {
+	// name is the file, or the command.
+	name      string
+	text      []byte
+	byCommand bool
+}
 
-// readKnownHosts reads files. One that is missing is no error, and a line that cannot be read is left out: the library
-// would refuse the whole file. Names count in small letters, as they do for ssh.
-func readKnownHosts(files []string) (*knownHosts, error) {
-	k := &knownHosts{first: "known_hosts", original: map[string]string{}, texts: map[string][]byte{},
-		revoked: map[string]string{}}
-	if len(files) > 0 {
-		k.first = files[0]
-	}
-	var names []string
+// readKnownHosts reads files. As for ssh, one that is missing or cannot be read is no error. The latter are named in
+// bad.
+func readKnownHosts(files []string) (all []lines, bad []string) {
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		switch {
 		case err == nil:
-			k.texts[f], names = text, append(names, f)
+			all = append(all, lines{name: f, text: text})
 		case !errors.Is(err, fs.ErrNotExist):
-			k.bad = append(k.bad, err.Error())
+			bad = append(bad, err.Error())
 		}
 	}
-	small, same := map[string][]byte{}, true
-	for f, text := range k.texts {
-		small[f] = smallNames(text)
-		same = same && bytes.Equal(small[f], text)
-	}
-	var err error
-	if same {
-		if k.db, err = skeema.NewDB(names...); err == nil {
-			return k, nil
-		}
-	}
+	return all, bad
+}
 
-	dir, err := os.MkdirTemp("", "known_hosts-*")
+// entries returns the lines for name, which is the host as known_hosts has it, in small letters. Lines that cannot be
+// read are left out, as ssh does, and named in bad if they are, or may be, for that name.
+func (l lines) entries(name string) (found []entry, bad []string) {
+	number := 0
+	for line := range bytes.Lines(l.text) {
+		number++
+		e := entry{place: fmt.Sprintf("%s:%d", l.name, number), byCommand: l.byCommand}
+		line, _, _ = bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte{0})
+		forHost, err := e.parse(string(line), name)
+		switch {
+		case err != nil:
+			bad = append(bad, fmt.Sprintf("%s (%v)", e.place, err))
+		case forHost:
+			found = append(found, e)
+		}
+	}
+	return found, bad
+}
+
+const blanks = " \t"
+
+// parse reads a line. It returns false for one that is not for name, and an error for one that cannot be read.
+func (e *entry) parse(line, name string) (forHost bool, err error) {
+	line = strings.TrimLeft(line, blanks)
+	if line == "" || line == "\r" || line[0] == '#' {
+		return false, nil
+	}
+	if line[0] == '@' {
+		word, rest := cutBlank(line)
+		if e.marker = marker(word); e.marker != authorityLine && e.marker != revokedLine || strings.HasPrefix(rest, "@") {
+			return false, errors.New("unknown marker")
+		}
+		line = rest
+	}
+	names, rest := cutBlank(line)
+	if rest == "" {
+		return false, errors.New("no key")
+	}
+	if forHost, err = matchNames(name, names); !forHost || err != nil {
+		return false, err
+	}
+	if e.key, err = parseKnownKey(rest, e.marker == revokedLine); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// cutBlank splits at the first white space.
+func cutBlank(s string) (word, rest string) {
+	end := strings.IndexAny(s, blanks)
+	if end < 0 {
+		return s, ""
+	}
+	return s[:end], strings.TrimLeft(s[end:], blanks)
+}
+
+// matchNames reports whether the names of a line, patterns or a hashed one, are for name.
+func matchNames(name, names string) (bool, error) {
+	if !strings.HasPrefix(names, "|") {
+		return MatchPatternList(name, names, true), nil
+	}
+	salt, sum, ok := strings.Cut(strings.TrimPrefix(names, hashMagic), "|")
+	raw, err := base64.StdEncoding.DecodeString(salt)
+	if !ok || err != nil || !strings.HasPrefix(names, hashMagic) || len(raw) != sha1.Size {
+		return false, errors.New("a hashed name that is malformed")
+	}
+	return sum == hashName(name, raw), nil
+}
+
+// hashMagic begins a hashed name: |1|SALT|HASH.
+const hashMagic = "|1|"
+
+func hashName(name string, salt []byte) string {
+	mac := hmac.New(sha1.New, salt)
+	mac.Write([]byte(name))
+	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// parseKnownKey reads "TYPE BASE64 COMMENT". A revoked key counts even if its type is misspelled.
+func parseKnownKey(text string, revoked bool) (ssh.PublicKey, error) {
+	name, rest := cutBlank(text)
+	encoded, _ := cutBlank(rest)
+	blob, err := base64.StdEncoding.DecodeString(strings.Trim(encoded, "\r\v\f"))
 	if err != nil {
-		return nil, err
+		return nil, errors.New("no key")
 	}
-	defer os.RemoveAll(dir)
-	copies := make([]string, len(names))
-	for i, f := range names {
-		copies[i] = filepath.Join(dir, strconv.Itoa(i))
-		k.original[copies[i]] = f
-		if err := k.sieve(f, copies[i], small[f]); err != nil {
-			return nil, err
-		}
+	key, err := ssh.ParsePublicKey(blob)
+	if err != nil {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "ssh: "))
 	}
-	k.db, err = skeema.NewDB(copies...)
-	return k, err
+	rsa := key.Type() == ssh.KeyAlgoRSA && (name == ssh.KeyAlgoRSASHA256 || name == ssh.KeyAlgoRSASHA512)
+	if name != key.Type() && !rsa && !revoked {
+		return nil, errors.New("a key of another type than it says")
+	}
+	return key, nil
 }
 
-// smallNames is a file in whose lines the names of hosts are in small letters, but for those that are hashed.
-func smallNames(text []byte) []byte {
-	lines := bytes.Split(text, []byte("\n"))
-	for i, l := range lines {
-		rest := bytes.TrimLeft(l, " \t")
-		if end := bytes.IndexAny(rest, " \t"); end > 0 && rest[0] == '@' {
-			rest = bytes.TrimLeft(rest[end:], " \t")
-		}
-		if end := bytes.IndexAny(rest, " \t"); end > 0 && rest[0] != '|' {
-			lines[i] = slices.Concat(l[:len(l)-len(rest)], bytes.ToLower(rest[:end]), rest[end:])
-		}
+// knownName is how known_hosts has a host at a port, 0 for one without.
+func knownName(host string, port int) string {
+	if port == 0 || port == 22 {
+		return host
 	}
-	return bytes.Join(lines, []byte("\n"))
+	return "[" + host + "]:" + strconv.Itoa(port)
 }
 
-// sieve writes a copy of a file in which each bad line is empty, so that the other lines keep their numbers.
-func (k *knownHosts) sieve(file, copied string, text []byte) error {
-	lines := bytes.Split(text, []byte("\n"))
-	drop := func(i int, why string) {
-		k.bad = append(k.bad, fmt.Sprintf("%s:%d (%s)", file, i+1, why))
-		if words := bytes.Fields(lines[i]); len(words) > 3 && string(words[0]) == "@revoked" {
-			if key, _, _, _, err := ssh.ParseAuthorizedKey(bytes.Join(words[2:4], []byte(" "))); err == nil {
-				k.revoked[string(key.Marshal())] = fmt.Sprintf("%s:%d", file, i+1)
-			}
-		}
-		lines[i] = nil
+// knownLine is a line for key. The name is hashed if hashed is set.
+func knownLine(name string, key ssh.PublicKey, hashed bool) string {
+	if hashed {
+		salt := make([]byte, sha1.Size)
+		_, _ = rand.Read(salt) // never fails
+		name = hashMagic + base64.StdEncoding.EncodeToString(salt) + "|" + hashName(name, salt)
 	}
-	for i, l := range lines {
-		if len(l) >= maxLine {
-			drop(i, "line too long")
-		}
-	}
-	for range len(lines) + 1 {
-		if err := os.WriteFile(copied, bytes.Join(lines, []byte("\n")), 0o600); err != nil {
-			return err
-		}
-		_, err := knownhosts.New(copied)
-		if err == nil {
-			return nil
-		}
-		at, ok := strings.CutPrefix(err.Error(), "knownhosts: "+copied+":")
-		number, why, _ := strings.Cut(at, ": ")
-		n, numErr := strconv.Atoi(number)
-		if !ok || numErr != nil || n < 1 || n > len(lines) || lines[n-1] == nil {
-			return err
-		}
-		drop(n-1, strings.TrimPrefix(why, "knownhosts: "))
-	}
-	return nil
+	return name + " " + strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
-// check is what the files make of a host's key: nil, or the library's error. As for ssh, a key that is known for the
-// host without its port is good where none is known for the port.
-func (k *knownHosts) check(addr string, remote net.Addr, key ssh.PublicKey) error {
-	err := k.db.HostKeyCallback()(addr, remote, key)
-	at22, ok := withoutPort(addr)
-	if !ok || err == nil {
-		return err
+// addressOf returns the address of another machine, the only kind of which ssh compares keys, or an empty one.
+func addressOf(remote net.Addr) string {
+	tcp, ok := remote.(*net.TCPAddr)
+	if !ok || tcp.IP.IsLoopback() || tcp.IP.IsUnspecified() {
+		return ""
 	}
-	var known *knownhosts.KeyError
-	// The library asks again with port 22, since a line with a wildcard counts for every port, and spells an IPv6 address
-	// wrongly then.
-	misspelled := strings.Contains(err.Error(), "SplitHostPort") || strings.Contains(addr, "[") &&
-		strings.Contains(err.Error(), "no authorities for hostname")
-	if !misspelled && !strings.Contains(err.Error(), "no authorities for hostname") &&
-		!(errors.As(err, &known) && len(known.Want) == 0) {
-		return err
-	}
-	again := k.db.HostKeyCallback()(at22, remote, key)
-	switch {
-	case again == nil || misspelled && !errors.As(again, &known):
-		return again
-	case !misspelled && !errors.As(again, &known) && !strings.Contains(again.Error(), "no authorities for hostname"):
-		return again // what is wrong with a certificate, say
-	case misspelled:
-		return &knownhosts.KeyError{Want: slices.DeleteFunc(slices.Clone(known.Want),
-			func(w knownhosts.KnownKey) bool { return !k.wildcard(w) })}
-	default:
-		return err
-	}
-}
-
-// keys are those that the files have for a host, and the authorities for it.
-func (k *knownHosts) keys(addr string) []skeema.PublicKey {
-	keys := k.db.HostKeys(addr)
-	if at22, ok := withoutPort(addr); ok {
-		keys = append(keys, k.db.HostKeys(at22)...)
-	}
-	return keys
-}
-
-// algorithms are those of the keys that the files have for a host.
-func (k *knownHosts) algorithms(addr string) []string {
-	names := k.db.HostKeyAlgorithms(addr)
-	if at22, ok := withoutPort(addr); ok {
-		names = append(names, k.db.HostKeyAlgorithms(at22)...)
-	}
-	return names
-}
-
-// withoutPort is the address that lines without a port stand for; false where addr is one.
-func withoutPort(addr string) (at22 string, ok bool) {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil || port == "22" {
-		return "", false
-	}
-	return net.JoinHostPort(host, "22"), true
-}
-
-// wildcard reports whether the line of a key names hosts by a wildcard.
-func (k *knownHosts) wildcard(key knownhosts.KnownKey) bool {
-	lines := bytes.Split(k.texts[k.file(key)], []byte("\n"))
-	if key.Line > len(lines) {
-		return false
-	}
-	names, _, _ := bytes.Cut(bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(lines[key.Line-1]),
-		[]byte("@cert-authority"))), []byte(" "))
-	return bytes.Contains(names, []byte("*"))
-}
-
-// place is where a key stands, "file:line".
-func (k *knownHosts) place(key knownhosts.KnownKey) string {
-	return fmt.Sprintf("%s:%d", k.file(key), key.Line)
-}
-
-// file is the file that a key stands in.
-func (k *knownHosts) file(key knownhosts.KnownKey) string {
-	if o, ok := k.original[key.Filename]; ok {
-		return o
-	}
-	return key.Filename
+	return tcp.IP.String()
 }

@@ -7,9 +7,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -83,22 +83,25 @@ func (p *pin) String() string {
 	}
 }
 
-// check is nil where key is the one, or the authority vouches for it.
-func (p *pin) check(addr string, remote net.Addr, key ssh.PublicKey) error {
-	same := func(a ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), key.Marshal()) }
-	switch {
-	case p.key != nil && same(p.key), p.fingerprint != "" && ssh.FingerprintSHA256(Plain(key)) == p.fingerprint:
-		return nil
-	case p.authority == nil:
+// checkPin returns nil if key is the pinned one, or the pinned authority vouches for it.
+func (k *Verifier) checkPin(key ssh.PublicKey) error {
+	p := k.pin
+	same := func(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
+	if p.authority == nil {
+		if p.key != nil && same(p.key, key) || p.fingerprint != "" && ssh.FingerprintSHA256(Plain(key)) == p.fingerprint {
+			return nil
+		}
 		return errOtherKey
 	}
-	checker := &ssh.CertChecker{
-		IsHostAuthority: func(authority ssh.PublicKey, _ string) bool {
-			return bytes.Equal(authority.Marshal(), p.authority.Marshal())
-		},
-		HostKeyFallback: func(string, net.Addr, ssh.PublicKey) error { return errOtherKey },
+	cert, certified := key.(*ssh.Certificate)
+	switch {
+	case !certified:
+		return errOtherKey
+	case !same(cert.SignatureKey, p.authority):
+		return errors.New("it is signed by " + Fingerprint(cert.SignatureKey))
+	default:
+		return k.rules.checkCertificate(cert, time.Now())
 	}
-	return checker.CheckHostKey(addr, remote, key)
 }
 
 // errOtherKey says that the host's key is another than the pinned one.
@@ -109,8 +112,7 @@ func (k *Verifier) pinFault(key ssh.PublicKey, err error) *fault.Error {
 	switch {
 	case k.pin.authority != nil && !errors.Is(err, errOtherKey):
 		return k.faults.New(fault.HostKeyUnknown, fmt.Sprintf("the certificate that the host shows for %s does not count "+
-			"(%s), and host_key is %s",
-			Fingerprint(key), strings.TrimPrefix(err.Error(), "ssh: "), k.pin),
+			"(%v), and host_key is %s", Fingerprint(key), err, k.pin),
 			"Have the host's key certified by that authority for the name or address that is dialled", err)
 	case k.pin.fingerprint != "":
 		e := k.changed(key, "host_key is "+k.pin.String())

@@ -8,21 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 
 	"github.com/rogpeppe/go-internal/lockedfile"
-	skeema "github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
 
 // record adds key to the first known_hosts file, unless somebody did meanwhile; another key that somebody recorded is a
-// fault.
-func (k *Verifier) record(addr string, remote net.Addr, key ssh.PublicKey) error {
+// fault. What KnownHostsCommand has printed still counts.
+func (k *Verifier) record(printed []lines, key ssh.PublicKey) error {
 	files := k.rules.Files
 	if len(files) == 0 {
 		return k.faults.New(fault.Misconfigured,
@@ -43,22 +40,15 @@ func (k *Verifier) record(addr string, remote net.Addr, key ssh.PublicKey) error
 		return failed(err)
 	}
 	defer unlock()
-	if k.known, err = readKnownHosts(files); err != nil {
+	k.known, k.unreadable = readKnownHosts(files)
+	if f := k.decide(printed, key); f.status != unknown || f.final {
+		return k.explain(key, f)
+	}
+	if err := appendLine(files[0], knownLine(k.rules.name(), Plain(key), k.rules.Hashed)); err != nil {
 		return failed(err)
 	}
-	var mismatch *knownhosts.KeyError
-	err = k.known.check(addr, remote, key)
-	switch {
-	case err == nil:
-		return nil
-	case !errors.As(err, &mismatch) || len(k.plainLines(addr, mismatch.Want)) > 0:
-		return k.explain(addr, key, err)
-	}
-	if err := appendLine(files[0], skeema.Line([]string{addr}, Plain(key))); err != nil {
-		return failed(err)
-	}
-	k.log("SSH host key recorded", map[string]any{"host": k.faults.Host, "address": addr, "key": Fingerprint(key),
-		"file": files[0]})
+	k.log("SSH host key recorded", map[string]any{"host": k.faults.Host, "address": k.rules.name(),
+		"key": Fingerprint(key), "file": files[0]})
 	return nil
 }
 

@@ -33,7 +33,7 @@ func publicKey(t *testing.T) ssh.PublicKey {
 func TestAcceptNewLooksAgainUnderItsLock(t *testing.T) {
 	const addr = "192.0.2.1:22"
 	file := filepath.Join(t.TempDir(), "known_hosts")
-	rules := Rules{Checking: AcceptNew, Files: []string{file}, Name: addr}
+	rules := Rules{Checking: AcceptNew, Files: []string{file}, Host: "192.0.2.1", Port: 22, Algorithms: Preferred()}
 	k, err := New(rules, nil, fault.Maker{Host: "web1", Addr: addr}, func(string, map[string]any) {})
 	if err != nil {
 		t.Fatal(err)
@@ -45,11 +45,11 @@ func TestAcceptNewLooksAgainUnderItsLock(t *testing.T) {
 	}
 	remote := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 22}
 	var e *fault.Error
-	err = k.Check(addr, remote, hostKey)
+	err = k.Check(t.Context(), remote, hostKey)
 	if !errors.As(err, &e) || e.Kind != fault.HostKeyChanged || !strings.Contains(err.Error(), file+":1") {
 		t.Errorf("got %v", err)
 	}
-	if err := k.Check(addr, remote, otherKey); err != nil {
+	if err := k.Check(t.Context(), remote, otherKey); err != nil {
 		t.Error(err)
 	}
 }

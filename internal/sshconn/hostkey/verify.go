@@ -4,16 +4,17 @@ package hostkey
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
-	skeema "github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 )
@@ -34,32 +35,63 @@ const (
 // Rules say which keys a host may show.
 type Rules struct {
 	// Pin is the one key the host may show, "TYPE BASE64", its fingerprint, "SHA256:BASE64", or the authority whose
-	// certificates count, "@cert-authority TYPE BASE64". If it is empty, the files decide.
+	// certificates count, "@cert-authority TYPE BASE64". If it is empty, the files and the command decide.
 	Pin string
 	// Checking says what becomes of a key that no file has; Strict when empty.
 	Checking Checking
-	// Files are paths of known_hosts files. A new key is recorded in the first.
-	Files []string
+	// Files are paths of known_hosts files. A new key is recorded in the first, its name hashed if Hashed is set.
+	Files  []string
+	Hashed bool
+	// Command prints further lines of known_hosts, if it has Args.
+	Command Command
 	// Revoked are paths of files that revoke keys, whatever else vouches for them.
 	Revoked []string
-	// Algorithms are those by which the host may show a key; empty: the usual ones.
+	// Algorithms are those by which the host may show a key; empty: the usual ones. If InOrder is set the host is asked
+	// for keys in their order, whatever is known.
 	Algorithms []string
-	// Name is the address that the files are asked for, "host:port", in small letters as for ssh.
-	Name string
+	InOrder    bool
+	// Authorities are the algorithms by which an authority may sign.
+	Authorities []string
+	// Host and Port are those of the host, and Alias the name that it has instead in known_hosts and certificates, if it
+	// is not empty. Names are in small letters, as for ssh.
+	Host  string
+	Port  int
+	Alias string
+	// CheckAddress says that the key must not contradict what is known of the address either.
+	CheckAddress bool
 }
 
-// Verifier decides on the key that one host shows: by the pinned one, or by what the known_hosts files say.
-type Verifier struct {
-	// Algorithms are those to ask the host for. Left to the library's own order, a known host may show a key of
-	// another type, which would look changed.
-	Algorithms []string
+// name is the host as known_hosts has it.
+func (r Rules) name() string {
+	if r.Alias != "" {
+		return r.Alias
+	}
+	return knownName(r.Host, r.Port)
+}
 
+// bare is the host without its port, whose keys count if none is known for the port. It is empty if that is its name.
+func (r Rules) bare() string {
+	if r.Alias != "" || r.name() == r.Host {
+		return ""
+	}
+	return r.Host
+}
+
+// principal is the host as certificates have it.
+func (r Rules) principal() string { return cmp.Or(r.Alias, r.Host) }
+
+// Verifier decides on the key that one host shows: by the pinned one, or by what known_hosts says.
+type Verifier struct {
 	rules   Rules
 	faults  fault.Maker
 	log     func(msg string, fields map[string]any)
 	pin     *pin
-	known   *knownHosts
+	allowed []string
+	without []string
 	revoked []*revocation
+	known   []lines
+	// unreadable are files that cannot be read, and why.
+	unreadable []string
 
 	mu       sync.Mutex // the library checks in a goroutine that may outlive a failed handshake
 	accepted bool
@@ -76,7 +108,7 @@ func (k *Verifier) Outcome() (accepted bool, refused error) {
 // New reads the known_hosts files, unless the host's key is pinned. The host is not asked for a key of the
 // types in without. The errors that it and its methods return are made by faults. A key that is recorded is logged.
 func New(r Rules, without []string, faults fault.Maker, log func(string, map[string]any)) (*Verifier, error) {
-	k := &Verifier{rules: r, faults: faults, log: log}
+	k := &Verifier{rules: r, faults: faults, log: log, allowed: r.Algorithms, without: without}
 	for _, file := range r.Revoked {
 		revoked, err := readRevocation(file)
 		if err != nil {
@@ -85,154 +117,239 @@ func New(r Rules, without []string, faults fault.Maker, log func(string, map[str
 		}
 		k.revoked = append(k.revoked, revoked)
 	}
-	supported := r.Algorithms
-	if len(supported) == 0 {
-		supported = Preferred()
+	if len(k.allowed) == 0 {
+		k.allowed = Preferred()
 	}
 	if text := r.Pin; text != "" {
 		var err error
 		if k.pin, err = parsePin(text); err != nil {
 			return nil, faults.New(fault.Misconfigured, "host_key is not a public key ("+err.Error()+")", PinForm, err)
 		}
-		k.Algorithms = slices.DeleteFunc(k.pin.algorithms(supported),
-			func(a string) bool { return slices.Contains(without, keyType(a)) })
 		return k, nil
 	}
-	var err error
-	if k.known, err = readKnownHosts(r.Files); err != nil {
-		return nil, faults.New(fault.Misconfigured, "the known_hosts files cannot be used ("+err.Error()+")",
-			"Correct them, or set host_key", err)
-	}
-	// What the files have comes first: where they have an authority, certificates of every type, which need not be that of
-	// the authority's key. The rest follows, so that the key of an unknown or changed host can be named, but no
-	// certificates: without an authority in the files they prove nothing, and would hide the plain key.
-	known := k.known.algorithms(r.Name)
-	ask := slices.DeleteFunc(slices.Clone(supported), func(a string) bool { return !slices.Contains(known, a) })
-	authority := slices.ContainsFunc(k.known.keys(r.Name), func(p skeema.PublicKey) bool { return p.Cert })
-	for _, certificates := range []bool{true, false} {
-		for _, a := range supported {
-			if strings.Contains(a, "-cert-") == certificates && (authority || !certificates) {
-				ask = append(ask, a)
-			}
-		}
-	}
-	for _, a := range ask {
-		if !slices.Contains(k.Algorithms, a) {
-			k.Algorithms = append(k.Algorithms, a)
-		}
-	}
+	k.known, k.unreadable = readKnownHosts(r.Files)
 	return k, nil
 }
 
-// Preferred returns the algorithms for host keys without known weaknesses, in the order in which ssh prefers them: of
-// two keys that a host has, the one that counts and is recorded is the one that ssh would ask for.
-func Preferred() []string {
-	types := []string{"ed25519", "nistp256", "nistp384", "nistp521", "sha2-512", "sha2-256"}
-	rank := func(a string) int {
-		n := slices.IndexFunc(types, func(name string) bool { return strings.Contains(a, name) })
-		if n < 0 {
-			n = len(types)
-		}
-		if !strings.Contains(a, "-cert-") {
-			n += len(types) + 1
-		}
-		return n
+// Algorithms returns those to ask the host for, in order. Left to the library's own order, a known host may show a key
+// of another type, which would look changed.
+func (k *Verifier) Algorithms(ctx context.Context) ([]string, error) {
+	switch {
+	case k.pin != nil:
+		return slices.DeleteFunc(k.pin.algorithms(k.allowed),
+			func(a string) bool { return slices.Contains(k.without, keyType(a)) }), nil
+	case k.rules.Checking == Insecure || k.rules.InOrder:
+		return k.allowed, nil
 	}
-	return slices.SortedStableFunc(slices.Values(ssh.SupportedAlgorithms().HostKeys),
-		func(a, b string) int { return rank(a) - rank(b) })
+	printed, err := k.ask(ctx, forOrder, k.rules.name(), nil)
+	if err != nil {
+		return nil, err
+	}
+	known, _ := entries(slices.Concat(k.known, printed), k.rules.name())
+	if len(known) == 0 && k.rules.bare() != "" { // ssh does not look there, and may ask for another key than the known one
+		known, _ = entries(k.known, k.rules.bare())
+	}
+	return ordered(k.allowed, known), nil
 }
 
-// keyType is the type of key that an algorithm wants.
-func keyType(algorithm string) string {
-	if algorithm == ssh.KeyAlgoRSASHA512 || algorithm == ssh.KeyAlgoRSASHA256 {
-		return ssh.KeyAlgoRSA
+// entries returns the lines of all sources for a name, and what cannot be read there.
+func entries(all []lines, name string) (found []entry, bad []string) {
+	for _, l := range all {
+		f, b := l.entries(name)
+		found, bad = append(found, f...), append(bad, b...)
 	}
-	return algorithm
+	return found, bad
 }
 
-// Check is the ssh.HostKeyCallback.
-func (k *Verifier) Check(addr string, remote net.Addr, key ssh.PublicKey) error {
+// Check decides on the key that the host shows. Remote is the address that is connected to, as far as it is known.
+func (k *Verifier) Check(ctx context.Context, remote net.Addr, key ssh.PublicKey) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.refused = k.verify(addr, remote, key)
+	k.refused = k.verify(ctx, remote, key)
 	k.accepted = k.refused == nil
 	return k.refused
 }
 
-func (k *Verifier) verify(addr string, remote net.Addr, key ssh.PublicKey) error {
+func (k *Verifier) verify(ctx context.Context, remote net.Addr, key ssh.PublicKey) error {
+	cert, certified := key.(*ssh.Certificate)
+	if certified {
+		if err := checkSignature(cert); err != nil {
+			return k.unknown(key, "the host's certificate does not count ("+err.Error()+")", nil, err)
+		}
+	}
 	for _, r := range k.revoked {
 		if r.revokes(key) {
-			return k.isRevoked(r.file, key, nil)
+			return k.isRevoked(r.file, key)
 		}
 	}
 	if k.pin != nil {
-		if err := k.pin.check(addr, remote, key); err != nil {
+		if err := k.checkPin(key); err != nil {
 			return k.pinFault(key, err)
 		}
 		return nil
 	}
-	checking := k.rules.Checking
-	if checking == Insecure {
+	if k.rules.Checking == Insecure {
 		return nil
 	}
-	if place, ok := k.known.revoked[string(Plain(key).Marshal())]; ok {
-		return k.isRevoked(place, key, nil)
+	printed, err := k.ask(ctx, forHost, k.rules.name(), key)
+	if err != nil {
+		return err
 	}
-	err := k.known.check(addr, remote, key)
-	if err == nil {
-		return nil
+	f := k.decide(printed, key)
+	if f.status == known || f.status == unknown && k.rules.Checking == AcceptNew {
+		if err := k.checkAddress(ctx, remote, key); err != nil {
+			return err
+		}
 	}
-	var mismatch *knownhosts.KeyError
-	if checking == AcceptNew && errors.As(err, &mismatch) && len(k.plainLines(addr, mismatch.Want)) == 0 {
-		return k.record(addr, remote, key)
+	if f.status == unknown && k.rules.Checking == AcceptNew && !f.final {
+		return k.record(printed, key)
 	}
-	return k.explain(addr, key, err)
+	return k.explain(key, f)
 }
 
-// explain tells apart why the known_hosts files do not vouch for key.
-func (k *Verifier) explain(addr string, key ssh.PublicKey, err error) error {
-	var revoked *knownhosts.RevokedError
-	var mismatch *knownhosts.KeyError
-	switch {
-	case errors.As(err, &revoked):
-		return k.isRevoked(k.known.place(revoked.Revoked), key, err)
-	case errors.As(err, &mismatch):
-		if lines := k.plainLines(addr, mismatch.Want); len(lines) > 0 {
-			return k.changed(key, strings.Join(lines, ", "))
+// checkAddress refuses a key if the address of the host has another one, for CheckHostIP. As for ssh, certificates are
+// not compared, nor the keys of this machine.
+func (k *Verifier) checkAddress(ctx context.Context, remote net.Addr, key ssh.PublicKey) error {
+	address := addressOf(remote)
+	_, certified := key.(*ssh.Certificate)
+	if certified || !k.rules.CheckAddress || address == "" || address == k.rules.Host {
+		return nil
+	}
+	name := knownName(address, k.rules.Port)
+	printed, err := k.ask(ctx, forAddress, name, key)
+	if err != nil {
+		return err
+	}
+	found, _ := entries(slices.Concat(k.known, printed), name)
+	if f := compare(found, key); f.status == changed || f.status == revoked {
+		return k.explain(key, f)
+	}
+	return nil
+}
+
+// status is what known_hosts makes of a key.
+type status int
+
+const (
+	unknown status = iota
+	known
+	changed
+	revoked
+)
+
+// finding is the status of a key, and why.
+type finding struct {
+	status status
+	// lines are those that decide, and bad what cannot be read.
+	lines []entry
+	bad   []string
+	// certificate is why the certificate that the host shows does not count.
+	certificate error
+	// final says that an unknown key must not be recorded.
+	final bool
+}
+
+// decide looks a key up in all that is known, as ssh does: a certificate by its authority, and if it does not count by
+// its plain key; under the name without the port if nothing is known for the port.
+func (k *Verifier) decide(printed []lines, key ssh.PublicKey) finding {
+	found, bad := entries(slices.Concat(k.known, printed), k.rules.name())
+	var bare []entry
+	if name := k.rules.bare(); name != "" {
+		var more []string
+		bare, more = entries(k.known, name)
+		bad = append(bad, slices.DeleteFunc(more, func(b string) bool { return slices.Contains(bad, b) })...)
+	}
+	f := k.lookUp(found, key, bare)
+	f.bad = slices.Concat(k.unreadable, bad)
+	return f
+}
+
+// lookUp looks a key up in the lines for the host, and in those for the host without its port.
+func (k *Verifier) lookUp(found []entry, key ssh.PublicKey, bare []entry) finding {
+	var why error
+	final := false
+	for {
+		f := compare(found, key)
+		cert, certified := key.(*ssh.Certificate)
+		if f.status == known && certified {
+			if err := k.rules.checkCertificate(cert, time.Now()); err != nil {
+				f.status, why, final = unknown, err, final || f.lines[0].byCommand
+			}
+		} else if f.status == unknown && bare != nil {
+			// ssh takes a key that is revoked there for a new one.
+			b := k.lookUp(bare, key, nil)
+			if b.status == known || b.status == revoked {
+				return b
+			}
+			why = cmp.Or(why, b.certificate)
 		}
-		return k.unknown(addr, key, "no known_hosts file has a key for the host", err)
-	case saysRevoked(err):
-		return k.faults.New(fault.HostKeyRevoked, "a known_hosts file revokes the certificate that the host shows for the "+
-			"key "+Fingerprint(key), newKey, err)
+		f.certificate, f.final = why, final
+		if !certified || f.status == known || f.status == revoked {
+			return f
+		}
+		if key = cert.Key; !accepts(k.allowed, key) {
+			f.final = true
+			f.certificate = cmp.Or(why, errors.New("no authority is known for it, and HostKeyAlgorithms allows no plain key"))
+			return f
+		}
+	}
+}
+
+// compare returns what the lines for a host make of a key. A certificate is known if its authority is.
+func compare(found []entry, key ssh.PublicKey) finding {
+	is := func(e entry, key ssh.PublicKey) bool { return bytes.Equal(e.key.Marshal(), key.Marshal()) }
+	cert, certified := key.(*ssh.Certificate)
+	var f finding
+	for _, e := range found {
+		switch {
+		case e.marker == revokedLine && (is(e, Plain(key)) || certified && is(e, cert.SignatureKey)):
+			return finding{status: revoked, lines: []entry{e}}
+		case f.status == known:
+		case certified && e.marker == authorityLine && is(e, cert.SignatureKey), e.marker == plainLine && is(e, key):
+			f = finding{status: known, lines: []entry{e}}
+		case !certified && e.marker == plainLine:
+			f.status, f.lines = changed, append(f.lines, e)
+		}
+	}
+	return f
+}
+
+// explain returns the error for a finding, nil if the key is known.
+func (k *Verifier) explain(key ssh.PublicKey, f finding) error {
+	switch f.status {
+	case known:
+		return nil
+	case revoked:
+		return k.isRevoked(f.lines[0].place, key)
+	case changed:
+		var lines []string
+		for _, e := range f.lines {
+			lines = append(lines, e.place+" has "+Fingerprint(e.key))
+		}
+		text := strings.Join(lines, ", ")
+		if f.certificate != nil {
+			text += ", and its certificate does not count (" + f.certificate.Error() + ")"
+		}
+		return k.changed(key, text)
 	default:
-		return k.unknown(addr, key, "the host's certificate does not count ("+strings.TrimPrefix(err.Error(), "ssh: ")+")",
-			err)
+		if f.certificate != nil {
+			return k.unknown(key, "the host's certificate does not count ("+f.certificate.Error()+")", f.bad, f.certificate)
+		}
+		return k.unknown(key, "no known_hosts file has a key for the host", f.bad, nil)
 	}
 }
 
 // newKey is what to do about a key that is revoked.
 const newKey = "Do not connect before the host has a new key"
 
-// isRevoked is the error for a key that is revoked at this place.
-func (k *Verifier) isRevoked(place string, key ssh.PublicKey, err error) error {
-	return k.faults.New(fault.HostKeyRevoked, fmt.Sprintf("%s revokes the key that the host shows, %s", place,
-		Fingerprint(key)), newKey, err)
-}
-
-// saysRevoked reports whether the library refuses a key because a known_hosts file revokes it, or its authority.
-func saysRevoked(err error) bool { return strings.Contains(err.Error(), "revoked") }
-
-// plainLines describes the lines for the host itself; a line for an authority only says who may vouch for it.
-func (k *Verifier) plainLines(addr string, want []knownhosts.KnownKey) (lines []string) {
-	known := k.known.keys(addr)
-	for _, w := range want {
-		authority := slices.ContainsFunc(known,
-			func(p skeema.PublicKey) bool { return p.Cert && bytes.Equal(p.Marshal(), w.Key.Marshal()) })
-		if !authority {
-			lines = append(lines, k.known.place(w)+" has "+Fingerprint(w.Key))
-		}
+// isRevoked is the error for a key, or a certificate, that is revoked at this place.
+func (k *Verifier) isRevoked(place string, key ssh.PublicKey) error {
+	if _, certified := key.(*ssh.Certificate); certified {
+		return k.faults.New(fault.HostKeyRevoked, place+" revokes the certificate that the host shows for the key "+
+			Fingerprint(key)+", or its authority", newKey, nil)
 	}
-	return lines
+	return k.faults.New(fault.HostKeyRevoked, fmt.Sprintf("%s revokes the key that the host shows, %s", place,
+		Fingerprint(key)), newKey, nil)
 }
 
 func (k *Verifier) changed(key ssh.PublicKey, want string) *fault.Error {
@@ -241,17 +358,21 @@ func (k *Verifier) changed(key ssh.PublicKey, want string) *fault.Error {
 			"correct what is known of it", nil)
 }
 
-func (k *Verifier) unknown(addr string, key ssh.PublicKey, why string, err error) error {
+func (k *Verifier) unknown(key ssh.PublicKey, why string, bad []string, err error) error {
 	plain := Plain(key)
 	why += "; it shows " + Fingerprint(key)
-	if len(k.known.bad) > 0 {
-		why += "; left out: " + strings.Join(k.known.bad, ", ")
+	if len(bad) > 0 {
+		why += "; left out: " + strings.Join(bad, ", ")
+	}
+	file := "known_hosts"
+	if len(k.rules.Files) > 0 {
+		file = k.rules.Files[0]
 	}
 	next := "Compare the fingerprint at the host itself (ssh-keygen -lf); if it is the same, set host_key = \"%s\", or " +
 		"add the line '%s' to %s"
 	return k.faults.New(fault.HostKeyUnknown, why,
-		fmt.Sprintf(next, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(plain))), skeema.Line([]string{addr}, plain),
-			k.known.first), err)
+		fmt.Sprintf(next, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(plain))),
+			knownLine(k.rules.name(), plain, false), file), err)
 }
 
 // NoAlgorithm is the error for a host that shares no algorithm with us; trying again does not mend it.

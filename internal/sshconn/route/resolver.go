@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,6 +106,9 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 	if why, next := r.malformed(); why != "" {
 		return nil, malformed(why, next)
 	}
+	if why, next := c.chooseKnownHostsCommand(r, &config, alias); why != "" {
+		return nil, malformed(why, next)
+	}
 	if why, next := c.choose(r, &config, alias); why != "" {
 		return nil, malformed(why, next)
 	}
@@ -176,6 +180,43 @@ func (c *sshConfig) proxyCommand(h *sshHost, alias string, r *Route) (string, er
 		return "", errors.New("and the user's name holds a character that is none of a name")
 	}
 	return c.tokens(h, alias, r.Address, r.Port, r.User).expand(r.ProxyCommand, proxyTokens, false)
+}
+
+// chooseKnownHostsCommand fills in the program that prints known_hosts, unless host keys are not looked up there.
+func (c *Resolver) chooseKnownHostsCommand(r *Route, config *sshHost, alias string) (why, next string) {
+	named := config.at["knownhostscommand"] + " sets a KnownHostsCommand for it, "
+	if config.knownHostsCommand == "" || r.HostKey != "" || r.HostKeyChecking == hostkey.Insecure {
+		return "", ""
+	}
+	if c.NoCommands {
+		return named + "and ssh_config_commands is false", "Set host_key, or KnownHostsCommand none for the host in ssh_config"
+	}
+	var err error
+	if r.KnownHostsCommand, err = c.ssh.knownHostsCommand(config, alias, r); err != nil {
+		return named + err.Error(), "Correct that line, or set host_key"
+	}
+	return "", ""
+}
+
+// knownHostsCommand returns the program and its arguments, in which the tokens that depend on the key are left. As for
+// ssh, no shell runs it. What ssh cannot run it does without; but what would have been printed may revoke a key.
+func (c *sshConfig) knownHostsCommand(h *sshHost, alias string, r *Route) ([]string, error) {
+	args, ok := splitArguments(h.knownHostsCommand, false)
+	if !ok {
+		return nil, errQuotes
+	}
+	if len(args) == 0 || !filepath.IsAbs(args[0]) {
+		return nil, errors.New("which has no absolute path of a program")
+	}
+	t := c.tokens(h, alias, r.Address, r.Port, r.User)
+	t.later = hostkey.CommandTokens
+	for i, arg := range args[1:] {
+		var err error
+		if args[i+1], err = t.expand(arg, pathTokens, true); err != nil {
+			return nil, err
+		}
+	}
+	return args, nil
 }
 
 // given is what ssh_config is told of a host, as ssh is told it on its command line.
@@ -253,8 +294,9 @@ func (r *Route) expand(ssh *sshConfig, config sshHost, alias string) (sshHost, e
 	r.Added = Added{Identities: config.identities, Certificates: config.certificates,
 		IdentitiesOnly: config.identitiesOnly == yes, IdentityAgent: config.identityAgent,
 		AddressFamily: config.addressFamily, BindAddress: config.bindAddress, HostKeyAlias: config.hostKeyAlias,
-		Algorithms: Algorithms{HostKeys: config.hostKeyAlgorithms, Ciphers: config.ciphers, MACs: config.macs,
-			KeyExchanges: config.kexAlgorithms},
+		Algorithms: Algorithms{HostKeys: config.hostKeyAlgorithms, Authorities: config.caSignatureAlgorithms,
+			Ciphers: config.ciphers, MACs: config.macs, KeyExchanges: config.kexAlgorithms},
+		HashKnownHosts: config.hashKnownHosts == yes, CheckHostIP: config.checkHostIP == yes,
 		RevokedHostKeys: config.revoked, ConnectTimeout: config.connectTimeout}
 	return config, nil
 }

@@ -38,6 +38,12 @@ type Added struct {
 	AddressFamily, BindAddress string
 	// HostKeyAlias is the name to look for in known_hosts, where it is not the address.
 	HostKeyAlias string
+	// HashKnownHosts says to hash the names that are recorded in known_hosts, and CheckHostIP to look for the host's
+	// address there too.
+	HashKnownHosts, CheckHostIP bool
+	// KnownHostsCommand is the path of a program that prints lines of known_hosts, and its arguments, as
+	// hostkey.Command has them; empty for none.
+	KnownHostsCommand []string
 	// RevokedHostKeys are paths of files that revoke host keys.
 	RevokedHostKeys []string
 	// Algorithms are those that may be used.
@@ -47,8 +53,9 @@ type Added struct {
 }
 
 // Algorithms are lists as in ssh_config: names with commas between them, or with +, - or ^ before them what is
-// different from the usual ones. An empty one says nothing.
-type Algorithms struct{ HostKeys, Ciphers, MACs, KeyExchanges string }
+// different from the usual ones. An empty one says nothing. Authorities are those by which a host's certificate may be
+// signed.
+type Algorithms struct{ HostKeys, Authorities, Ciphers, MACs, KeyExchanges string }
 
 // usualIdentities are where ssh looks for keys if none is named.
 var usualIdentities = []string{"~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ecdsa_sk", "~/.ssh/id_ed25519",

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
 // sshConfig is the text of some files, the first of which wins.
@@ -88,6 +90,7 @@ type sshHost struct {
 	identitiesOnly, identityAgent string
 	known, knownGlobal, revoked   []string
 	knownHostsCommand             string
+	hashKnownHosts, checkHostIP   string
 
 	strictHostKeyChecking, verifyHostKeyDNS, noHostAuthentication string
 
@@ -280,7 +283,7 @@ func (r *sshReading) hostLine(f *sshConfigFile, line *sshConfigLine, in sshBlock
 			break
 		}
 		pattern, negated := strings.CutPrefix(pattern, "!")
-		if !matchPattern(r.matches, pattern) {
+		if !hostkey.MatchPattern(r.matches, pattern) {
 			continue
 		}
 		if block.active = !negated; negated {
@@ -300,7 +303,7 @@ func (r *sshReading) set(f *sshConfigFile, line *sshConfigLine, block sshBlock) 
 	name := cmp.Or(sshAliases[line.keyword], line.keyword)
 	keyword, ok := sshKeywords[name]
 	if !ok {
-		if sshIgnored[name] || matchPatternList(name, r.h.ignoreUnknown, true) {
+		if sshIgnored[name] || hostkey.MatchPatternList(name, r.h.ignoreUnknown, true) {
 			return nil
 		}
 		return line.wrong(f, errors.New("which is no keyword of ssh_config; IgnoreUnknown would pass over it"))

@@ -70,6 +70,8 @@ var sshKeywords = map[string]sshKeyword{
 	"userknownhostsfile":               paths(func(h *sshHost) *[]string { return &h.known }),
 	"globalknownhostsfile":             paths(func(h *sshHost) *[]string { return &h.knownGlobal }),
 	"knownhostscommand":                command(func(h *sshHost) *string { return &h.knownHostsCommand }),
+	"hashknownhosts":                   choice(func(h *sshHost) *string { return &h.hashKnownHosts }, sshFlag),
+	"checkhostip":                      choice(func(h *sshHost) *string { return &h.checkHostIP }, sshFlag),
 	"revokedhostkeys":                  words(func(h *sshHost) *[]string { return &h.revoked }, filledWord),
 	"stricthostkeychecking":            choice(func(h *sshHost) *string { return &h.strictHostKeyChecking }, sshStrict),
 	"verifyhostkeydns":                 choice(func(h *sshHost) *string { return &h.verifyHostKeyDNS }, sshFlagOrAsk),
@@ -109,10 +111,10 @@ var sshKeywords = map[string]sshKeyword{
 var sshIgnored = func() map[string]bool {
 	known := map[string]bool{}
 	for _, name := range strings.Fields(`
-		addkeystoagent channeltimeout checkhostip clearallforwardings compression controlpersist dynamicforward
+		addkeystoagent channeltimeout clearallforwardings compression controlpersist dynamicforward
 		enableescapecommandline enablesshkeysign escapechar exitonforwardfailure fingerprinthash
 		forkafterauthentication forwardagent forwardx11 forwardx11timeout forwardx11trusted gatewayports
-		gssapiauthentication gssapidelegatecredentials hashknownhosts hostbasedacceptedalgorithms
+		gssapiauthentication gssapidelegatecredentials hostbasedacceptedalgorithms
 		hostbasedauthentication hostbasedkeytypes ipqos kbdinteractivedevices keepalive localcommand localforward
 		loglevel logverbose obscurekeystroketiming permitlocalcommand permitremoteopen pkcs11provider
 		proxyusefdpass refuseconnection rekeylimit remotecommand remoteforward requesttty requiredrsasize

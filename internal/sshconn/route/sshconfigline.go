@@ -58,7 +58,7 @@ func parseSSHConfigLine(line string) (sshConfigLine, bool) {
 	l.rest = strings.TrimLeft(rest, sshWhiteSpace)
 	if l.rest == "" {
 		l.err = errNoArgument
-	} else if l.args, ok = splitArguments(l.rest); !ok {
+	} else if l.args, ok = splitArguments(l.rest, true); !ok {
 		l.err = errQuotes
 	}
 	return l, true
@@ -83,14 +83,14 @@ func cutKeyword(s string) (keyword, rest string, ok bool) {
 }
 
 // splitArguments splits the arguments of a line at white space. Single and double quotes keep it, in any part of an
-// argument; a backslash takes a quote, itself, and outside of quotes a space, for what they are. A # at the beginning
-// of an argument ends the line. It returns false where quotes are not closed.
-func splitArguments(s string) (args []string, ok bool) {
+// argument; a backslash takes a quote, itself, and outside of quotes a space, for what they are. If comments is
+// set, a # at the beginning of an argument ends the line. It returns false where quotes are not closed.
+func splitArguments(s string, comments bool) (args []string, ok bool) {
 	for i := 0; ; {
 		for i < len(s) && (s[i] == ' ' || s[i] == '\t') {
 			i++
 		}
-		if i == len(s) || s[i] == '#' {
+		if i == len(s) || comments && s[i] == '#' {
 			return args, true
 		}
 		var arg strings.Builder

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
 )
 
 // sshVersion is the version of OpenSSH that is followed here.
@@ -104,17 +106,17 @@ func (r *sshReading) criterionHolds(name, argument string) (bool, error) {
 	switch name {
 	case "host":
 		host, err := r.target()
-		return matchPatternList(strings.ToLower(host), argument, true), err
+		return hostkey.MatchPatternList(strings.ToLower(host), argument, true), err
 	case "originalhost":
-		return matchPatternList(strings.ToLower(r.alias), argument, true), nil
+		return hostkey.MatchPatternList(strings.ToLower(r.alias), argument, true), nil
 	case "user":
-		return matchPatternList(r.user(), argument, false), nil
+		return hostkey.MatchPatternList(r.user(), argument, false), nil
 	case "localuser":
-		return matchPatternList(r.local.user, argument, false), nil
+		return hostkey.MatchPatternList(r.local.user, argument, false), nil
 	case "localnetwork":
 		return r.inNetworks(argument)
 	case "version":
-		return matchPatternList(r.version, argument, false), nil
+		return hostkey.MatchPatternList(r.version, argument, false), nil
 	case "tagged":
 		return matchOptional(r.h.tag, argument), nil
 	case "command":
@@ -124,7 +126,7 @@ func (r *sshReading) criterionHolds(name, argument string) (bool, error) {
 		if session == "" || session == "default" {
 			session = "shell"
 		}
-		return matchPatternList(session, argument, false), nil
+		return hostkey.MatchPatternList(session, argument, false), nil
 	}
 	return false, nil
 }
@@ -134,7 +136,7 @@ func matchOptional(s, patterns string) bool {
 	if s == "" {
 		return patterns == ""
 	}
-	return matchPatternList(s, patterns, false)
+	return hostkey.MatchPatternList(s, patterns, false)
 }
 
 // inNetworks says whether this machine has an address in one of some networks, which have commas between them.
@@ -165,50 +167,6 @@ func (r *sshReading) inNetworks(list string) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// matchPattern says whether a pattern matches all of s: * stands for any characters, ? for one.
-func matchPattern(s, pattern string) bool {
-	star, from := -1, 0 // the last * so far, and where in s to go on after it
-	i, j := 0, 0
-	for i < len(s) {
-		switch {
-		case j < len(pattern) && pattern[j] == '*':
-			star, from = j, i
-			j++
-		case j < len(pattern) && (pattern[j] == '?' || pattern[j] == s[i]):
-			i++
-			j++
-		case star >= 0:
-			from++
-			i, j = from, star+1
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[j:], "*") == ""
-}
-
-// matchPatternList says whether one of some patterns matches, which have commas between them, and none that a !
-// negates.
-func matchPatternList(s, list string, lower bool) bool {
-	if list == "" {
-		return false
-	}
-	if lower {
-		list = strings.ToLower(list)
-	}
-	found := false
-	for pattern := range strings.SplitSeq(strings.TrimSuffix(list, ","), ",") {
-		pattern, negated := strings.CutPrefix(pattern, "!")
-		if matchPattern(s, pattern) {
-			if negated {
-				return false
-			}
-			found = true
-		}
-	}
-	return found
 }
 
 // Shell is the user's shell, by which ssh runs the commands of ssh_config.

@@ -239,7 +239,8 @@ func TestStockSSHConfigs(t *testing.T) {
 	if err != nil || len(files) != 11 {
 		t.Fatalf("%q, %v", files, err)
 	}
-	refused := map[string]string{"freeipa": "which is decided by a command", "freeipa-all": "sets a ProxyCommand for it"}
+	refused := map[string]string{"freeipa": "which is decided by a command", "freeipa-all": "sets a ProxyCommand for it",
+		"freeipa-new": "sets a KnownHostsCommand for it"}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
 		t.Run(name, func(t *testing.T) {
@@ -270,7 +271,7 @@ func TestStockSSHConfigs(t *testing.T) {
 			route, err := r.Resolve("web1")
 			if words := refused[name]; words != "" {
 				wantError(t, Settings{}, err, words)
-				r.Defaults.Bastion = &Bastion{Host: NoBastion}
+				r.Defaults.Bastion, r.Defaults.HostKey = &Bastion{Host: NoBastion}, "SHA256:"+strings.Repeat("A", 43)
 				route, err = r.Resolve("web1")
 			}
 			if err != nil {

@@ -36,6 +36,8 @@ type sshTokens struct {
 	host, alias, keyAlias, jump string
 	port                        int
 	user                        string
+	// later are tokens that are left as they are, for somebody else to replace, who then finds any other % doubled.
+	later string
 }
 
 // tokens are those of a reading that has come as far as this.
@@ -51,7 +53,7 @@ func (r *sshReading) tokens() (sshTokens, error) {
 
 // tokens are those of a host that is known in full.
 func (c *sshConfig) tokens(h *sshHost, alias, host string, port int, user string) sshTokens {
-	t := sshTokens{host: host, alias: alias, keyAlias: cmp.Or(h.hostKeyAlias, alias), jump: h.jumpHost}
+	t := sshTokens{host: host, alias: alias, keyAlias: cmp.Or(strings.ToLower(h.hostKeyAlias), alias), jump: h.jumpHost}
 	t.port, t.user = port, user
 	if c != nil {
 		t.local = c.local
@@ -126,7 +128,7 @@ func (t sshTokens) expand(value, allowed string, environment bool) (string, erro
 			if !set {
 				missing = noVariable(name)
 			}
-			out.WriteString(text)
+			out.WriteString(t.quoted(text))
 			i += len(name) + 2
 		case allowed != "" && value[i] == '%':
 			if i++; i == len(value) {
@@ -134,9 +136,11 @@ func (t sshTokens) expand(value, allowed string, environment bool) (string, erro
 			}
 			switch {
 			case value[i] == '%':
-				out.WriteByte('%')
+				out.WriteString(t.quoted("%"))
+			case strings.IndexByte(t.later, value[i]) >= 0:
+				out.WriteString(value[i-1 : i+1])
 			case strings.IndexByte(allowed, value[i]) >= 0:
-				out.WriteString(t.value(value[i]))
+				out.WriteString(t.quoted(t.value(value[i])))
 			default:
 				return "", fmt.Errorf("the token %%%c is not understood here", value[i])
 			}
@@ -145,6 +149,14 @@ func (t sshTokens) expand(value, allowed string, environment bool) (string, erro
 		}
 	}
 	return out.String(), missing
+}
+
+// quoted is a text in which whoever replaces the tokens in later finds none.
+func (t sshTokens) quoted(text string) string {
+	if t.later == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, "%", "%%")
 }
 
 // expandTilde replaces ~ and ~user at the beginning of a path.
