@@ -194,6 +194,13 @@ var decisions = []decision{
 		connects: true},
 	{name: "two markers", known: "@revoked @revoked [web1.dom]:2222 {ed25519}\n[web1.dom]:2222 {ed25519}\n",
 		connects: true},
+	{name: "a marker before a tab", server: "cert", known: "@cert-authority\t[*.dom]:* {ca}\n",
+		kind: fault.HostKeyUnknown, words: "known:1"},
+	{name: "a marker before a tab, and no blank", server: "cert", known: "@cert-authority\t[*.dom]:*\t{tab ca}\n",
+		connects: true},
+	{name: "a revoking marker before a tab", known: "[web1.dom]:2222 {ed25519}\n@revoked\t* {ed25519}\n",
+		connects: true, kind: fault.HostKeyRevoked,
+		reason: "ssh passes over the line, and somebody wanted the key revoked"},
 	{name: "unknown marker", known: "@trusted [web1.dom]:2222 {ed25519}\n", kind: fault.HostKeyUnknown,
 		words: "known:1"},
 	{name: "a type that is not the key's", known: "[web1.dom]:2222 ssh-rsa {ed25519 blob}\n",
@@ -562,6 +569,7 @@ func TestHostKeysAreDecidedAsBySSH(t *testing.T) {
 		return strings.NewReplacer("{dir}", dir, "{ed25519}", line(hostKey), "{rsa}", line(rsaKey), "{other}", line(otherKey),
 			"{ed25519 blob}", strings.Fields(line(hostKey))[1], "{rsa blob}", strings.Fields(line(rsaKey))[1],
 			"{other rsa}", line(otherRSAKey), "{ecdsa}", line(ecdsaKey), "{ca}", line(authorityKey),
+			"{tab ca}", strings.Replace(line(authorityKey), " ", "\t", 1),
 			"{rsa ca}", line(rsaAuthorityKey), "{hashed}", knownhosts.HashHostname(name),
 			"{hashed bare}", knownhosts.HashHostname("web1.dom"), "{hashed other}", knownhosts.HashHostname("[web2.dom]:2222"))
 	}

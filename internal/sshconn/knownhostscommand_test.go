@@ -18,7 +18,7 @@ import (
 // that it may write to.
 func byKnownHostsCommand(t *testing.T, script string, change ...func(*Config)) (p *Pool, notes string) {
 	t.Helper()
-	s := startSSHD(t)
+	s := startSSHD(t, "RekeyLimit 16K")
 	dir := t.TempDir()
 	notes = filepath.Join(dir, "notes")
 	program := filepath.Join(dir, "program")
@@ -46,9 +46,15 @@ func TestKnownHostsCommand(t *testing.T) {
 	t.Run("its environment, input and children", func(t *testing.T) {
 		t.Setenv("HOST_PASSWORD_OF_A_TEST", "a-secret-password")
 		p, notes := byKnownHostsCommand(t, "sleep 1000 >&- 2>&- & echo $! >$NOTES; env >$NOTES.env\n"+
-			"cat\necho '$LINE'")
-		mustEcho(t, conn(t, p))
+			"cat\necho $1 >>$NOTES.calls; echo '$LINE'")
+		// Much data, since the key is shown again when the connection changes its keys.
+		if _, err := conn(t, p).Run(t.Context(), echo(strings.Repeat("x", 1<<20))); err != nil {
+			t.Fatal(err)
+		}
 		gone(t, notes)
+		if calls, _ := os.ReadFile(notes + ".calls"); string(calls) != "ORDER\nHOSTNAME\n" {
+			t.Errorf("it was called for %q", calls)
+		}
 		env, err := os.ReadFile(notes + ".env")
 		if err != nil || len(env) == 0 || strings.Contains(string(env), "a-secret-password") {
 			t.Errorf("the command's environment has a secret, or is unknown: %v", err)

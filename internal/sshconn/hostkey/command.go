@@ -51,5 +51,5 @@ func (k *Verifier) ask(ctx context.Context, why, name string, key ssh.PublicKey)
 			"key counts", args[0], err), "Run 'ssh' to the host, or that command by hand, to see what it needs; or set "+
 			"host_key, which does without it", err)
 	}
-	return []lines{{name: "KnownHostsCommand-" + why, text: text, byCommand: true}}, nil
+	return []lines{{name: "KnownHostsCommand-" + why, text: string(text), byCommand: true}}, nil
 }

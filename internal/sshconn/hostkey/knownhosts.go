@@ -1,7 +1,6 @@
 package hostkey
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha1" //nolint:gosec // names in known_hosts are hashed so
@@ -40,7 +39,7 @@ type entry struct {
 type lines struct {
 	// name is the file, or the command.
 	name      string
-	text      []byte
+	text      string
 	byCommand bool
 }
 
@@ -51,7 +50,7 @@ func readKnownHosts(files []string) (all []lines, bad []string) {
 		text, err := os.ReadFile(f)
 		switch {
 		case err == nil:
-			all = append(all, lines{name: f, text: text})
+			all = append(all, lines{name: f, text: string(text)})
 		case !errors.Is(err, fs.ErrNotExist):
 			bad = append(bad, err.Error())
 		}
@@ -63,17 +62,19 @@ func readKnownHosts(files []string) (all []lines, bad []string) {
 // read are left out, as ssh does, and named in bad if they are, or may be, for that name.
 func (l lines) entries(name string) (found []entry, bad []string) {
 	number := 0
-	for line := range bytes.Lines(l.text) {
+	for line := range strings.Lines(l.text) {
 		number++
-		e := entry{place: fmt.Sprintf("%s:%d", l.name, number), byCommand: l.byCommand}
-		line, _, _ = bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte{0})
-		forHost, err := e.parse(string(line), name)
-		switch {
-		case err != nil:
-			bad = append(bad, fmt.Sprintf("%s (%v)", e.place, err))
-		case forHost:
-			found = append(found, e)
+		e := entry{byCommand: l.byCommand}
+		line, _, _ = strings.Cut(strings.TrimSuffix(line, "\n"), "\x00")
+		forHost, err := e.parse(line, name)
+		if !forHost && err == nil {
+			continue
 		}
+		if e.place = l.name + ":" + strconv.Itoa(number); err != nil {
+			bad = append(bad, fmt.Sprintf("%s (%v)", e.place, err))
+			continue
+		}
+		found = append(found, e)
 	}
 	return found, bad
 }
@@ -88,7 +89,10 @@ func (e *entry) parse(line, name string) (forHost bool, err error) {
 	}
 	if line[0] == '@' {
 		word, rest := cutBlank(line)
-		if e.marker = marker(word); e.marker != authorityLine && e.marker != revokedLine || strings.HasPrefix(rest, "@") {
+		e.marker = marker(word)
+		// ssh reads a marker up to a space, unless the line has only tabs. A revoked key counts all the same.
+		tab := strings.HasPrefix(line[len(word):], "\t") && strings.Contains(line, " ")
+		if e.marker != revokedLine && (e.marker != authorityLine || tab) || strings.HasPrefix(rest, "@") {
 			return false, errors.New("unknown marker")
 		}
 		line = rest

@@ -96,6 +96,7 @@ type Verifier struct {
 	mu       sync.Mutex // the library checks in a goroutine that may outlive a failed handshake
 	accepted bool
 	refused  error
+	shown    []byte // the key that was accepted
 }
 
 // Outcome says that the host's key was good, or why it was not; neither while no key was seen.
@@ -161,12 +162,18 @@ func entries(all []lines, name string) (found []entry, bad []string) {
 	return found, bad
 }
 
-// Check decides on the key that the host shows. Remote is the address that is connected to, as far as it is known.
+// Check decides on the key that the host shows. Remote is the address that is connected to, as far as it is known. A key
+// that was accepted is accepted again, when the connection changes its keys.
 func (k *Verifier) Check(ctx context.Context, remote net.Addr, key ssh.PublicKey) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.accepted && bytes.Equal(k.shown, key.Marshal()) {
+		return nil
+	}
 	k.refused = k.verify(ctx, remote, key)
-	k.accepted = k.refused == nil
+	if k.accepted = k.refused == nil; k.accepted {
+		k.shown = key.Marshal()
+	}
 	return k.refused
 }
 

@@ -237,6 +237,8 @@ func (o *sshOracle) dump(raw, h sshHost) map[string][]string {
 	text("knownhostscommand", h.knownHostsCommand)
 	state("stricthostkeychecking", h.strictHostKeyChecking, ask)
 	state("verifyhostkeydns", h.verifyHostKeyDNS, no)
+	flag("hashknownhosts", h.hashKnownHosts, no)
+	flag("checkhostip", h.checkHostIP, no)
 	flag("nohostauthenticationforlocalhost", h.noHostAuthentication, no)
 	d["connecttimeout"] = []string{none}
 	if h.said["connecttimeout"] {
@@ -301,6 +303,8 @@ var oracleValues = map[string][]string{
 	"RevokedHostKeys":                  {"/revoked", "none", "/etc/ssh/revoked"},
 	"StrictHostKeyChecking":            {"yes", "no", "ask", "off", "accept-new", "Accept-New", "true"},
 	"VerifyHostKeyDNS":                 {"yes", "no", "ask"},
+	"HashKnownHosts":                   {"yes", "no"},
+	"CheckHostIP":                      {"yes", "no", "true"},
 	"NoHostAuthenticationForLocalhost": {"yes", "no"},
 	"ConnectTimeout":                   {"1d", "1h30m", "90", "0", "none", "2W", "5m30", "1h1h", "7s"},
 	"ConnectionAttempts":               {"1", "5", "0"},
@@ -341,7 +345,6 @@ var oracleValues = map[string][]string{
 	"RSAAuthentication":               {"yes"},
 	"Compression":                     {"no"},
 	"LocalForward":                    {"8080 localhost:80"},
-	"CheckHostIP":                     {"no"},
 	"UpdateHostKeys":                  {"ask"},
 	"ServerAliveInterval":             {"5"},
 	"RemoteCommand":                   {"echo 'a b' # c"},
