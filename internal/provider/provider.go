@@ -77,8 +77,9 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 	}
 	attributes["ssh_config_commands"] = schema.BoolAttribute{
 		Optional: true,
-		MarkdownDescription: "Whether to run commands that ssh_config names, as `ssh` does: `ProxyCommand`, `KnownHostsCommand`, and `Match exec`. With `false` a host that one of " +
-			"them concerns is refused, for files that you do not trust, as on a shared runner. Default `true`.",
+		MarkdownDescription: "Whether to run commands that ssh_config names, as `ssh` does: `ProxyCommand`, " +
+			"`KnownHostsCommand`, and `Match exec`. With `false` a host that one of them concerns is refused, " +
+			"for files that you do not trust, as on a shared runner. Default `true`.",
 	}
 	attributes["max_connections"] = schema.Int64Attribute{
 		Optional: true, Validators: []validator.Int64{int64validator.Between(1, maxMaxConnections)},

@@ -162,8 +162,8 @@ func entries(all []lines, name string) (found []entry, bad []string) {
 	return found, bad
 }
 
-// Check decides on the key that the host shows. Remote is the address that is connected to, as far as it is known. A key
-// that was accepted is accepted again, when the connection changes its keys.
+// Check decides on the key that the host shows. Remote is the address that is connected to, as far as it is known. If
+// the connection changes its keys, the host key that was accepted is accepted again.
 func (k *Verifier) Check(ctx context.Context, remote net.Addr, key ssh.PublicKey) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
