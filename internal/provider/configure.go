@@ -38,6 +38,7 @@ type loginModel struct {
 	HostKey              types.String `tfsdk:"host_key"`
 	HostKeyChecking      types.String `tfsdk:"host_key_checking"`
 	KnownHostsFiles      types.List   `tfsdk:"known_hosts_files"`
+	ControlPath          types.String `tfsdk:"control_path"`
 }
 
 // connectionModel is what connectionAttributes describe.
@@ -202,6 +203,7 @@ func (e environment) settings() route.Settings {
 			HostKey:              e.text("host_key"),
 			HostKeyChecking:      hostkey.Checking(e.oneOf("host_key_checking", hostKeyCheckings...)),
 			KnownHosts:           e.files("known_hosts_files"),
+			ControlPath:          e.text("control_path"),
 		},
 		Root:         route.Root{Sudo: e.flag("sudo"), SudoPassword: e.text("sudo_password"), Doas: e.flag("doas")},
 		ProxyCommand: e.text("proxy_command"),
@@ -263,6 +265,7 @@ func (m loginModel) login(ctx context.Context) route.Login {
 		HostKeyChecking:      hostkey.Checking(m.HostKeyChecking.ValueString()),
 		Agent:                m.Agent.ValueBoolPointer(),
 		KnownHosts:           fileList(ctx, m.KnownHostsFiles),
+		ControlPath:          m.ControlPath.ValueString(),
 	}
 }
 

@@ -23,7 +23,7 @@ func TestEveryAttributeHasAVariable(t *testing.T) {
 		"user": "u", "port": "23", "private_key": "k", "private_key_passphrase": "p", "certificate": "c", "password": "w", "agent": "false", "host_key": "h",
 		"host_key_checking": "accept_new", "known_hosts_files": "/a:/b", "sudo": "true", "sudo_password": "s", "doas": "false", "bastion": "jump", "proxy_command": "nc %h",
 		"connect_timeout": "7s", "timeout": "8m", "max_connections": "9", "ssh_config_files": "none", "sftp": "true",
-		"ssh_config_commands": "false",
+		"ssh_config_commands": "false", "control_path": "/cm",
 	}
 	var schema provider.SchemaResponse
 	New("test").Schema(t.Context(), provider.SchemaRequest{}, &schema)
@@ -37,7 +37,7 @@ func TestEveryAttributeHasAVariable(t *testing.T) {
 	yes, no := true, false
 	want := sshconn.Config{
 		Environment: route.Settings{Login: route.Login{User: "u", Port: 23, PrivateKey: "k", PrivateKeyPassphrase: "p", Certificate: "c", Password: "w", Agent: &no, HostKey: "h",
-			HostKeyChecking: hostkey.AcceptNew, KnownHosts: []string{"/a", "/b"}}, Root: route.Root{Sudo: &yes, SudoPassword: "s", Doas: &no}, Bastion: &route.Bastion{Host: "jump"}, ProxyCommand: "nc %h"},
+			HostKeyChecking: hostkey.AcceptNew, KnownHosts: []string{"/a", "/b"}, ControlPath: "/cm"}, Root: route.Root{Sudo: &yes, SudoPassword: "s", Doas: &no}, Bastion: &route.Bastion{Host: "jump"}, ProxyCommand: "nc %h"},
 		SSHConfig: []string{}, FallbackConnectTimeout: 7 * time.Second, Timeout: 8 * time.Minute, MaxConnections: 9, SFTP: true, NoSSHConfigCommands: true, Hosts: map[string]route.Settings{},
 	}
 	var diags diag.Diagnostics

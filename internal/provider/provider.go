@@ -176,6 +176,11 @@ func loginAttributes() map[string]schema.Attribute {
 				"the first of `known_hosts_files` and holds to it from then on; `insecure` accepts every key, also a changed one, and warns. Default `strict`."},
 		"known_hosts_files": schema.ListAttribute{Optional: true, ElementType: types.StringType,
 			MarkdownDescription: "Files of known host keys. Default `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`."},
+		"control_path": schema.StringAttribute{Optional: true,
+			MarkdownDescription: "Socket at which an `ssh` of yours shares its connection, as in `ssh -fNM -o ControlPersist=1h -S PATH HOST`, with the tokens of " +
+				"ssh_config's `ControlPath`, such as `~/.ssh/%C`. The host is then reached over that connection only, and whatever logged in there, such as a " +
+				"second factor, need not be done again; settings of keys, passwords and host keys do not count then. `none` shares no " +
+				"connection. Default: ssh_config's `ControlPath`, if an `ssh` answers there; else a connection of its own is made."},
 	}
 }
 

@@ -45,7 +45,8 @@ func (c command) dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, errors.Join(err, inside.Close(), in.Close())
 	}
-	p := &piped{in: in, out: out, said: newTranscript(), closed: make(chan struct{}), over: make(chan struct{})}
+	p := &piped{filePair: filePair{in: in, out: out}, said: newTranscript(),
+		closed: make(chan struct{}), over: make(chan struct{})}
 	p.excerpt = func(said string) string { return fault.Excerpt(said, c.conn.settings.Secrets()...) }
 	cmd := shellCommandLine(c.text)
 	cmd.Env = c.conn.pool.config.sources().CommandEnvironment()
@@ -87,7 +88,7 @@ func (c command) dial(ctx context.Context) (net.Conn, error) {
 
 // piped is the connection that a command makes. Close ends the command and what it started.
 type piped struct {
-	in, out *os.File
+	filePair
 	said    *transcript
 	excerpt func(said string) string
 	once    sync.Once
@@ -151,18 +152,21 @@ func (p *piped) Close() error {
 	return err
 }
 
-func (p *piped) SetDeadline(t time.Time) error {
+// filePair are the files that a connection is read from and written to. Nobody knows its addresses here.
+type filePair struct{ in, out *os.File }
+
+func (p filePair) SetDeadline(t time.Time) error {
 	return errors.Join(p.SetReadDeadline(t), p.SetWriteDeadline(t))
 }
-func (p *piped) SetReadDeadline(t time.Time) error  { return p.out.SetReadDeadline(t) }
-func (p *piped) SetWriteDeadline(t time.Time) error { return p.in.SetWriteDeadline(t) }
-func (p *piped) LocalAddr() net.Addr                { return pipedAddr{} }
-func (p *piped) RemoteAddr() net.Addr               { return pipedAddr{} }
+func (p filePair) SetReadDeadline(t time.Time) error  { return p.out.SetReadDeadline(t) }
+func (p filePair) SetWriteDeadline(t time.Time) error { return p.in.SetWriteDeadline(t) }
+func (p filePair) LocalAddr() net.Addr                { return pipedAddr{} }
+func (p filePair) RemoteAddr() net.Addr               { return pipedAddr{} }
 
-// pipedAddr is the address of a connection that a command makes: nobody knows it here.
+// pipedAddr is the address of a connection over pipes.
 type pipedAddr struct{}
 
-func (pipedAddr) Network() string { return "command" }
+func (pipedAddr) Network() string { return "pipe" }
 func (pipedAddr) String() string  { return "0.0.0.0:0" }
 
 // shellCommandLine runs a line as ssh runs it, by the user's shell, in a group of its own.

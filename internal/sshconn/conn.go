@@ -26,6 +26,8 @@ type Conn struct {
 	route    *route.Route
 	addr     string
 	dialer   dialer
+	// control reaches the host over a master; nil if none is asked.
+	control *control
 	// via is the jump host that the way goes through; nil for a host that is dialled directly.
 	via *Conn
 	// hop says that this is a jump host: connections go through it, and no shell is started, which many jump hosts do not

@@ -101,9 +101,23 @@ func (c *Conn) connect(d *dialing) (time.Duration, *link, error) {
 	}
 }
 
-// attempt makes one try that may take so long, the time apart that it waits for others, and says how long it took. Host
-// keys of the types in without are not asked for.
+// attempt makes one try that may take so long, the time apart that it waits for others, and says how long it took. A
+// master is asked first, as ssh does. Host keys of the types in without are not asked for.
 func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took time.Duration, l *link, err error) {
+	if c.control != nil {
+		took, l, err = c.overMaster(d, limit)
+		if !errors.Is(err, errNoMaster) {
+			return took, l, err
+		}
+	}
+	again, l, err := c.attemptAlone(d, limit-took, without)
+	return took + again, l, err
+}
+
+// attemptAlone makes one try with a connection of its own.
+func (c *Conn) attemptAlone(d *dialing, limit time.Duration, without []string) (
+	took time.Duration, l *link, err error,
+) {
 	attempt, err := login.New(c.route, &c.pool.keys, c.faults())
 	if err != nil {
 		return 0, nil, err
@@ -151,10 +165,8 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 	client, err := c.handshake(ctx, tcp, algorithms, attempt, keys)
 	passed()
 	if err == nil {
-		if c.settings.RootBy() != "" {
-			ctx, cancel = context.WithTimeout(c.pool.ctx, max(limit-took-time.Since(began), c.pool.pace.root))
-			defer cancel()
-		}
+		ctx, cancel = context.WithTimeout(c.pool.ctx, c.shellTimeLeft(limit-took-time.Since(began)))
+		defer cancel()
 		l, err = c.open(ctx, d, client, leave)
 	}
 	return took + time.Since(began), l, err
@@ -201,7 +213,7 @@ func (c *Conn) dialWithin(dial dialFunc, limit time.Duration) (tcp net.Conn, too
 // handshake makes an SSH connection of tcp, and logs in. On an error tcp is closed.
 func (c *Conn) handshake(
 	ctx context.Context, tcp net.Conn, algorithms ssh.Config, attempt *login.Attempt, keys *hostkey.Verifier,
-) (*ssh.Client, error) {
+) (transport, error) {
 	// x/crypto/ssh knows no context: closing the connection frees whatever waits.
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -241,17 +253,19 @@ func (c *Conn) handshake(
 	if err != nil {
 		return nil, c.handshakeFailed(ctx, keys, attempt, banner, err)
 	}
-	return ssh.NewClient(conn, chans, reqs), nil
+	return ownTransport{ssh.NewClient(conn, chans, reqs)}, nil
 }
 
 // open makes a link of client: with its shell, unless the host is a jump host. The link calls leave at its end.
-func (c *Conn) open(ctx context.Context, d *dialing, client *ssh.Client, leave func()) (*link, error) {
+func (c *Conn) open(ctx context.Context, d *dialing, client transport, leave func()) (*link, error) {
 	l, err := c.newLink(d.log, client, leave)
 	if err != nil {
 		return nil, err
 	}
 	fields := map[string]any{"host": c.host, "address": c.addr, "user": c.settings.User}
-	if c.via != nil {
+	if m, ok := client.(*master); ok {
+		fields["control path"] = m.path
+	} else if c.via != nil {
 		fields["through"] = c.via.String()
 	}
 	if c.hop {

@@ -3,16 +3,59 @@ package sshconn
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 )
 
+// transport is a connection to a host's SSH server, which has let the user in.
+type transport interface {
+	// newSession opens a session. It blocks as long as the host does not answer; Close frees it, and all that follows.
+	newSession() (remoteSession, error)
+	// alive asks for a sign of life, and returns an error if the connection is over.
+	alive() error
+	// Dial opens a connection from the host to an address.
+	Dial(network, addr string) (net.Conn, error)
+	// Wait returns when the connection is over, also by Close.
+	Wait() error
+	Close() error
+}
+
+// remoteSession is what ssh.Session promises.
+type remoteSession interface {
+	StdinPipe() (io.WriteCloser, error)
+	StdoutPipe() (io.Reader, error)
+	StderrPipe() (io.Reader, error)
+	Start(command string) error
+	RequestSubsystem(name string) error
+	Wait() error
+	Close() error
+}
+
+// ownTransport is a connection that this process has made.
+type ownTransport struct{ *ssh.Client }
+
+func (t ownTransport) newSession() (remoteSession, error) {
+	s, err := t.NewSession()
+	if err != nil {
+		return nil, err // and no nil of a type
+	}
+	return s, nil
+}
+
+// alive asks what every SSH server answers, with yes or no.
+func (t ownTransport) alive() error {
+	_, _, err := t.SendRequest("keepalive@openssh.com", true, nil)
+	return err
+}
+
 // link is one live SSH connection with its shell. Its goroutines end with it, and the pool waits for them.
 type link struct {
 	conn   *Conn
-	client *ssh.Client
+	client transport
 	shell  *session
 	files  fileServer
 
@@ -46,7 +89,7 @@ var (
 )
 
 // newLink takes over client, and calls leave when it is over. It fails only when the pool is closed.
-func (c *Conn) newLink(log context.Context, client *ssh.Client, leave func()) (*link, error) {
+func (c *Conn) newLink(log context.Context, client transport, leave func()) (*link, error) {
 	l := &link{conn: c, client: client, leave: leave, log: log, over: make(chan struct{}), users: 1}
 	l.files.opened = make(chan struct{})
 	l.ctx, l.end = context.WithCancelCause(c.pool.ctx)
@@ -93,10 +136,10 @@ func (l *link) spawn(f func()) bool {
 	return true
 }
 
-// answers asks what every SSH server answers, with yes or no. False means that the link is over. It blocks as long as
-// nothing comes back; the end of the link frees it.
+// answers asks for a sign of life. False means that the link is over. It blocks as long as nothing comes back; the end
+// of the link frees it.
 func (l *link) answers() bool {
-	_, _, err := l.client.SendRequest("keepalive@openssh.com", true, nil)
+	err := l.client.alive()
 	if err != nil {
 		l.end(errHangup)
 	}

@@ -30,6 +30,8 @@ const (
 	// rootTime is how long sudo or doas may take at least, whatever a connection may: where the host's own name does not
 	// resolve, sudo waits for it.
 	rootTime = time.Minute
+	// masterTime is how long a master, which is a process of this machine, may take to say that it lives.
+	masterTime = 5 * time.Second
 	// keepaliveEvery and keepaliveMisses: a network that goes dark is noticed after three unanswered questions.
 	keepaliveEvery  = 15 * time.Second
 	keepaliveMisses = 3
@@ -44,7 +46,9 @@ type pace struct {
 	keepalive   time.Duration
 	passageHold time.Duration
 	root        time.Duration
-	answersFor  func(err error, took time.Duration) time.Duration
+	// master is how long a master may take to say that it lives.
+	master     time.Duration
+	answersFor func(err error, took time.Duration) time.Duration
 	// backoff is the pause of Conn.Wait, redial the one within a single try to connect.
 	backoff, redial func(try int) time.Duration
 }
@@ -87,8 +91,9 @@ func NewPool(c Config) *Pool {
 	p := &Pool{
 		config: c,
 		who:    whoLocks(),
-		pace: pace{keepalive: keepaliveEvery, passageHold: passageHold, root: rootTime, answersFor: answersFor,
-			backoff: backoff, redial: redial},
+		pace: pace{keepalive: keepaliveEvery, passageHold: passageHold, root: rootTime, master: masterTime,
+			answersFor: answersFor,
+			backoff:    backoff, redial: redial},
 		conns: map[string]*Conn{},
 		hops:  map[string]*Conn{},
 		slots: map[string]chan struct{}{},
@@ -146,6 +151,9 @@ func (p *Pool) newConn(r *route.Route) *Conn {
 	c.dialer = direct{c.addr, r.AddressFamily, r.BindAddress}
 	if r.ProxyCommand != "" {
 		c.dialer = command{c, r.ProxyCommand}
+	}
+	if len(r.Control.Paths) > 0 {
+		c.control = &control{c, r.Control}
 	}
 	if r.Via != nil {
 		c.via = p.hop(r.Via)

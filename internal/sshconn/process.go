@@ -15,7 +15,7 @@ import (
 // process is a command on an exec channel of a link.
 type process struct {
 	link *link
-	chn  *ssh.Session
+	chn  remoteSession
 	in   io.WriteCloser
 	out  *bufio.Reader
 	// printed and complained are the beginnings of what it wrote to its output, up to the line that was awaited, and to
@@ -59,8 +59,8 @@ func (t *transcript) String() string {
 
 // start runs command on a channel of its own. It blocks as long as the host does not answer; the end of the link frees
 // it.
-func (l *link) start(request func(*ssh.Session) error) (*process, error) {
-	chn, err := l.client.NewSession()
+func (l *link) start(request func(remoteSession) error) (*process, error) {
+	chn, err := l.client.newSession()
 	if err != nil {
 		return nil, err
 	}
@@ -84,8 +84,9 @@ func (l *link) start(request func(*ssh.Session) error) (*process, error) {
 		// to the end, so that the last words are there when the end is noticed
 		_, _ = io.CopyBuffer(p.complained, complaints, make([]byte, 512))
 		var exit *ssh.ExitError
+		var status exitStatus
 		err := chn.Wait()
-		p.told = err == nil || errors.As(err, &exit)
+		p.told = err == nil || errors.As(err, &exit) || errors.As(err, &status)
 	}) {
 		return nil, errHangup
 	}

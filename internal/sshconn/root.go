@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"github.com/host-provider/terraform-provider-host/internal/errno"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
@@ -33,14 +31,14 @@ func (l *link) command(ctx context.Context, command string) (*process, error) {
 	s := l.conn.settings
 	switch {
 	case s.RootBy() == "":
-		return l.start(func(chn *ssh.Session) error { return chn.Start(command) })
+		return l.start(func(chn remoteSession) error { return chn.Start(command) })
 	case s.RootBy() == "doas":
-		return l.start(func(chn *ssh.Session) error { return chn.Start("env LC_ALL=C doas -n -- " + command) })
+		return l.start(func(chn remoteSession) error { return chn.Start("env LC_ALL=C doas -n -- " + command) })
 	case s.SudoPassword == "":
-		return l.start(func(chn *ssh.Session) error { return chn.Start("env LC_ALL=C sudo -n -- " + command) })
+		return l.start(func(chn remoteSession) error { return chn.Start("env LC_ALL=C sudo -n -- " + command) })
 	}
 	prompt, past := nonce(), nonce()
-	p, err := l.start(func(chn *ssh.Session) error {
+	p, err := l.start(func(chn remoteSession) error {
 		return chn.Start(fmt.Sprintf("env LC_ALL=C sudo -k -S -p %s -- /bin/sh -c 'echo %s; exec %s'", prompt, past, command))
 	})
 	if err != nil {
@@ -62,7 +60,9 @@ func (l *link) command(ctx context.Context, command string) (*process, error) {
 // openShell starts the link's session. What d has that may leave early does so with the session's first line: no
 // request that must not be repeated, since a shell that does not answer may have run it.
 func (l *link) openShell(ctx context.Context, d *dialing) error {
+	stop := context.AfterFunc(ctx, func() { l.end(context.Cause(ctx)) }) // a start ends with the link alone
 	p, err := l.command(ctx, shellCommand)
+	stop()
 	var known *fault.Error
 	switch {
 	case err == nil:
@@ -187,6 +187,14 @@ func (c *Conn) shellTime() time.Duration {
 		return c.connectTimeout()
 	}
 	return max(c.connectTimeout(), c.pool.pace.root)
+}
+
+// shellTimeLeft is how much of that is left when so much of the connect timeout is.
+func (c *Conn) shellTimeLeft(left time.Duration) time.Duration {
+	if c.settings.RootBy() == "" {
+		return left
+	}
+	return max(left, c.pool.pace.root)
 }
 
 // timeAsRoot names the time that sudo or doas had, with what it said meanwhile.

@@ -349,6 +349,9 @@ func (s *session) receive(out io.Reader) {
 		}
 		if errors.Is(err, io.EOF) {
 			err = errShellEnd
+			if s.shared() && !s.link.answers() {
+				err = errHangup // a master that ends closes the shell's output first
+			}
 		}
 		if err != nil {
 			s.link.end(err)
@@ -400,11 +403,48 @@ func (s *session) serve(out io.Reader) {
 	s.mu.Lock()
 	s.silence = time.AfterFunc(s.link.conn.pool.config.ReplyTimeout, s.watchSilence)
 	s.mu.Unlock()
-	var both sync.WaitGroup
-	both.Go(s.send)
-	both.Go(func() { s.receive(out) })
-	both.Wait()
+	var all sync.WaitGroup
+	all.Go(s.send)
+	all.Go(func() { s.receive(out) })
+	if s.shared() {
+		all.Go(s.echo)
+	}
+	all.Wait()
 	s.finish()
+}
+
+// shared reports whether the connection is a master's.
+func (s *session) shared() bool {
+	_, shared := s.link.client.(*master)
+	return shared
+}
+
+// echo asks the host for a sign of life while the shell has nothing else to do, and ends the link if none comes. It is
+// for connections over a master, which asks the host nothing for us. While the shell is busy, silence ends the link.
+func (s *session) echo() {
+	tick := time.NewTicker(s.link.conn.pool.pace.keepalive)
+	defer tick.Stop()
+	var asked *request
+	misses := 0
+	for {
+		select {
+		case <-s.link.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		switch {
+		case asked != nil && slices.Contains(s.flight, asked):
+			if misses++; misses == keepaliveMisses {
+				s.link.end(errSilent)
+			}
+		case len(s.flight) == 0 && len(s.queue) == 0 && !s.over:
+			asked, misses = newRequest(s.link.log, shell.Script{Name: "keepalive", Text: ":"}), 0
+			s.queue = []*request{asked}
+			s.wake()
+		}
+		s.mu.Unlock()
+	}
 }
 
 // finish answers every request that is left when the link is over.

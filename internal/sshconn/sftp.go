@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/pkg/sftp"
-	"golang.org/x/crypto/ssh"
 
 	"github.com/host-provider/terraform-provider-host/internal/shell"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
@@ -76,7 +75,7 @@ func (l *link) openSFTP(ctx context.Context) (*sftp.Client, error) {
 		}
 		p, err = l.command(ctx, program)
 	} else {
-		p, err = l.start(func(chn *ssh.Session) error { return chn.RequestSubsystem("sftp") })
+		p, err = l.start(func(chn remoteSession) error { return chn.RequestSubsystem("sftp") })
 	}
 	if err != nil {
 		return nil, err

@@ -20,8 +20,10 @@ type wire struct {
 	// cutAt closes a connection when the client has sent so many bytes, on so many connections; hushAt keeps back all that
 	// the server says after so many.
 	cutAt, cuts, hushAt int
-	conns               []net.Conn
-	ended               chan struct{}
+	// sent is how much the client has sent on the connection that it last sent on.
+	sent  int
+	conns []net.Conn
+	ended chan struct{}
 	// stop cuts all connections, and refuses new ones.
 	stop func()
 }
@@ -83,6 +85,7 @@ func (w *wire) hush(said int) bool {
 func (w *wire) cut(sent int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.sent = sent
 	if w.cutAt == 0 || sent < w.cutAt || w.cuts == 0 {
 		return false
 	}
@@ -114,6 +117,13 @@ func (w *wire) pass(to, from net.Conn, isDark <-chan struct{}, enough func(passe
 
 // dark lets nothing pass from now on.
 func (w *wire) dark() { close(w.isDark) }
+
+// sentSoFar is how much the client has sent on its last connection.
+func (w *wire) sentSoFar() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sent
+}
 
 // lose lets nothing pass any more on the connections that there are: neither end hears that the other one is gone.
 func (w *wire) lose() {

@@ -319,7 +319,8 @@ func (l *Attempt) Refused(banner string, err error) error {
 	}
 	if len(l.passed) > 0 {
 		why += "; it accepted " + strings.Join(l.passed, ", ") + " and wants more"
-		next = "Set what is missing, where that is a password; a second factor that somebody has to type cannot be given here"
+		next = "Set what is missing, where that is a password. For a second factor, log in with ssh, have it share the " +
+			"connection ('ssh -fNM -o ControlPersist=1h -S PATH HOST'), and set control_path to that path"
 	}
 	if len(l.offered) > 0 {
 		why += "; it offers: " + strings.Join(l.offered, ", ")

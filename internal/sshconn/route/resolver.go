@@ -89,9 +89,17 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 	r := &Route{Host: host, Settings: c.merge(said, config, own != nil)}
 	r.Port, r.User = cmp.Or(r.Port, 22), cmp.Or(r.User, "root")
 	r.Address = config.address
+	shared := config.controlPath
+	if r.ControlPath != "" {
+		shared, config.controlPath = "", "" // which does not count then, be it wrong
+	}
 	if config, err = r.expand(c.ssh, config, alias); err != nil {
 		return nil, malformed("in what ssh_config says of it, "+err.Error(),
 			"Write it out, or set ssh_config_files = [] to do without ssh_config")
+	}
+	tokens := c.ssh.tokens(&config, alias, r.Address, r.Port, r.User)
+	if r.Control, err = control(r.ControlPath, shared, tokens); err != nil {
+		return nil, malformed("in its control_path, "+err.Error(), "Correct control_path; a % that is none of a token is %%")
 	}
 	if len(c.SSHConfig) > 0 && r.PrivateKey == "" && !config.said["identityfile"] {
 		for _, f := range usualIdentities {
@@ -266,11 +274,14 @@ func (c *Resolver) merge(said Settings, config sshHost, hop bool) Settings {
 	if config.proxyJump != "" || config.proxyCommand != "" {
 		environment.Bastion, environment.ProxyCommand = nil, "" // ssh_config says which way, be it none
 	}
+	if config.said["controlpath"] {
+		environment.ControlPath = ""
+	}
 	if !hop {
 		return said.withDefaults(defaults).withDefaults(ssh).withDefaults(environment)
 	}
 	for _, d := range []*Settings{&defaults, &environment} {
-		d.HostKey, d.Bastion, d.ProxyCommand, d.Root = "", nil, "", Root{}
+		d.HostKey, d.ControlPath, d.Bastion, d.ProxyCommand, d.Root = "", "", nil, "", Root{}
 	}
 	return said.withDefaults(ssh).withDefaults(defaults).withDefaults(environment)
 }
@@ -278,7 +289,6 @@ func (c *Resolver) merge(said Settings, config sshHost, hop bool) Settings {
 // expand fills in what ssh_config names, and returns config with its tokens replaced.
 func (r *Route) expand(ssh *sshConfig, config sshHost, alias string) (sshHost, error) {
 	known, user := config.known, config.user
-	config.controlPath = "" // no connection is shared with ssh
 	config, err := config.expanded(ssh.tokens(&config, alias, r.Address, r.Port, r.User))
 	if err != nil {
 		return config, err
@@ -299,6 +309,26 @@ func (r *Route) expand(ssh *sshConfig, config sshHost, alias string) (sshHost, e
 		HashKnownHosts: config.hashKnownHosts == yes, CheckHostIP: config.checkHostIP == yes,
 		RevokedHostKeys: config.revoked, ConnectTimeout: config.connectTimeout}
 	return config, nil
+}
+
+// control says where to look for a master: at the path that the settings name, or at the one in ssh_config.
+func control(named, shared string, t sshTokens) (c Control, err error) {
+	path := cmp.Or(named, shared)
+	if path == "" || strings.EqualFold(path, NoControl) {
+		return c, nil
+	}
+	c.Required = named != ""
+	for _, older := range []bool{false, true} {
+		t.olderHash = older
+		at, err := t.path(path)
+		if err != nil {
+			return c, err
+		}
+		if !slices.Contains(c.Paths, at) {
+			c.Paths = append(c.Paths, at)
+		}
+	}
+	return c, nil
 }
 
 // systemKnownHosts are the known_hosts files for all users.

@@ -44,12 +44,22 @@ type Added struct {
 	// KnownHostsCommand is the path of a program that prints lines of known_hosts, and its arguments, as
 	// hostkey.Command has them; empty for none.
 	KnownHostsCommand []string
+	// Control says whether a connection is shared with ssh.
+	Control Control
 	// RevokedHostKeys are paths of files that revoke host keys.
 	RevokedHostKeys []string
 	// Algorithms are those that may be used.
 	Algorithms Algorithms
 	// ConnectTimeout is the one for this host, where the pool has none.
 	ConnectTimeout time.Duration
+}
+
+// Control is where an ssh may live that shares its connection to the host, a master.
+type Control struct {
+	// Paths are the sockets to look at, in this order.
+	Paths []string
+	// Required says that the host is reached over a master only. Else one is used if it lives.
+	Required bool
 }
 
 // Algorithms are lists as in ssh_config: names with commas between them, or with +, - or ^ before them what is

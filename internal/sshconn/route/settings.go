@@ -46,7 +46,13 @@ type Login struct {
 	// KnownHosts are files in the form of known_hosts, a missing one is no error; nil: ~/.ssh/known_hosts and
 	// /etc/ssh/ssh_known_hosts.
 	KnownHosts []string
+	// ControlPath is the socket at which an ssh of the user shares its connection, with tokens as in ssh_config. If it is
+	// NoControl, no connection is shared, and if it is empty, ssh_config says.
+	ControlPath string
 }
+
+// NoControl is the ControlPath of a host whose connection is not shared with ssh.
+const NoControl = "none"
 
 // Root is how the user becomes root. It means nothing if root logs in.
 type Root struct {
@@ -94,6 +100,7 @@ func (l Login) withDefaults(d Login) Login {
 	l.Certificate = cmp.Or(l.Certificate, d.Certificate)
 	l.Password = cmp.Or(l.Password, d.Password)
 	l.HostKey = cmp.Or(l.HostKey, d.HostKey)
+	l.ControlPath = cmp.Or(l.ControlPath, d.ControlPath)
 	l.HostKeyChecking = cmp.Or(l.HostKeyChecking, d.HostKeyChecking)
 	if l.Agent == nil {
 		l.Agent = d.Agent

@@ -38,6 +38,8 @@ type sshTokens struct {
 	user                        string
 	// later are tokens that are left as they are, for somebody else to replace, who then finds any other % doubled.
 	later string
+	// olderHash has %C as OpenSSH had it before 9.6, without the jump host.
+	olderHash bool
 }
 
 // tokens are those of a reading that has come as far as this.
@@ -83,7 +85,10 @@ func (r *sshReading) user() string { return cmp.Or(r.given.user, r.h.user, r.giv
 func (t *sshTokens) value(token byte) string {
 	switch token {
 	case 'C':
-		text := t.local.hostname + t.host + strconv.Itoa(t.port) + t.user + t.jump
+		text := t.local.hostname + t.host + strconv.Itoa(t.port) + t.user
+		if !t.olderHash {
+			text += t.jump
+		}
 		sum := sha1.Sum([]byte(text)) //nolint:gosec // %C is defined so
 		return hex.EncodeToString(sum[:])
 	case 'd':
