@@ -132,7 +132,7 @@ func TestSudoInAnotherLanguage(t *testing.T) {
 		words                []string // of the error
 	}{
 		"a lecture, and the password is right": {"ops", "ops-secret",
-			"echo 'Wir gehen davon aus, dass der lokale Systemadministrator Ihnen die Regeln erklärt hat.' >&2; exec $REAL", nil},
+			"echo 'Wir gehen davon aus, dass der Systemadministrator Ihnen die Regeln erklärt hat.' >&2; exec $REAL", nil},
 		"a lecture, without a password": {"free", "", "echo 'Achtung: alles wird aufgezeichnet.' >&2; exec $REAL", nil},
 		"refused": {"ops", "", "echo 'Leider darf der Benutzer ops dies nicht als root ausführen.' >&2; exit 1",
 			[]string{"under sudo", "Leider darf der Benutzer ops"}},

@@ -197,7 +197,8 @@ func (c *Resolver) chooseKnownHostsCommand(r *Route, config *sshHost, alias stri
 		return "", ""
 	}
 	if c.NoCommands {
-		return named + "and ssh_config_commands is false", "Set host_key, or KnownHostsCommand none for the host in ssh_config"
+		return named + "and ssh_config_commands is false",
+			"Set host_key, or KnownHostsCommand none for the host in ssh_config"
 	}
 	var err error
 	if r.KnownHostsCommand, err = c.ssh.knownHostsCommand(config, alias, r); err != nil {

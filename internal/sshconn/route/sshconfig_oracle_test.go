@@ -140,7 +140,10 @@ func (o *sshOracle) read(t rapid.TB, main string) *sshConfig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.exec, c.version, c.local.home = func(command string) (bool, error) { return Sources{}.runMatchExec(context.Background(), command) }, o.version, o.dir
+	c.version, c.local.home = o.version, o.dir
+	c.exec = func(command string) (bool, error) {
+		return Sources{}.runMatchExec(context.Background(), command)
+	}
 	homeOf := c.local.homeOf
 	c.local.homeOf = func(name string) (string, error) {
 		if name == o.me.Username {

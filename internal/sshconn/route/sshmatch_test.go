@@ -125,7 +125,8 @@ func TestMatchExec(t *testing.T) {
 		t.Errorf("%q were run, want %q; %+v", asked, want, r)
 	}
 	for command, want := range map[string]bool{"exit 0": true, "exit 3": false, "kill $$": false} {
-		if got, err := new(Sources).runMatchExec(t.Context(), command); got != want || (err != nil) != strings.HasPrefix(command, "kill") {
+		got, err := new(Sources).runMatchExec(t.Context(), command)
+		if got != want || (err != nil) != strings.HasPrefix(command, "kill") {
 			t.Errorf("%s: %t, %v", command, got, err)
 		}
 	}
