@@ -114,6 +114,11 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 	if why, next := r.malformed(); why != "" {
 		return nil, malformed(why, next)
 	}
+	if r.User != config.user {
+		if err := checkUser(r.User); err != nil {
+			return nil, malformed(err.Error(), "Name a plain user, or set the user in ssh_config, where ssh takes any")
+		}
+	}
 	if why, next := c.chooseKnownHostsCommand(r, &config, alias); why != "" {
 		return nil, malformed(why, next)
 	}

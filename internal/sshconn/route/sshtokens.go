@@ -214,7 +214,11 @@ func (t sshTokens) paths(values []string) ([]string, error) {
 func (h sshHost) expanded(t sshTokens) (sshHost, error) {
 	var err error
 	if h.user != "" && t.user == h.user { // and nothing that comes before ssh_config names a user
-		if h.user, err = t.expand(h.user, accountTokens, true); err != nil {
+		h.user, err = t.expand(h.user, accountTokens, true)
+		if err == nil && h.user != t.user { // what stands there as it is meant, ssh takes without a check
+			err = checkUser(h.user)
+		}
+		if err != nil {
 			return h, fmt.Errorf("user %s: %w", t.user, err)
 		}
 		t.user = h.user

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // ParseTarget reads [user@]address[:port].
@@ -51,6 +52,23 @@ func ParseTarget(host string) (Settings, error) {
 	return s, checkAddress(s.Address)
 }
 
+// errUserName is what checkUser returns.
+var errUserName = errors.New("the user's name holds a character that is none of a name")
+
+// checkUser returns an error for a user whom ssh refuses if its command line names it, whatever the way to the host.
+func checkUser(name string) error {
+	if strings.HasPrefix(name, "-") || strings.HasSuffix(name, `\`) {
+		return errUserName
+	}
+	for i, c := range name {
+		if unicode.IsControl(c) || strings.ContainsRune("'`\";&<>|(){}", c) ||
+			unicode.IsSpace(c) && strings.HasPrefix(name[i+utf8.RuneLen(c):], "-") {
+			return errUserName
+		}
+	}
+	return nil
+}
+
 func checkAddress(a string) error {
 	if a == "" {
 		return errors.New("the address is empty")
@@ -58,8 +76,8 @@ func checkAddress(a string) error {
 	if _, err := netip.ParseAddr(a); err == nil {
 		return nil
 	}
-	if strings.ContainsFunc(a, func(r rune) bool {
-		return unicode.IsSpace(r) || !unicode.IsPrint(r) || strings.ContainsRune(`/\@:[]'"`+"`", r)
+	if strings.HasPrefix(a, "-") || strings.ContainsFunc(a, func(r rune) bool {
+		return unicode.IsSpace(r) || !unicode.IsPrint(r) || strings.ContainsRune(`/\@:[]'"$;&<>|(){},`+"`", r)
 	}) {
 		return errors.New("the address holds a character that no host name has")
 	}
