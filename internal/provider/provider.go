@@ -180,7 +180,7 @@ func loginAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "Socket at which an `ssh` of yours shares its connection, as in `ssh -fNM -o ControlPersist=1h -S PATH HOST`, with the tokens of " +
 				"ssh_config's `ControlPath`, such as `~/.ssh/%C`. The host is then reached over that connection only, and whatever logged in there, such as a " +
 				"second factor, need not be done again; settings of keys, passwords and host keys do not count then. `none` shares no " +
-				"connection. Default: ssh_config's `ControlPath`, if an `ssh` answers there; else a connection of its own is made."},
+				"connection. Default: ssh_config's `ControlPath`, if an `ssh` answers there and `host_key` is not set; else a connection of its own is made."},
 	}
 }
 

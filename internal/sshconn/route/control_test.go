@@ -28,11 +28,14 @@ Host b
 		name, host                   string
 		entry, defaults, environment string
 		want                         []string
-		required                     bool
+		required, pinned             bool
 		hop                          []string
 		fails                        string
 	}{
 		{name: "nothing says so", host: "web1"},
+		{name: "ssh_config, and the provider pins the host key", host: "shared", pinned: true},
+		{name: "both, and the host key is pinned", host: "shared", pinned: true, entry: "/e", want: []string{"/e"},
+			required: true},
 		{name: "entry", host: "web1", entry: "/e/%n-%p", defaults: "/d", environment: "/v", want: []string{"/e/web1-22"},
 			required: true},
 		{name: "provider block before ssh_config", host: "ops@shared:2", defaults: "~/d-%r-%p",
@@ -54,6 +57,9 @@ Host b
 				SSHConfig: []string{"~/.ssh/config"}, Hosts: map[string]Settings{}}
 			if tc.entry != "" {
 				sources.Hosts[tc.host] = named(tc.entry)
+			}
+			if tc.pinned {
+				sources.Defaults.HostKey = strings.TrimSpace(hostKey)
 			}
 			resolver, err := NewResolver(t.Context(), sources)
 			if err != nil {
