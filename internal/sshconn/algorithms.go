@@ -9,6 +9,7 @@ import (
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/hostkey"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/login"
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
@@ -45,6 +46,24 @@ func (c *Conn) algorithms(said route.Algorithms) (config ssh.Config, hostKeys, a
 		authorities = chosen(said.Authorities, authorities, []string{ssh.KeyAlgoRSA})
 	}
 	return config, hostKeys, authorities, nil
+}
+
+// acceptedKeys are the algorithms by which the user's keys may sign, those of certificates included; nil if ssh_config
+// does not say.
+func (c *Conn) acceptedKeys() []string {
+	said := c.route.Algorithms.PublicKeys
+	if said == "" {
+		return nil
+	}
+	certified := func(algorithms []string) (all []string) {
+		for _, a := range algorithms {
+			all = append(all, login.CertificateAlgorithm(a))
+		}
+		return slices.Concat(algorithms, all)
+	}
+	accepted := chosen(said, certified(ssh.SupportedAlgorithms().PublicKeyAuths),
+		certified(ssh.InsecureAlgorithms().PublicKeyAuths))
+	return append([]string{}, accepted...) // which is not nil
 }
 
 // chosen returns the algorithms that a setting of ssh_config allows: those that it names, or the usual ones with what

@@ -171,6 +171,31 @@ func TestLoginMethodsOfSSHConfig(t *testing.T) {
 	}
 }
 
+// Guards that a key signs by the algorithms only that PubkeyAcceptedAlgorithms of ssh_config allows, as ssh has it.
+func TestAlgorithmsOfTheUsersKeys(t *testing.T) {
+	host := hostWithPassword(t)
+	t.Setenv("SSH_AUTH_SOCK", "")
+	dir := home(t, map[string]string{"right": privatePEM(userKey)})
+	for list, works := range map[string]bool{
+		"ssh-ed25519": true, "ssh-ed*": true, "+ssh-rsa": true, "-rsa-*": true, "^ssh-ed25519": true,
+		"rsa-sha2-512,rsa-sha2-256": false, "-ssh-ed25519": false, "ssh-ed25519-cert-v01@openssh.com": false,
+	} {
+		t.Run(list, func(t *testing.T) {
+			config := "PubkeyAcceptedAlgorithms " + list + "\nIdentityFile " + filepath.Join(dir, ".ssh", "right") + "\n"
+			if ok, said := askSSH(t, host, config, ""); ok != works {
+				t.Fatalf("ssh: %v, %s", ok, said)
+			}
+			c := withConfig(t, dir, host, config, func(*Config) {})
+			if works {
+				mustEcho(t, c)
+				return
+			}
+			_, err := c.Run(t.Context(), echo("x"))
+			wantError(t, host, err, fault.AuthRefused, "is none that PubkeyAcceptedAlgorithms of ssh_config allows")
+		})
+	}
+}
+
 // methodsOfSSH are the methods that ssh -v says it has tried.
 func methodsOfSSH(said string) (methods []string) {
 	for _, m := range regexp.MustCompile(`Next authentication method: (\S+)`).FindAllStringSubmatch(said, -1) {

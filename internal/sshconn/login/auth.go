@@ -30,6 +30,8 @@ type Attempt struct {
 	route  *route.Route
 	faults fault.Maker
 	parsed *Keys
+	// accepted are the algorithms by which keys may sign; nil for all.
+	accepted []string
 	// set is the private_key of the settings, if any, and files are the keys in files. agentOnly are those of which only
 	// the agent may have the private half.
 	set, files []ssh.Signer
@@ -46,10 +48,10 @@ type Attempt struct {
 	left []ssh.Signer
 }
 
-// New reads the keys and certificates for a route. The errors that it and its methods return are made by faults.
-func New(r *route.Route, parsed *Keys, faults fault.Maker) (*Attempt, error) {
+// New reads the keys and certificates for a route. If accepted is not nil, they sign by these algorithms alone. The errors that it and its methods return are made by faults.
+func New(r *route.Route, accepted []string, parsed *Keys, faults fault.Maker) (*Attempt, error) {
 	s := r.Settings
-	l := &Attempt{route: r, faults: faults, parsed: parsed}
+	l := &Attempt{route: r, accepted: accepted, faults: faults, parsed: parsed}
 	if s.PrivateKey != "" {
 		k := parsed.parse(keyText{s.PrivateKey, s.PrivateKeyPassphrase})
 		if k.err != nil {
@@ -156,8 +158,12 @@ func (l *Attempt) signers(agentKeys []ssh.Signer) []ssh.Signer {
 	var offer []ssh.Signer
 	have := map[string]bool{}
 	add := func(s ssh.Signer) {
-		if id := string(s.PublicKey().Marshal()); !have[id] {
-			have[id] = true
+		id := string(s.PublicKey().Marshal())
+		if have[id] {
+			return
+		}
+		have[id] = true
+		if s := l.restricted(s); s != nil {
 			offer = append(offer, s)
 		}
 	}

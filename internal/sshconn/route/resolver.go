@@ -311,7 +311,8 @@ func (r *Route) expand(ssh *sshConfig, config sshHost, alias string) (sshHost, e
 		IdentitiesOnly: config.identitiesOnly == yes, IdentityAgent: config.identityAgent,
 		AddressFamily: config.addressFamily, BindAddress: config.bindAddress, HostKeyAlias: config.hostKeyAlias,
 		Algorithms: Algorithms{HostKeys: config.hostKeyAlgorithms, Authorities: config.caSignatureAlgorithms,
-			Ciphers: config.ciphers, MACs: config.macs, KeyExchanges: config.kexAlgorithms},
+			PublicKeys: config.pubkeyAlgorithms,
+			Ciphers:    config.ciphers, MACs: config.macs, KeyExchanges: config.kexAlgorithms},
 		HashKnownHosts: config.hashKnownHosts == yes, CheckHostIP: config.checkHostIP == yes,
 		RevokedHostKeys: config.revoked, ConnectTimeout: config.connectTimeout}
 	return config, nil

@@ -64,8 +64,8 @@ type Control struct {
 
 // Algorithms are lists as in ssh_config: names with commas between them, or with +, - or ^ before them what is
 // different from the usual ones. An empty one says nothing. Authorities are those by which a host's certificate may be
-// signed.
-type Algorithms struct{ HostKeys, Authorities, Ciphers, MACs, KeyExchanges string }
+// signed, PublicKeys those by which the user's keys may sign.
+type Algorithms struct{ HostKeys, Authorities, PublicKeys, Ciphers, MACs, KeyExchanges string }
 
 // usualIdentities are where ssh looks for keys if none is named.
 var usualIdentities = []string{"~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ecdsa_sk", "~/.ssh/id_ed25519",
