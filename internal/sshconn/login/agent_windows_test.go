@@ -100,7 +100,7 @@ func TestAgentAtAPipe(t *testing.T) {
 			if err := os.WriteFile(config, []byte(tc.config+"\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			resolver, err := route.NewResolver(route.Sources{SSHConfig: []string{config}})
+			resolver, err := route.NewResolver(t.Context(), route.Sources{SSHConfig: []string{config}})
 			if err != nil {
 				t.Fatal(err)
 			}
