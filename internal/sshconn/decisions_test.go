@@ -439,6 +439,12 @@ var decisions = []decision{
 		known: "[web1.dom]:2222 {ed25519}\n@revoked * {ca}\n", kind: fault.HostKeyRevoked},
 	{name: "certified key revoked", server: "cert", known: "@cert-authority * {ca}\n@revoked * {ed25519}\n",
 		kind: fault.HostKeyRevoked},
+	{name: "revoked by a certificate", known: "[web1.dom]:2222 {ed25519}\n@revoked * {certificate}\n",
+		kind: fault.HostKeyRevoked},
+	{name: "authority revoked by a certificate of it", server: "cert",
+		known: "@cert-authority * {ca}\n@revoked * {ca certificate}\n", kind: fault.HostKeyRevoked},
+	{name: "revoked by another certificate", known: "[web1.dom]:2222 {ed25519}\n@revoked * {ca certificate}\n",
+		connects: true},
 	{name: "RSA authority", server: "by RSA", known: "@cert-authority * {rsa ca}\n", connects: true},
 	{name: "RSA authority that signs by SHA1", server: "by RSA and SHA1", known: "@cert-authority * {rsa ca}\n",
 		kind: fault.HostKeyUnknown, words: "CASignatureAlgorithms"},
@@ -565,8 +571,14 @@ func TestHostKeysAreDecidedAsBySSH(t *testing.T) {
 	}
 	line := func(key any) string { return strings.TrimSpace(publicLine(key)) }
 	const name = "[web1.dom]:2222"
+	certificate := func(key any) string {
+		cert := &ssh.Certificate{Key: public(key), CertType: ssh.HostCert, ValidBefore: ssh.CertTimeInfinity}
+		sign(t, cert)
+		return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(cert)))
+	}
 	replacer := func(dir string) *strings.Replacer {
-		return strings.NewReplacer("{dir}", dir, "{ed25519}", line(hostKey), "{rsa}", line(rsaKey), "{other}", line(otherKey),
+		return strings.NewReplacer("{dir}", dir, "{certificate}", certificate(hostKey),
+			"{ca certificate}", certificate(authorityKey), "{ed25519}", line(hostKey), "{rsa}", line(rsaKey), "{other}", line(otherKey),
 			"{ed25519 blob}", strings.Fields(line(hostKey))[1], "{rsa blob}", strings.Fields(line(rsaKey))[1],
 			"{other rsa}", line(otherRSAKey), "{ecdsa}", line(ecdsaKey), "{ca}", line(authorityKey),
 			"{tab ca}", strings.Replace(line(authorityKey), " ", "\t", 1),

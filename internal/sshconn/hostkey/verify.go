@@ -305,11 +305,13 @@ func (k *Verifier) lookUp(found []entry, key ssh.PublicKey, bare []entry) findin
 // compare returns what the lines for a host make of a key. A certificate is known if its authority is.
 func compare(found []entry, key ssh.PublicKey) finding {
 	is := func(e entry, key ssh.PublicKey) bool { return bytes.Equal(e.key.Marshal(), key.Marshal()) }
+	// As for ssh, a line that has a certificate revokes its key.
+	revokes := func(e entry, key ssh.PublicKey) bool { return bytes.Equal(Plain(e.key).Marshal(), key.Marshal()) }
 	cert, certified := key.(*ssh.Certificate)
 	var f finding
 	for _, e := range found {
 		switch {
-		case e.marker == revokedLine && (is(e, Plain(key)) || certified && is(e, cert.SignatureKey)):
+		case e.marker == revokedLine && (revokes(e, Plain(key)) || certified && revokes(e, cert.SignatureKey)):
 			return finding{status: revoked, lines: []entry{e}}
 		case f.status == known:
 		case certified && e.marker == authorityLine && is(e, cert.SignatureKey), e.marker == plainLine && is(e, key):
