@@ -287,6 +287,30 @@ func TestControlPathWithoutAMaster(t *testing.T) {
 	})
 }
 
+// Guards that no session and no stream is asked of a socket that became another user's since the master answered.
+func TestControlSocketThatBecomesAnotherUsers(t *testing.T) {
+	m := startMaster(t, startSSHD(t).addr, filepath.Join(socketDir(t), "cm"))
+	shared, err := dialMaster(t.Context(), m.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shared.Close()
+	if err := os.Chown(m.path, 4711, 4711); err != nil {
+		t.Fatal(err)
+	}
+	s, err := shared.newSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	_, dialled := shared.Dial("tcp", "127.0.0.1:22")
+	for _, err := range []error{s.Start("true"), dialled} {
+		if err == nil || !strings.Contains(err.Error(), "it belongs to another user, with the id 4711") {
+			t.Errorf("it was asked: %v", err)
+		}
+	}
+}
+
 // Guards that sessions which MaxSessions refuses do not end the master, whoever has them: SFTP gives way to the shell,
 // a host that ssh_config shares is reached in the usual way, and one that must be shared is an error.
 func TestControlMasterWithMaxSessions(t *testing.T) {

@@ -97,16 +97,23 @@ type master struct {
 	uses map[io.Closer]bool
 }
 
+// dialControl connects to the socket at path. It does not block. The owner is checked each time, because another user
+// may put a socket there when the master has ended.
+func dialControl(path string) (muxConn, error) {
+	if err := checkControlSocket(path); err != nil {
+		return muxConn{}, err
+	}
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	return muxConn{conn}, err
+}
+
 // dialMaster returns the master at path if it answers.
 func dialMaster(ctx context.Context, path string) (*master, error) {
-	if err := checkControlSocket(path); err != nil {
-		return nil, err
-	}
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"}) // which does not block
+	conn, err := dialControl(path)
 	if err != nil {
 		return nil, err
 	}
-	m := &master{path: path, conn: muxConn{conn}, answered: make(chan struct{}, 1), over: make(chan struct{}),
+	m := &master{path: path, conn: conn, answered: make(chan struct{}, 1), over: make(chan struct{}),
 		uses: map[io.Closer]bool{}}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	err = m.conn.greet()
@@ -195,11 +202,10 @@ func (m *master) drop(uses ...io.Closer) {
 // request sends a request over a connection of its own, with the ends of some pipes, and waits for the answer. It
 // blocks as long as the host does not answer; Close frees it.
 func (m *master) request(message any, ends []*os.File) (muxConn, error) {
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: m.path, Net: "unix"})
+	c, err := dialControl(m.path)
 	if err != nil {
 		return muxConn{}, err
 	}
-	c := muxConn{conn}
 	if err := m.add(c); err != nil {
 		return muxConn{}, err
 	}
