@@ -292,7 +292,8 @@ func (c *Conn) hostKeys(allowed, authorities, without []string) (*hostkey.Verifi
 	inOrder := added.Algorithms.HostKeys != "" && !strings.ContainsAny(added.Algorithms.HostKeys[:1], "+-")
 	rules := hostkey.Rules{Pin: s.HostKey, Checking: s.HostKeyChecking, Files: s.KnownHostsFiles(),
 		Hashed: added.HashKnownHosts, Command: hostkey.Command{Args: added.KnownHostsCommand, Run: c.runKnownHostsCommand},
-		Revoked: added.RevokedHostKeys, Algorithms: allowed, InOrder: inOrder, Authorities: authorities,
+		Revoked: added.RevokedHostKeys, RequiredRSASize: added.RequiredRSASize,
+		Algorithms: allowed, InOrder: inOrder, Authorities: authorities,
 		Host: strings.ToLower(s.Address), Port: s.Port, Alias: strings.ToLower(added.HostKeyAlias),
 		CheckAddress: added.CheckHostIP && c.via == nil && c.route.ProxyCommand == ""}
 	log := func(msg string, fields map[string]any) { c.pool.log(c.pool.ctx, msg, fields) }

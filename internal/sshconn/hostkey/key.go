@@ -1,6 +1,8 @@
 package hostkey
 
 import (
+	"crypto/rsa"
+
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 )
@@ -22,6 +24,16 @@ func Concrete(key ssh.PublicKey) ssh.PublicKey {
 		return parsed
 	}
 	return key
+}
+
+// rsaSize is how many bits an RSA key has, also that of a certificate, and 0 for a key of another type.
+func rsaSize(key ssh.PublicKey) int {
+	if k, ok := Plain(key).(ssh.CryptoPublicKey); ok {
+		if public, ok := k.CryptoPublicKey().(*rsa.PublicKey); ok {
+			return public.N.BitLen()
+		}
+	}
+	return 0
 }
 
 // Fingerprint names a key as ssh-keygen -l does.

@@ -46,6 +46,8 @@ type Rules struct {
 	Command Command
 	// Revoked are paths of files that revoke keys, whatever else vouches for them.
 	Revoked []string
+	// RequiredRSASize is how many bits an RSA key must have, whatever else vouches for it.
+	RequiredRSASize int
 	// Algorithms are those by which the host may show a key; empty: the usual ones. If InOrder is set the host is asked
 	// for keys in their order, whatever is known.
 	Algorithms []string
@@ -183,6 +185,11 @@ func (k *Verifier) verify(ctx context.Context, remote net.Addr, key ssh.PublicKe
 		if err := checkSignature(cert); err != nil {
 			return k.unknown(key, "the host's certificate does not count ("+err.Error()+")", nil, err)
 		}
+	}
+	if bits := rsaSize(key); bits < k.rules.RequiredRSASize && bits > 0 {
+		return k.faults.New(fault.HostKeyUnknown, fmt.Sprintf("its RSA key is too short for RequiredRSASize of ssh_config: "+
+			"it has %d bits, and not %d", bits, k.rules.RequiredRSASize),
+			"Give the host a longer key or one of another type, or lower RequiredRSASize", nil)
 	}
 	for _, r := range k.revoked {
 		if r.revokes(key) {

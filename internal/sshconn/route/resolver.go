@@ -314,7 +314,8 @@ func (r *Route) expand(ssh *sshConfig, config sshHost, alias string) (sshHost, e
 			PublicKeys: config.pubkeyAlgorithms,
 			Ciphers:    config.ciphers, MACs: config.macs, KeyExchanges: config.kexAlgorithms},
 		HashKnownHosts: config.hashKnownHosts == yes, CheckHostIP: config.checkHostIP == yes,
-		RevokedHostKeys: config.revoked, ConnectTimeout: config.connectTimeout}
+		RevokedHostKeys: config.revoked, RequiredRSASize: config.requiredRSASize,
+		ConnectTimeout: config.connectTimeout}
 	return config, nil
 }
 

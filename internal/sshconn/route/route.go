@@ -48,6 +48,8 @@ type Added struct {
 	Control Control
 	// RevokedHostKeys are paths of files that revoke host keys.
 	RevokedHostKeys []string
+	// RequiredRSASize is how many bits an RSA key of the host must have, 0 if ssh_config says nothing.
+	RequiredRSASize int
 	// Algorithms are those that may be used.
 	Algorithms Algorithms
 	// ConnectTimeout is the one for this host, where the pool has none.

@@ -100,7 +100,7 @@ type sshHost struct {
 	controlPath, controlMaster, sessionType   string
 	pubkey, password, keyboardInteractive     string
 	preferredAuthentications, batchMode       string
-	passwordPrompts                           int
+	passwordPrompts, requiredRSASize          int
 	hostKeyAlgorithms, pubkeyAlgorithms       string
 	caSignatureAlgorithms, ciphers, macs      string
 	kexAlgorithms, ignoreUnknown              string

@@ -283,6 +283,7 @@ func (o *sshOracle) dump(raw, h sshHost) map[string][]string {
 			text(keyword, value)
 		}
 	}
+	number("requiredrsasize", h.requiredRSASize, 1024)
 	text("ignoreunknown", h.ignoreUnknown)
 	state("canonicalizehostname", h.canonicalize, no)
 	flag("canonicalizefallbacklocal", h.canonicalizeFallback, yes)
@@ -295,9 +296,10 @@ func (o *sshOracle) dump(raw, h sshHost) map[string][]string {
 var oracleValues = map[string][]string{
 	"HostName": {"%h.example.com", "10.0.0.5", "H.Example", "web2", "%h", "a%%b", "fe80::1",
 		"FE80::2", "fe80:0:0::3", "db1"},
-	"User":         {"root", "ops", `"a b"`, `dom\user`, "o#ps"},
-	"Port":         {"22", "2222", "ssh", "http", "65535", "022", "+23", `" 24"`},
-	"HostKeyAlias": {"one", "the-web", "'a  b'"},
+	"User":            {"root", "ops", `"a b"`, `dom\user`, "o#ps"},
+	"Port":            {"22", "2222", "ssh", "http", "65535", "022", "+23", `" 24"`},
+	"RequiredRSASize": {"1024", "2048", "3072", "0"},
+	"HostKeyAlias":    {"one", "the-web", "'a  b'"},
 	"IdentityFile": {"~/.ssh/%r_%h", `"${KEYS}/a b"`, "none", "/k/%C", "id#1", `a\ b`, "/k/1",
 		"/k/2", "/k/3", "/k/4"},
 	"IdentityFile2":   {"/k/old"},

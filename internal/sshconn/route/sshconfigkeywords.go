@@ -95,6 +95,7 @@ var sshKeywords = map[string]sshKeyword{
 	"hostkeyalgorithms":                word(func(h *sshHost) *string { return &h.hostKeyAlgorithms }),
 	"pubkeyacceptedalgorithms":         word(func(h *sshHost) *string { return &h.pubkeyAlgorithms }),
 	"casignaturealgorithms":            word(func(h *sshHost) *string { return &h.caSignatureAlgorithms }),
+	"requiredrsasize":                  number(func(h *sshHost) *int { return &h.requiredRSASize }, 0),
 	"ciphers":                          word(func(h *sshHost) *string { return &h.ciphers }),
 	"macs":                             word(func(h *sshHost) *string { return &h.macs }),
 	"kexalgorithms":                    word(func(h *sshHost) *string { return &h.kexAlgorithms }),
@@ -117,7 +118,7 @@ var sshIgnored = func() map[string]bool {
 		gssapiauthentication gssapidelegatecredentials hostbasedacceptedalgorithms
 		hostbasedauthentication hostbasedkeytypes ipqos kbdinteractivedevices keepalive localcommand localforward
 		loglevel logverbose obscurekeystroketiming permitlocalcommand permitremoteopen pkcs11provider
-		proxyusefdpass refuseconnection rekeylimit remotecommand remoteforward requesttty requiredrsasize
+		proxyusefdpass refuseconnection rekeylimit remotecommand remoteforward requesttty 
 		securitykeyprovider sendenv serveralivecountmax serveraliveinterval setenv smartcarddevice stdinnull
 		streamlocalbindmask streamlocalbindunlink syslogfacility tcpkeepalive tunnel tunneldevice updatehostkeys
 		versionaddendum visualhostkey warnweakcrypto xauthlocation
