@@ -128,7 +128,7 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 	bastion := r.Bastion
 	r.Bastion = nil
 	direct := bastion == nil || bastion.Host == NoBastion || bastion.Host == host
-	if config.canonicalizes(direct) {
+	if config.canonicalizes(direct && r.ProxyCommand == "") {
 		return nil, malformed("ssh_config has CanonicalizeHostname or CanonicalizePermittedCNAMEs for it, "+
 			"and no name is looked up here to replace it",
 			"Write out the name with HostName, or set CanonicalizeHostname no for the host")

@@ -4,6 +4,8 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -205,5 +207,22 @@ func TestProxyCommandOfTheProvider(t *testing.T) {
 	c.NoCommands = false
 	if r, err := sshResolver(t, c).Resolve("filed"); err != nil || r.ProxyCommand != "by-file filed" {
 		t.Errorf("by ssh_config: %+v, %v", r, err)
+	}
+}
+
+// Guards that a host behind a command is not refused for a canonical name that ssh would not look up.
+func TestProxyCommandNeedsNoCanonicalName(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	if err := os.Mkdir(filepath.Join(home, ".ssh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for canonicalize, refused := range map[string]bool{"yes": false, "always": true} {
+		write(t, filepath.Join(home, ".ssh", "config"),
+			"CanonicalizeHostname "+canonicalize+"\nCanonicalDomains dom\nProxyCommand nc %h %p\n")
+		r, err := sshResolver(t, Sources{}).Resolve("web1")
+		if (err != nil) != refused || err == nil && r.ProxyCommand != "nc web1 22" {
+			t.Errorf("%s: %+v, %v", canonicalize, r, err)
+		}
 	}
 }
