@@ -586,7 +586,8 @@ func TestHostKeysAreDecidedAsBySSH(t *testing.T) {
 	}
 	replacer := func(dir string) *strings.Replacer {
 		return strings.NewReplacer("{dir}", dir, "{certificate}", certificate(hostKey),
-			"{ca certificate}", certificate(authorityKey), "{ed25519}", line(hostKey), "{rsa}", line(rsaKey), "{other}", line(otherKey),
+			"{ca certificate}", certificate(authorityKey),
+			"{ed25519}", line(hostKey), "{rsa}", line(rsaKey), "{other}", line(otherKey),
 			"{ed25519 blob}", strings.Fields(line(hostKey))[1], "{rsa blob}", strings.Fields(line(rsaKey))[1],
 			"{other rsa}", line(otherRSAKey), "{ecdsa}", line(ecdsaKey), "{ca}", line(authorityKey),
 			"{tab ca}", strings.Replace(line(authorityKey), " ", "\t", 1),
