@@ -144,7 +144,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	pool := sshconn.NewPool(config)
 	p.mu.Lock()
 	c.fleet = host.NewFleet(func(name string) (host.Conn, error) { return pool.Conn(name) })
-	p.closes = append(p.closes, c.fleet.Close, pool.Close)
+	p.closes = append(p.closes, pool.Close, c.fleet.Close) // commands that the fleet waits for end with the pool
 	p.mu.Unlock()
 	ahead := slices.DeleteFunc(slices.Sorted(maps.Keys(hosts)), func(name string) bool { return unknownHosts[name] })
 	if !c.unknown && len(ahead) <= pool.MaxConnections() {

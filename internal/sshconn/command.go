@@ -64,7 +64,7 @@ func (c command) dial(ctx context.Context) (net.Conn, error) {
 		select {
 		case <-p.over:
 		case <-p.closed:
-			hangUp(cmd)
+			route.HangUp(cmd)
 			timer := time.NewTimer(commandEnds)
 			defer timer.Stop()
 			select {
@@ -72,15 +72,15 @@ func (c command) dial(ctx context.Context) (net.Conn, error) {
 			case <-timer.C:
 			}
 		}
-		kill(cmd) // what it started and left behind, too
+		route.Kill(cmd) // what it started and left behind, too
 	}
 	if !c.conn.pool.own(wait) {
-		kill(cmd)
+		route.Kill(cmd)
 		wait()
 		return nil, errors.Join(ErrClosed, p.Close())
 	}
 	if !c.conn.pool.own(end) {
-		kill(cmd)
+		route.Kill(cmd)
 		return nil, errors.Join(ErrClosed, p.Close())
 	}
 	return p, nil
@@ -172,6 +172,6 @@ func (pipedAddr) String() string  { return "0.0.0.0:0" }
 // shellCommandLine runs a line as ssh runs it, by the user's shell, in a group of its own.
 func shellCommandLine(text string) *exec.Cmd {
 	cmd := exec.Command(route.Shell(), "-c", "exec "+text) //nolint:noctx // ends with the connection
-	inGroup(cmd)
+	route.InGroup(cmd)
 	return cmd
 }

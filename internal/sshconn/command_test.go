@@ -117,8 +117,8 @@ func TestProxyCommandThatFails(t *testing.T) {
 // Guards that a command of Match exec holds up no other host, and ends with the pool.
 func TestMatchExecHoldsUpNoOtherHost(t *testing.T) {
 	notes := filepath.Join(t.TempDir(), "notes")
-	home(t, map[string]string{"config": "Match originalhost slow exec \"echo $$ >" + notes +
-		"; exec sleep 1000\"\n User x\n"})
+	home(t, map[string]string{"config": "Match originalhost slow exec \"sleep 1000 & echo $! >" + notes +
+		"; wait\"\n User x\n"})
 	p := NewPool(Config{SSHConfig: []string{"~/.ssh/config"}})
 	t.Cleanup(p.Close)
 	slow := make(chan error, 1)

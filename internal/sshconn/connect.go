@@ -110,7 +110,7 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 			return took, l, err
 		}
 	}
-	again, l, err := c.attemptAlone(d, limit-took, without)
+	again, l, err := c.attemptAlone(d, max(limit-took, limit/2), without)
 	return took + again, l, err
 }
 

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 
 	"github.com/host-provider/terraform-provider-host/internal/sshconn/fault"
+	"github.com/host-provider/terraform-provider-host/internal/sshconn/route"
 )
 
 // printedAtMost is how much a KnownHostsCommand may print.
@@ -20,11 +21,11 @@ func (c *Conn) runKnownHostsCommand(ctx context.Context, args []string) ([]byte,
 	defer cancel()
 	out, said := &capped{end: cancel}, newTranscript()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	inGroup(cmd)
+	route.InGroup(cmd)
 	cmd.Env = c.pool.config.sources().CommandEnvironment()
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = out, said, commandEnds
 	cmd.Cancel = func() error {
-		kill(cmd)
+		route.Kill(cmd)
 		return nil
 	}
 	if err := cmd.Start(); err != nil {
@@ -33,7 +34,7 @@ func (c *Conn) runKnownHostsCommand(ctx context.Context, args []string) ([]byte,
 	ended := make(chan error, 1)
 	wait := func() {
 		err := cmd.Wait()
-		kill(cmd) // what it started and left behind, too
+		route.Kill(cmd) // what it started and left behind, too
 		ended <- err
 	}
 	if !c.pool.own(wait) { // the pool is closed, and ctx with it

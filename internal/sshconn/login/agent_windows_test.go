@@ -108,7 +108,7 @@ func TestAgentAtAPipe(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l, err := New(r, &Keys{}, fault.Maker{})
+			l, err := New(r, nil, &Keys{}, fault.Maker{})
 			if err != nil {
 				t.Fatal(err)
 			}

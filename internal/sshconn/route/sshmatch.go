@@ -204,7 +204,12 @@ func (s Sources) runMatchExec(ctx context.Context, command string) (bool, error)
 	ctx, cancel := context.WithTimeout(ctx, matchExecTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, Shell(), "-c", command)
+	InGroup(cmd)
 	cmd.Env = s.CommandEnvironment()
+	cmd.Cancel = func() error {
+		Kill(cmd)
+		return nil
+	}
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {
