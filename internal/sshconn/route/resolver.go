@@ -155,6 +155,9 @@ func (c *Resolver) choose(r *Route, config *sshHost, alias string) (why, next st
 		case config.runsProxy() && c.NoCommands:
 			return named + "and ssh_config_commands is false",
 				"Name the way with bastion or proxy_command; bastion = { host = \"" + NoBastion + "\" } for none"
+		case config.runsProxy() && config.proxyUseFdpass == yes:
+			return named + "and ProxyUseFdpass has it pass a socket, which is not done here",
+				"Have a command that passes the data itself, with ProxyUseFdpass no, or name the way with bastion"
 		case config.runsProxy():
 			r.ProxyCommand = config.proxyCommand
 		default:

@@ -55,7 +55,9 @@ type sshConfigFile struct {
 	name string
 	// system says that it is for all users: then Include looks in /etc/ssh, and takes no path that begins with ~.
 	system bool
-	lines  []sshConfigLine
+	// own says that it counts only if nobody else can write it, nor what it includes.
+	own   bool
+	lines []sshConfigLine
 }
 
 // sshGiven is what is said of a host outside of ssh_config, and comes before what stands there.
@@ -80,7 +82,7 @@ type sshHost struct {
 
 	// proxyJump are the jump hosts in ProxyJump, with a comma between them, or none. If there are any, proxyCommand is
 	// not set.
-	proxyJump, proxyCommand string
+	proxyJump, proxyCommand, proxyUseFdpass string
 	// jumpHost is the name of the last of them.
 	jumpHost string
 	// proxyDoubt is set where nobody knows whether that is the way. It says why.
@@ -112,6 +114,9 @@ type sshHost struct {
 // includesAtMost is how deep ssh follows Include.
 const includesAtMost = 16
 
+// usualSSHConfig is the file that ssh reads without being told so, as long as nobody else can write it.
+const usualSSHConfig = "~/.ssh/config"
+
 // systemSSHDirs are the directories with files for all users.
 var systemSSHDirs = []string{"/etc/ssh/", "/usr/etc/ssh/"}
 
@@ -121,8 +126,9 @@ func readSSHConfig(files []string) (*sshConfig, error) {
 	c := &sshConfig{local: thisMachine(), networks: localNetworks, version: sshVersion,
 		included: map[string]*sshConfigFile{}, matched: map[string][]string{}}
 	for _, name := range files {
+		own := name == usualSSHConfig
 		name = expandHome(name)
-		f, err := readSSHConfigFile(name)
+		f, err := readSSHConfigFile(name, own)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -161,15 +167,18 @@ func expandHome(path string) string {
 	return path
 }
 
-func readSSHConfigFile(name string) (*sshConfigFile, error) {
+func readSSHConfigFile(name string, own bool) (*sshConfigFile, error) {
 	text, err := os.ReadFile(name)
+	if err == nil && own {
+		err = checkOwn(name)
+	}
 	if errors.Is(err, syscall.EISDIR) {
 		err = nil // a directory that a pattern matches has no lines
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &sshConfigFile{name: name, lines: sshConfigLines(string(text))}, nil
+	return &sshConfigFile{name: name, own: own, lines: sshConfigLines(string(text))}, nil
 }
 
 // host gathers what the files say of the host that a user calls alias.
@@ -366,7 +375,7 @@ func (r *sshReading) include(f *sshConfigFile, line *sshConfigLine, block sshBlo
 			if depth == includesAtMost {
 				return fmt.Errorf("%s:%d includes files too deep", f.name, line.number)
 			}
-			included, err := r.open(name, f.system)
+			included, err := r.open(name, f.system, f.own)
 			if err != nil {
 				return line.wrong(f, err)
 			}
@@ -382,18 +391,20 @@ func (r *sshReading) include(f *sshConfigFile, line *sshConfigLine, block sshBlo
 }
 
 // open reads a file once. One that does not exist is nil.
-func (c *sshConfig) open(name string, system bool) (*sshConfigFile, error) {
+func (c *sshConfig) open(name string, system, own bool) (*sshConfigFile, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := name
 	if system {
 		key = "system " + name
+	} else if own {
+		key = "own " + name
 	}
 	f, ok := c.included[key]
 	if ok {
 		return f, nil
 	}
-	f, err := readSSHConfigFile(name)
+	f, err := readSSHConfigFile(name, own)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = nil, nil
 	}

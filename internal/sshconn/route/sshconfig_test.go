@@ -1,10 +1,13 @@
 package route
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -249,7 +252,9 @@ func TestSSHConfigThatCannotBeHonoured(t *testing.T) {
 		"token":                     {"IdentityFile ~/%Z\n", "", "the token %Z is not understood"},
 		"environment variable":      {"IdentityFile ${NO_SUCH_VARIABLE}/x\n", "", "NO_SUCH_VARIABLE"},
 		"host name":                 {"HostName a/b\n", "", "no host name has"},
-		"way in a circle":           {"Host jump1\n ProxyJump jump2\nHost *\n ProxyJump jump1\n", "", "on the way to itself"},
+		"RefuseConnection": {"Host web1\n RefuseConnection \"use the VPN\"\n", "",
+			"config:2 has refuseconnection \"use the VPN\", which refuses"},
+		"way in a circle": {"Host jump1\n ProxyJump jump2\nHost *\n ProxyJump jump1\n", "", "on the way to itself"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			home(t, map[string]string{"config": tc.config, "more": tc.more})
@@ -262,6 +267,11 @@ func TestSSHConfigThatCannotBeHonoured(t *testing.T) {
 			}
 		})
 	}
+	t.Run("ProxyCommand that passes a socket", func(t *testing.T) {
+		home(t, map[string]string{"config": "Host web1\n ProxyCommand nc -F %h %p\nProxyUseFdpass yes\n"})
+		_, err := sshResolver(t, Sources{}).Resolve("web1")
+		wantError(t, Settings{}, err, "and ProxyUseFdpass has it pass a socket")
+	})
 	t.Run("ProxyCommand where the environment names the way", func(t *testing.T) {
 		home(t, map[string]string{"config": "Host web1\n ProxyCommand nc %h %p\n"})
 		environment := Settings{Bastion: &Bastion{Host: "jump"}}
@@ -279,4 +289,44 @@ func TestSSHConfigThatCannotBeHonoured(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Guards that ~/.ssh/config, and what it includes, does not count if others can write it, as for ssh, and any other
+// file does.
+func TestSSHConfigThatOthersCanWrite(t *testing.T) {
+	if runtime.GOOS == "windows" || os.Getuid() != 0 {
+		t.Skip("NOT TESTED: root alone gives files away")
+	}
+	for name, tc := range map[string]struct {
+		file    string
+		mode    os.FileMode
+		owner   int
+		problem string
+	}{
+		"own":               {"config", 0o644, 0, ""},
+		"written by all":    {"config", 0o666, 0, "config can be written by other users"},
+		"of another":        {"config", 0o600, 12345, "config belongs to the user with the id 12345"},
+		"included, by all":  {"more", 0o646, 0, "more can be written by other users"},
+		"included, another": {"more", 0o600, 12345, "more belongs to the user with the id 12345"},
+		"named by the user": {"other", 0o666, 12345, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := home(t, map[string]string{"config": "Include more\n", "more": "Port 4\n", "other": "Port 4\n"})
+			file := filepath.Join(dir, ".ssh", tc.file)
+			if err := errors.Join(os.Chmod(file, tc.mode), os.Chown(file, tc.owner, 0)); err != nil {
+				t.Fatal(err)
+			}
+			from := []string{"~/.ssh/config"}
+			if tc.file == "other" {
+				from = []string{file}
+			}
+			r, err := NewResolver(t.Context(), Sources{SSHConfig: from})
+			if err == nil {
+				_, err = r.Resolve("web1")
+			}
+			if tc.problem == "" && err != nil || tc.problem != "" && !strings.Contains(fmt.Sprint(err), tc.problem) {
+				t.Errorf("got %v, want %q", err, tc.problem)
+			}
+		})
+	}
 }

@@ -100,6 +100,8 @@ var sshKeywords = map[string]sshKeyword{
 	"macs":                             word(func(h *sshHost) *string { return &h.macs }),
 	"kexalgorithms":                    word(func(h *sshHost) *string { return &h.kexAlgorithms }),
 	"ignoreunknown":                    word(func(h *sshHost) *string { return &h.ignoreUnknown }),
+	"refuseconnection":                 {parse: parseRefuseConnection, accumulates: true},
+	"proxyusefdpass":                   choice(func(h *sshHost) *string { return &h.proxyUseFdpass }, sshFlag),
 	"canonicalizehostname":             choice(func(h *sshHost) *string { return &h.canonicalize }, sshCanonicalize),
 	"canonicalizefallbacklocal":        choice(func(h *sshHost) *string { return &h.canonicalizeFallback }, sshFlag),
 	"canonicalizemaxdots":              number(func(h *sshHost) *int { return &h.canonicalizeMaxDots }, 0),
@@ -118,7 +120,7 @@ var sshIgnored = func() map[string]bool {
 		gssapiauthentication gssapidelegatecredentials hostbasedacceptedalgorithms
 		hostbasedauthentication hostbasedkeytypes ipqos kbdinteractivedevices keepalive localcommand localforward
 		loglevel logverbose obscurekeystroketiming permitlocalcommand permitremoteopen pkcs11provider
-		proxyusefdpass refuseconnection rekeylimit remotecommand remoteforward requesttty 
+		rekeylimit remotecommand remoteforward requesttty
 		securitykeyprovider sendenv serveralivecountmax serveraliveinterval setenv smartcarddevice stdinnull
 		streamlocalbindmask streamlocalbindunlink syslogfacility tcpkeepalive tunnel tunneldevice updatehostkeys
 		versionaddendum visualhostkey warnweakcrypto xauthlocation
@@ -338,6 +340,14 @@ func sshPort(s string) (int, bool) {
 	}
 	port, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", s)
 	return port, err == nil && port > 0
+}
+
+// parseRefuseConnection reads why nobody is to connect to a host, which is an error of that host.
+func parseRefuseConnection(l *sshConfigLine) (sshAssign, error) {
+	if len(l.args) == 0 || l.args[0] == "" {
+		return nil, errNoArgument
+	}
+	return func(*sshHost) error { return errors.New("which refuses the connection") }, nil
 }
 
 // parseConnectTimeout reads a time; none leaves it to the lines that follow.
