@@ -48,22 +48,19 @@ func (c *Conn) algorithms(said route.Algorithms) (config ssh.Config, hostKeys, a
 	return config, hostKeys, authorities, nil
 }
 
-// acceptedKeys are the algorithms by which the user's keys may sign, those of certificates included; nil if ssh_config
-// does not say.
-func (c *Conn) acceptedKeys() []string {
-	said := c.route.Algorithms.PublicKeys
-	if said == "" {
-		return nil
-	}
-	certified := func(algorithms []string) (all []string) {
+// acceptedKeys are the algorithms by which the user's keys may sign, those of certificates included.
+func acceptedKeys(said string) []string {
+	withCertificates := func(algorithms []string) (all []string) {
 		for _, a := range algorithms {
-			all = append(all, login.CertificateAlgorithm(a))
+			all = append(all, a, login.CertificateAlgorithm(a))
 		}
-		return slices.Concat(algorithms, all)
+		return all
 	}
-	accepted := chosen(said, certified(ssh.SupportedAlgorithms().PublicKeyAuths),
-		certified(ssh.InsecureAlgorithms().PublicKeyAuths))
-	return append([]string{}, accepted...) // which is not nil
+	usual := withCertificates(ssh.SupportedAlgorithms().PublicKeyAuths)
+	if said == "" {
+		return usual
+	}
+	return chosen(said, usual, withCertificates(ssh.InsecureAlgorithms().PublicKeyAuths))
 }
 
 // chosen returns the algorithms that a setting of ssh_config allows: those that it names, or the usual ones with what

@@ -118,7 +118,7 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 func (c *Conn) attemptAlone(d *dialing, limit time.Duration, without []string) (
 	took time.Duration, l *link, err error,
 ) {
-	attempt, err := login.New(c.route, c.acceptedKeys(), &c.pool.keys, c.faults())
+	attempt, err := login.New(c.route, acceptedKeys(c.route.Algorithms.PublicKeys), &c.pool.keys, c.faults())
 	if err != nil {
 		return 0, nil, err
 	}

@@ -636,3 +636,35 @@ func TestSudoOverAControlMaster(t *testing.T) {
 	set.SudoPassword = "wrong"
 	fails(t, conn(t, pool(t, set)), fault.SudoRefused, "did not accept the password")
 }
+
+// Guards that ssh_config's ControlPath counts as for ssh, which uses no master with ControlMaster yes or ask: it is
+// asked too, for a host whose key has changed since.
+func TestControlMasterThatSSHDoesNotUse(t *testing.T) {
+	s := startSSHD(t)
+	path := filepath.Join(socketDir(t), "s")
+	m := startMaster(t, s.addr, path)
+	host, port, _ := net.SplitHostPort(s.addr)
+	for value, used := range map[string]bool{"no": true, "auto": true, "autoask": true, "yes": false, "ask": false} {
+		t.Run(value, func(t *testing.T) {
+			dir := home(t, map[string]string{"known": knownhosts.Line([]string{s.addr}, public(otherKey)) + "\n"})
+			config, known := filepath.Join(dir, ".ssh", "config"), filepath.Join(dir, ".ssh", "known")
+			write(t, config, "ControlMaster "+value+"\nControlPath "+path+"\nUserKnownHostsFile "+known+"\n")
+			args := []string{"-F", config, "-p", port, "-o", "BatchMode=yes", "root@" + host, "true"}
+			if out, err := exec.Command("ssh", args...).CombinedOutput(); (err == nil) != used {
+				t.Errorf("ssh: %v, %s", err, out)
+			}
+			p := NewPool(Config{SSHConfig: []string{config}})
+			t.Cleanup(p.Close)
+			c, err := p.Conn("root@" + s.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if used {
+				mustEcho(t, c)
+				return
+			}
+			fails(t, c, fault.HostKeyChanged)
+		})
+	}
+	m.lives()
+}

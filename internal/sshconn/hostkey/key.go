@@ -26,8 +26,8 @@ func Concrete(key ssh.PublicKey) ssh.PublicKey {
 	return key
 }
 
-// rsaSize is how many bits an RSA key has, also that of a certificate, and 0 for a key of another type.
-func rsaSize(key ssh.PublicKey) int {
+// RSABits is how many bits an RSA key has, also that of a certificate, and 0 for a key of another type.
+func RSABits(key ssh.PublicKey) int {
 	if k, ok := Plain(key).(ssh.CryptoPublicKey); ok {
 		if public, ok := k.CryptoPublicKey().(*rsa.PublicKey); ok {
 			return public.N.BitLen()

@@ -186,7 +186,7 @@ func (k *Verifier) verify(ctx context.Context, remote net.Addr, key ssh.PublicKe
 			return k.unknown(key, "the host's certificate does not count ("+err.Error()+")", nil, err)
 		}
 	}
-	if bits := rsaSize(key); bits < k.rules.RequiredRSASize && bits > 0 {
+	if bits := RSABits(key); bits < k.rules.RequiredRSASize && bits > 0 {
 		return k.faults.New(fault.HostKeyUnknown, fmt.Sprintf("its RSA key is too short for RequiredRSASize of ssh_config: "+
 			"it has %d bits, and not %d", bits, k.rules.RequiredRSASize),
 			"Give the host a longer key or one of another type, or lower RequiredRSASize", nil)

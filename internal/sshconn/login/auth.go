@@ -30,7 +30,7 @@ type Attempt struct {
 	route  *route.Route
 	faults fault.Maker
 	parsed *Keys
-	// accepted are the algorithms by which keys may sign; nil for all.
+	// accepted are the algorithms by which keys may sign.
 	accepted []string
 	// set is the private_key of the settings, if any, and files are the keys in files. agentOnly are those of which only
 	// the agent may have the private half.
@@ -48,7 +48,8 @@ type Attempt struct {
 	left []ssh.Signer
 }
 
-// New reads the keys and certificates for a route. If accepted is not nil, they sign by these algorithms alone. The errors that it and its methods return are made by faults.
+// New reads the keys and certificates for a route. They sign by the accepted algorithms alone. The errors that it and
+// its methods return are made by faults.
 func New(r *route.Route, accepted []string, parsed *Keys, faults fault.Maker) (*Attempt, error) {
 	s := r.Settings
 	l := &Attempt{route: r, accepted: accepted, faults: faults, parsed: parsed}
@@ -158,12 +159,8 @@ func (l *Attempt) signers(agentKeys []ssh.Signer) []ssh.Signer {
 	var offer []ssh.Signer
 	have := map[string]bool{}
 	add := func(s ssh.Signer) {
-		id := string(s.PublicKey().Marshal())
-		if have[id] {
-			return
-		}
-		have[id] = true
-		if s := l.restricted(s); s != nil {
+		if id := string(s.PublicKey().Marshal()); !have[id] {
+			have[id] = true
 			offer = append(offer, s)
 		}
 	}

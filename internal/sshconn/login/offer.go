@@ -1,6 +1,7 @@
 package login
 
 import (
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -13,9 +14,13 @@ import (
 // offer is a key that notes when the library offers it, and when it does not sign.
 type offer struct {
 	ssh.AlgorithmSigner
-	offered  func()
-	unsigned func(error)
+	algorithms []string
+	offered    func()
+	unsigned   func(error)
 }
+
+// Algorithms are those by which the key may sign.
+func (o *offer) Algorithms() []string { return o.algorithms }
 
 // PublicKey is called when it is the key's turn.
 func (o *offer) PublicKey() ssh.PublicKey {
@@ -31,50 +36,6 @@ func (o *offer) SignWithAlgorithm(rand io.Reader, data []byte, algorithm string)
 	return signature, err
 }
 
-// limitedOffer is an offer that signs by some algorithms only.
-type limitedOffer struct {
-	*offer
-	algorithms []string
-}
-
-// Algorithms are those by which the key may sign.
-func (o limitedOffer) Algorithms() []string { return o.algorithms }
-
-// certificateSuffix ends the name of an algorithm for certificates.
-const certificateSuffix = "-cert-v01@openssh.com"
-
-// CertificateAlgorithm is the name of an algorithm for keys as it is called for certificates.
-func CertificateAlgorithm(algorithm string) string {
-	name, _ := strings.CutSuffix(algorithm, "@openssh.com") // of those for security keys
-	return name + certificateSuffix
-}
-
-// restricted returns a signer that signs by accepted algorithms only, nil if there is none for its key.
-func (l *Attempt) restricted(s ssh.Signer) ssh.Signer {
-	signer, ok := s.(ssh.AlgorithmSigner)
-	if l.accepted == nil || !ok {
-		return s
-	}
-	key := s.PublicKey()
-	_, certified := key.(*ssh.Certificate)
-	algorithms := []string{hostkey.Plain(key).Type()}
-	if algorithms[0] == ssh.KeyAlgoRSA {
-		algorithms = []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSA}
-	}
-	algorithms = slices.DeleteFunc(algorithms, func(a string) bool {
-		if certified {
-			a = CertificateAlgorithm(a)
-		}
-		return !slices.Contains(l.accepted, a)
-	})
-	limited, err := ssh.NewSignerWithAlgorithms(signer, algorithms)
-	if err != nil {
-		l.notes = append(l.notes, "the "+describe(key)+" is none that PubkeyAcceptedAlgorithms of ssh_config allows")
-		return nil
-	}
-	return limited
-}
-
 // publicKeys offers keys. Those behind one that does not sign are left to the next call of Listen.
 func (l *Attempt) publicKeys(signers []ssh.Signer) ssh.AuthMethod {
 	offers := make([]ssh.Signer, 0, len(signers))
@@ -86,7 +47,18 @@ func (l *Attempt) publicKeys(signers []ssh.Signer) ssh.AuthMethod {
 			offers = append(offers, s) // which no signer of x/crypto/ssh is
 			continue
 		}
-		o := &offer{algorithms, func() {
+		may := l.mayUse(s)
+		if len(may) == 0 {
+			l.notes = append(l.notes, "the "+name+" is of a type that ssh_config does not accept "+
+				"(PubkeyAcceptedAlgorithms)")
+			continue
+		}
+		if bits := hostkey.RSABits(s.PublicKey()); bits > 0 && bits < l.route.RequiredRSASize {
+			l.notes = append(l.notes, fmt.Sprintf("the %s has %d bits, and RequiredRSASize wants %d", name, bits,
+				l.route.RequiredRSASize))
+			continue
+		}
+		offers = append(offers, &offer{algorithms, may, func() {
 			if !known {
 				l.tried = append(l.tried, name)
 			}
@@ -94,12 +66,34 @@ func (l *Attempt) publicKeys(signers []ssh.Signer) ssh.AuthMethod {
 		}, func(err error) {
 			l.notes = append(l.notes, "the "+name+" does not sign ("+err.Error()+")")
 			l.left = signers[i+1:]
-		}}
-		if limited, ok := s.(ssh.MultiAlgorithmSigner); ok {
-			offers = append(offers, limitedOffer{o, limited.Algorithms()})
-			continue
-		}
-		offers = append(offers, o)
+		}})
 	}
 	return ssh.PublicKeys(offers...)
+}
+
+// mayUse are the algorithms of a key, plain ones also for a certificate, by which ssh_config lets it sign.
+func (l *Attempt) mayUse(s ssh.Signer) []string {
+	key := hostkey.Concrete(s.PublicKey())
+	cert, certified := key.(*ssh.Certificate)
+	if certified {
+		key = cert.Key
+	}
+	has := []string{key.Type()}
+	if key.Type() == ssh.KeyAlgoRSA {
+		has = []string{ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSA}
+	}
+	if m, ok := s.(ssh.MultiAlgorithmSigner); ok {
+		has = slices.Clone(m.Algorithms())
+	}
+	return slices.DeleteFunc(has, func(a string) bool {
+		if certified {
+			a = CertificateAlgorithm(a)
+		}
+		return !slices.Contains(l.accepted, a)
+	})
+}
+
+// CertificateAlgorithm is the algorithm of certificates for the keys of a plain one.
+func CertificateAlgorithm(plain string) string {
+	return strings.TrimSuffix(plain, "@openssh.com") + "-cert-v01@openssh.com"
 }

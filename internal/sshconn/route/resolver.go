@@ -90,6 +90,9 @@ func (c *Resolver) walk(host string, own *Bastion, behind []string) (*Route, err
 	r.Port, r.User = cmp.Or(r.Port, 22), cmp.Or(r.User, "root")
 	r.Address = config.address
 	shared := config.controlPath
+	if config.controlMaster == yes || config.controlMaster == ask { // ssh makes a connection of its own then
+		shared = ""
+	}
 	if r.ControlPath != "" || r.HostKey != "" { // a master has checked the key by ssh_config, not by the setting
 		shared, config.controlPath = "", "" // which does not count then, be it wrong
 	}

@@ -48,7 +48,7 @@ type Added struct {
 	Control Control
 	// RevokedHostKeys are paths of files that revoke host keys.
 	RevokedHostKeys []string
-	// RequiredRSASize is how many bits an RSA key of the host must have, 0 if ssh_config says nothing.
+	// RequiredRSASize is how many bits an RSA key of the host or of the user must have, 0 if ssh_config says nothing.
 	RequiredRSASize int
 	// Algorithms are those that may be used.
 	Algorithms Algorithms

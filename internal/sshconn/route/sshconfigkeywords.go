@@ -55,6 +55,7 @@ var sshAliases = map[string]string{
 	"skeyauthentication":              "kbdinteractiveauthentication",
 	"tisauthentication":               "kbdinteractiveauthentication",
 	"pubkeyacceptedkeytypes":          "pubkeyacceptedalgorithms",
+	"rsaminsize":                      "requiredrsasize",
 }
 
 var sshKeywords = map[string]sshKeyword{
@@ -94,8 +95,8 @@ var sshKeywords = map[string]sshKeyword{
 	"batchmode":                        choice(func(h *sshHost) *string { return &h.batchMode }, sshFlag),
 	"hostkeyalgorithms":                word(func(h *sshHost) *string { return &h.hostKeyAlgorithms }),
 	"pubkeyacceptedalgorithms":         word(func(h *sshHost) *string { return &h.pubkeyAlgorithms }),
-	"casignaturealgorithms":            word(func(h *sshHost) *string { return &h.caSignatureAlgorithms }),
 	"requiredrsasize":                  number(func(h *sshHost) *int { return &h.requiredRSASize }, 0),
+	"casignaturealgorithms":            word(func(h *sshHost) *string { return &h.caSignatureAlgorithms }),
 	"ciphers":                          word(func(h *sshHost) *string { return &h.ciphers }),
 	"macs":                             word(func(h *sshHost) *string { return &h.macs }),
 	"kexalgorithms":                    word(func(h *sshHost) *string { return &h.kexAlgorithms }),
@@ -130,7 +131,7 @@ var sshIgnored = func() map[string]bool {
 		useprivilegedport userknownhostsfile2 useroaming usersh
 
 		gssapiclientidentity gssapikexalgorithms gssapikeyexchange gssapirenewalforcesrekey gssapiserveridentity
-		gssapitrustdns rsaminsize usekeychain
+		gssapitrustdns usekeychain
 		
 		disablemtaes hpnbuffersize hpndisabled metricsinterval metricspath noneenabled nonemacenabled
 		noneswitch tcprcvbuf tcprcvbufpoll`) {
