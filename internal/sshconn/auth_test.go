@@ -383,3 +383,34 @@ func TestRefusedLoginIsNotTriedAgainAtOnce(t *testing.T) {
 	s.await("Connection from")
 	until(t, "a second try", func() bool { return s.count("Connection from") == 2 })
 }
+
+// Guards that an agent that says nothing, or has no keys, is named as the trouble.
+func TestAgentIsNamed(t *testing.T) {
+	s := startSSHD(t)
+	socket := filepath.Join(socketDir(t), "agent")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	t.Setenv("SSH_AUTH_SOCK", socket)
+	set := s.settings()
+	set.Agent, set.PrivateKey = nil, ""
+	p := pool(t, set, func(p *Pool) { p.config.ConnectTimeout = time.Second })
+	fails(t, conn(t, p), fault.KeyUnusable, "the agent at "+socket)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = agent.ServeAgent(agent.NewKeyring(), c)
+			c.Close()
+		}
+	}()
+	fails(t, conn(t, pool(t, set)), fault.AuthRefused, "the agent at "+socket+" has no keys, or is locked")
+	l.Close()
+	<-served
+}

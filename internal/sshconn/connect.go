@@ -235,6 +235,13 @@ func (c *Conn) handshake(
 	}
 	methods, agentDone := attempt.Methods(ctx)
 	defer agentDone()
+	if err := attempt.Mute(); err != nil {
+		_ = tcp.Close()
+		if c.pool.ctx.Err() != nil {
+			err = ErrClosed
+		}
+		return nil, err
+	}
 	var banner string
 	conn, chans, reqs, err := ssh.NewClientConn(tcp, c.addr, &ssh.ClientConfig{
 		Config:       algorithms,
@@ -321,6 +328,7 @@ func (c *Conn) handshakeFailed(
 func (c *Conn) unreachable(ctx context.Context, stage string, err error) error {
 	var dns *net.DNSError
 	var byCommand *commandError
+	var source *sourceError
 	host, port, _ := net.SplitHostPort(c.addr)
 	why, next := err.Error(), "Check that the host is up and that an SSH server listens there"
 	redials := 0
@@ -335,6 +343,9 @@ func (c *Conn) unreachable(ctx context.Context, stage string, err error) error {
 	case errors.As(err, &byCommand):
 		why = "its ProxyCommand has ended: " + byCommand.Error()
 		next = "Run 'ssh' to the host, or that command by hand, to see what it needs"
+	case errors.As(err, &source) && !errors.Is(err, syscall.ECONNREFUSED):
+		why = "it cannot be connected to from the address that ssh_config wants (" + source.Error() + ")"
+		next = "Correct BindAddress, BindInterface or AddressFamily in ssh_config"
 	case errors.As(err, &dns):
 		why, next = fmt.Sprintf("the name %s does not resolve (%s)", host, dns.Err),
 			"Check the address and the resolver of this machine"

@@ -148,7 +148,7 @@ const sshConfigNext = "Take out what is not understood, or name other files in s
 func (p *Pool) newConn(r *route.Route) *Conn {
 	c := &Conn{pool: p, host: r.Host, settings: r.Settings, route: r, addr: r.Addr(),
 		fileLocks: map[string]chan struct{}{}}
-	c.dialer = direct{c.addr, r.AddressFamily, r.BindAddress}
+	c.dialer = direct{c.addr, r.AddressFamily, r.BindAddress, r.BindInterface}
 	if r.ProxyCommand != "" {
 		c.dialer = command{c, r.ProxyCommand}
 	}

@@ -44,6 +44,8 @@ type Attempt struct {
 	// tried are the ways that were tried, offered and passed what the host last named and accepted, and notes what else a
 	// user must know when none worked.
 	tried, offered, passed, notes []string
+	// mute says that the agent did not answer in time.
+	mute bool
 	// left are the keys behind one that did not sign.
 	left []ssh.Signer
 }
@@ -232,6 +234,15 @@ func asksForPassword(question string) bool {
 		"パスワード") && !has("one-time", "one time", "otp", "oath", "token", "code", "new password", "yubikey")
 }
 
+// Mute returns the error if the agent did not answer in time, else nil.
+func (l *Attempt) Mute() error {
+	if !l.mute {
+		return nil
+	}
+	return l.faults.New(fault.KeyUnusable, "the agent at "+l.agent+" did not say in time which keys it has",
+		"See whether 'ssh-add -l' answers, and start the agent anew, or do without it (agent = false)", nil)
+}
+
 // Note adds what a user must know if no way worked.
 func (l *Attempt) Note(text string) { l.notes = append(l.notes, text) }
 
@@ -288,8 +299,13 @@ func (l *Attempt) agentSigners(ctx context.Context) (signers []ssh.Signer, hangU
 		}
 		_ = conn.Close()
 	}
-	if signers, err = agent.NewClient(conn).Signers(); err != nil {
+	switch signers, err = agent.NewClient(conn).Signers(); {
+	case err != nil && ctx.Err() != nil:
+		l.mute = true
+	case err != nil:
 		unheard(err)
+	case len(signers) == 0:
+		l.notes = append(l.notes, "the agent at "+l.agent+" has no keys, or is locked")
 	}
 	return signers, hangUp
 }

@@ -315,7 +315,8 @@ func (r *Route) expand(ssh *sshConfig, config sshHost, alias string) (sshHost, e
 	}
 	r.Added = Added{Identities: config.identities, Certificates: config.certificates,
 		IdentitiesOnly: config.identitiesOnly == yes, IdentityAgent: config.identityAgent,
-		AddressFamily: config.addressFamily, BindAddress: config.bindAddress, HostKeyAlias: config.hostKeyAlias,
+		AddressFamily: config.addressFamily, BindAddress: config.bindAddress,
+		BindInterface: config.bindInterface, HostKeyAlias: config.hostKeyAlias,
 		Algorithms: Algorithms{HostKeys: config.hostKeyAlgorithms, Authorities: config.caSignatureAlgorithms,
 			PublicKeys: config.pubkeyAlgorithms,
 			Ciphers:    config.ciphers, MACs: config.macs, KeyExchanges: config.kexAlgorithms},

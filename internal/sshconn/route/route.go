@@ -36,6 +36,8 @@ type Added struct {
 	// AddressFamily is "inet" or "inet6" if only addresses of that family count, and BindAddress the address of this
 	// machine to connect from.
 	AddressFamily, BindAddress string
+	// BindInterface is the interface of this machine whose address to connect from, if BindAddress names none.
+	BindInterface string
 	// HostKeyAlias is the name to look for in known_hosts, where it is not the address.
 	HostKeyAlias string
 	// HashKnownHosts says to hash the names that are recorded in known_hosts, and CheckHostIP to look for the host's
