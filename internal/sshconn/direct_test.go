@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Guards that a connection begins at the address that BindAddress or BindInterface names, and goes to one of the family that
-// AddressFamily does.
+// Guards that a connection begins at the address that BindAddress or BindInterface names, and goes to one of the family
+// that AddressFamily does.
 func TestDirectDialer(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
