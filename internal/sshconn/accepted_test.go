@@ -31,7 +31,7 @@ func TestKeysThatSSHConfigDoesNotAccept(t *testing.T) {
 		{"an old server, allowed", []string{old}, rsaKey, "PubkeyAcceptedAlgorithms ssh-rsa\n", 0, ""},
 		{"a short RSA key", nil, rsaKey, "RequiredRSASize 3072\n", fault.AuthRefused, "RequiredRSASize wants 3072"},
 		{"an RSA key", nil, rsaKey, "RequiredRSASize 2048\n", 0, ""},
-		{"a host's short RSA key", []string{rsa}, userKey, "RequiredRSASize 3072\n", fault.Misconfigured, "of 2048 bits"},
+		{"a host's short RSA key", []string{rsa}, userKey, "RequiredRSASize 3072\n", fault.HostKeyUnknown, "2048 bits"},
 		{"a host's RSA key", []string{rsa}, userKey, "RequiredRSASize 2048\n", 0, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
