@@ -71,6 +71,25 @@ func fromPrivateKey(text []byte) []byte {
 
 // containedPublicKey is the public key that a private one in OpenSSH's form has in clear; nil if text is no such key.
 func containedPublicKey(text []byte) ssh.PublicKey {
+	public, err := ssh.ParsePublicKey(containedPublicBlob(text))
+	if err != nil {
+		return nil
+	}
+	return public
+}
+
+// isDSA reports whether text is a DSA key in OpenSSH's form, which x/crypto does not read at all.
+func isDSA(text []byte) bool {
+	var key struct {
+		Type string
+		Rest []byte `ssh:"rest"`
+	}
+	const dsa = ssh.InsecureKeyAlgoDSA //nolint:staticcheck // it is refused
+	return ssh.Unmarshal(containedPublicBlob(text), &key) == nil && key.Type == dsa
+}
+
+// containedPublicBlob is the public key in a private one in OpenSSH's form, as it travels; nil if text is no such key.
+func containedPublicBlob(text []byte) []byte {
 	const magic = "openssh-key-v1\x00"
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != "OPENSSH PRIVATE KEY" || !bytes.HasPrefix(block.Bytes, []byte(magic)) {
@@ -85,11 +104,7 @@ func containedPublicKey(text []byte) ssh.PublicKey {
 	if ssh.Unmarshal(block.Bytes[len(magic):], &key) != nil {
 		return nil
 	}
-	public, err := ssh.ParsePublicKey(key.Public)
-	if err != nil {
-		return nil
-	}
-	return public
+	return key.Public
 }
 
 // isPKCS8Encrypted reports whether text is an encrypted private key in PKCS#8's form, which x/crypto does not decrypt.
@@ -124,7 +139,7 @@ func explainKey(s route.Settings, err error) (why, next string) {
 	case !strings.Contains(key, "BEGIN"):
 		return "private_key is not the text of a private key",
 			"Give the key itself, not its path: file(\"~/.ssh/id_ed25519\")"
-	case public != nil && public.Type() == ssh.InsecureKeyAlgoDSA: //nolint:staticcheck // it is refused
+	case isDSA([]byte(key)):
 		return "private_key is a DSA key", "Make a key of another type: ssh-keygen -t ed25519"
 	default:
 		return "private_key cannot be read (" + strings.TrimPrefix(err.Error(), "ssh: ") + ")",
@@ -212,7 +227,7 @@ func (l *Attempt) readPrivate(text []byte) (signer ssh.Signer, why string) {
 		return nil, "is encrypted with another passphrase"
 	case isPKCS8Encrypted(text):
 		return nil, "is encrypted in the form of PKCS#8, which cannot be decrypted here (ssh-keygen -p converts it)"
-	case public != nil && public.Type() == ssh.InsecureKeyAlgoDSA: //nolint:staticcheck // it is refused
+	case isDSA(text):
 		return nil, "is a DSA key"
 	default:
 		return nil, "cannot be read (" + strings.TrimPrefix(k.err.Error(), "ssh: ") + ")"
