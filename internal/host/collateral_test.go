@@ -66,6 +66,32 @@ func TestFollowerIsRestoredThoughItsLeaderIsNot(t *testing.T) {
 	}
 }
 
+// Guards that a resource whose drop-in went to another one, and that then agrees with it, remembers what followed: the
+// last of them to be destroyed gives the follower its value back.
+func TestFollowerIsRememberedByTheLastOfItsLeaders(t *testing.T) {
+	b := newBench(t)
+	b.Sh("echo 0 >/proc/sys/net/ipv4/conf/all/accept_redirects")
+	named := func(name string, setting string) host.Sysctls {
+		s := keepAll(t, setting)
+		s.Name, s.FileName, s.Instance = name, "85-"+name+".conf", name
+		return s
+	}
+	off, on := named("a", "net.ipv4.conf.all.forwarding = 0"), named("a", "net.ipv4.conf.all.forwarding = 1")
+	states, err := b.host.SetSysctls(t.Context(), off, nil, nil)
+	must(t, err)
+	known := originals(states)
+	other := named("b", "net.ipv4.ip_forward = 1")
+	others, err := b.host.SetSysctls(t.Context(), other, nil, nil)
+	must(t, err)
+	_, err = b.host.SetSysctls(t.Context(), on, &off, known)
+	must(t, err)
+	must(t, b.host.UnsetSysctls(t.Context(), other, originals(others)))
+	must(t, b.host.UnsetSysctls(t.Context(), on, known))
+	if fwd, red := rshValue(b, "net.ipv4.ip_forward"), rshValue(b, redirects); fwd != "0" || red != "0" {
+		t.Errorf("ip_forward is %s and accept_redirects %s, and both were 0", fwd, red)
+	}
+}
+
 // Guards that undoing a load, and unloading a module, leave modules that were loaded before or by another resource.
 func TestUnloadTakesOneModule(t *testing.T) {
 	loaded := func(b bench) bool {

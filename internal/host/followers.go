@@ -236,8 +236,8 @@ func (v *valuesAndFiles) remind(snap *boot.Snapshot, own string, restored []Sett
 
 // oddFollowers returns the values from before of the followers of settings that would not come back when the settings
 // are restored, because the kernel does not derive them from the values from before. originals are those of the
-// settings. Of settings that are not fresh, declared for the first time, it returns only followers that a drop-in of
-// ours sets too: when that goes, the value from before must not go with it.
+// settings. Of settings that are not fresh, declared for the first time, it returns only followers of which a drop-in of
+// ours knows the value from before: when that goes, the value must not go with it.
 func oddFollowers(snap *boot.Snapshot, settings, fresh []Setting,
 	originals map[sysctl.Key]string) map[sysctl.Key]string {
 	remembered := map[sysctl.Key]string{}
@@ -246,15 +246,16 @@ func oddFollowers(snap *boot.Snapshot, settings, fresh []Setting,
 	}
 	odd := map[sysctl.Key]string{}
 	for _, f := range followers(snap, settings) {
-		original, ofOurs := remembered[f.Key]
-		if ofOurs {
+		original, known := remembered[f.Key]
+		if !known {
+			original, known = beforeLeader(snap, f.Key) // another leader of ours has changed it
+		}
+		if known {
 			f.Value = original
-		} else if original, ok := beforeLeader(snap, f.Key); ok {
-			f.Value = original // another leader of ours has changed it
 		}
 		for _, v := range settings {
 			effect, ok := sysctl.Follows(v.Key, f.Key)
-			if !ok || effect == sysctl.Inherits || !ofOurs && !slices.Contains(fresh, v) {
+			if !ok || effect == sysctl.Inherits || !known && !slices.Contains(fresh, v) {
 				continue
 			}
 			if value, ok := derived(effect, originals[v.Key]); !ok || !sysctl.Equal(f.Key, f.Value, value) {
