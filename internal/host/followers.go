@@ -236,8 +236,8 @@ func (v *valuesAndFiles) remind(snap *boot.Snapshot, own string, restored []Sett
 
 // oddFollowers returns the values from before of the followers of settings that would not come back when the settings
 // are restored, because the kernel does not derive them from the values from before. originals are those of the
-// settings. Of settings that are not fresh, declared for the first time, it returns only followers of which a drop-in of
-// ours knows the value from before: when that goes, the value must not go with it.
+// settings. Of settings that are not fresh, declared for the first time, it returns only followers of which a drop-in
+// of ours knows the value from before: when that goes, the value must not go with it.
 func oddFollowers(snap *boot.Snapshot, settings, fresh []Setting,
 	originals map[sysctl.Key]string) map[sysctl.Key]string {
 	remembered := map[sysctl.Key]string{}
