@@ -42,7 +42,7 @@ func TestLogins(t *testing.T) {
 		{"unknown user", "who", []ssh.AuthMethod{password("")}, refused, 1},
 		{"root without an account", "root", []ssh.AuthMethod{password("")}, refused, 1},
 		{"wrong key, then the password", "ops", []ssh.AuthMethod{ssh.PublicKeys(wrong), password("right")}, "", 2},
-		{"too many keys", "ops", []ssh.AuthMethod{ssh.PublicKeys(wrong, wrong, wrong, wrong)}, "too many authentication failures", 3},
+		{"too many keys", "ops", []ssh.AuthMethod{ssh.PublicKeys(wrong, wrong, wrong, wrong, wrong, wrong, wrong)}, "too many authentication failures", 6},
 	} {
 		before := h.AuthAttempts()
 		client, err := tryLogin(h, c.user, c.auth...)

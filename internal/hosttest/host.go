@@ -46,7 +46,7 @@ type Options struct {
 	Files           map[string]string // files to put on the disk before the first boot
 
 	MaxSessions  int    // sessions a connection may have at once; 0: 10
-	MaxAuthTries int    // failed attempts a connection may make; 0: 6
+	MaxAuthTries int    // failed attempts a connection may make, 0: 6; as many keys may be offered in vain besides, other than with OpenSSH
 	BannerText   string // sent before authentication
 	LoginNoise   string // printed to standard output before every command, as a careless shell profile does
 	ForceCommand string // run in place of whatever a client asks for
