@@ -91,8 +91,9 @@ func TestRoundTripsOnTheWire(t *testing.T) {
 			}
 		})
 		got, _ := p.wire.counted()
-		if t.Logf("%d exchanges", got); got >= 30 {
-			t.Errorf("%d exchanges, not fewer than 30", got)
+		// On an idle machine they are ten; on a busy one fewer changes wait at the same time.
+		if t.Logf("%d exchanges", got); got > len(keys)*9/10 {
+			t.Errorf("%d exchanges for %d changes", got, len(keys))
 		}
 	})
 }
