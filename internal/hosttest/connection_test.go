@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -42,7 +43,8 @@ func TestLogins(t *testing.T) {
 		{"unknown user", "who", []ssh.AuthMethod{password("")}, refused, 1},
 		{"root without an account", "root", []ssh.AuthMethod{password("")}, refused, 1},
 		{"wrong key, then the password", "ops", []ssh.AuthMethod{ssh.PublicKeys(wrong), password("right")}, "", 2},
-		{"too many keys", "ops", []ssh.AuthMethod{ssh.PublicKeys(wrong, wrong, wrong, wrong, wrong, wrong, wrong)}, "too many authentication failures", 6},
+		{"too many keys", "ops", []ssh.AuthMethod{ssh.PublicKeys(slices.Repeat([]ssh.Signer{wrong}, 7)...)},
+			"too many authentication failures", 6},
 	} {
 		before := h.AuthAttempts()
 		client, err := tryLogin(h, c.user, c.auth...)

@@ -45,8 +45,10 @@ type Options struct {
 	Interfaces      []string          // network interfaces beside lo; none: eth0
 	Files           map[string]string // files to put on the disk before the first boot
 
-	MaxSessions  int    // sessions a connection may have at once; 0: 10
-	MaxAuthTries int    // failed attempts a connection may make, 0: 6; as many keys may be offered in vain besides, other than with OpenSSH
+	MaxSessions int // sessions a connection may have at once; 0: 10
+	// MaxAuthTries is how many failed attempts a connection may make, 6 when zero. Unlike OpenSSH's, as many keys may be
+	// offered in vain besides.
+	MaxAuthTries int
 	BannerText   string // sent before authentication
 	LoginNoise   string // printed to standard output before every command, as a careless shell profile does
 	ForceCommand string // run in place of whatever a client asks for

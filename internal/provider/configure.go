@@ -271,8 +271,9 @@ func (m loginModel) login(ctx context.Context) route.Login {
 
 func (m connectionModel) settings(ctx context.Context, diags *diag.Diagnostics) route.Settings {
 	s := route.Settings{
-		Login:        m.login(ctx),
-		Root:         route.Root{Sudo: m.Sudo.ValueBoolPointer(), SudoPassword: m.SudoPassword.ValueString(), Doas: m.Doas.ValueBoolPointer()},
+		Login: m.login(ctx),
+		Root: route.Root{Sudo: m.Sudo.ValueBoolPointer(), SudoPassword: m.SudoPassword.ValueString(),
+			Doas: m.Doas.ValueBoolPointer()},
 		ProxyCommand: m.ProxyCommand.ValueString(),
 	}
 	if m.Bastion.IsNull() || m.Bastion.IsUnknown() {

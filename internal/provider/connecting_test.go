@@ -38,7 +38,8 @@ func TestAccBastion(t *testing.T) {
 	)
 }
 
-// Guards that a host is reached by the provider's proxy_command, and its jump host by the bastion's, with tokens replaced; ssh_config_commands is for the files alone.
+// Guards that a host is reached by the provider's proxy_command, and its jump host by the bastion's, with tokens
+// replaced; ssh_config_commands is for the files alone.
 func TestAccProxyCommand(t *testing.T) {
 	t.Parallel()
 	bastion, m := simulated(t), simulated(t)
@@ -54,7 +55,8 @@ func TestAccProxyCommand(t *testing.T) {
 		}
 	}
 	run(t,
-		resource.TestStep{Config: configWith(m, "proxy_command = \"false\"\ntimeout = \"1s\"", swappiness), ExpectError: words("its ProxyCommand has ended")},
+		resource.TestStep{Config: configWith(m, "proxy_command = \"false\"\ntimeout = \"1s\"", swappiness),
+			ExpectError: words("its ProxyCommand has ended")},
 		resource.TestStep{Config: configWith(m, `proxy_command = "false"`+"\nbastion = { host = \"jump\" }", swappiness),
 			ExpectError: words("Invalid Attribute Combination")},
 		resource.TestStep{Config: configWith(m, fmt.Sprintf("proxy_command = %q\nssh_config_commands = false", command), swappiness),

@@ -110,6 +110,7 @@ func (c *Conn) attempt(d *dialing, limit time.Duration, without []string) (took 
 			return took, l, err
 		}
 	}
+	// A master that was asked in vain must not take all the time.
 	again, l, err := c.attemptAlone(d, max(limit-took, limit/2), without)
 	return took + again, l, err
 }

@@ -236,7 +236,8 @@ func TestControlPathWithoutAMaster(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, answer := range map[string]string{"mute": "", "other": "SSH-2.0-OpenSSH_9.2\r\n",
-		"version": "\x00\x00\x00\x08\x00\x00\x00\x01\x00\x00\x00\x05"} {
+		"version": "\x00\x00\x00\x08\x00\x00\x00\x01\x00\x00\x00\x05",
+		"failure": "\x00\x00\x00\x08\x00\x00\x00\x01\x00\x00\x00\x04\x00\x00\x00\x04\x80\x00\x00\x03"} {
 		l, err := net.Listen("unix", at(name))
 		if err != nil {
 			t.Fatal(err)
@@ -263,6 +264,7 @@ func TestControlPathWithoutAMaster(t *testing.T) {
 		"mute":    "it does not answer",
 		"other":   "it does not speak the protocol of ssh",
 		"version": "it speaks another version",
+		"failure": "it does not say that it lives",
 	} {
 		t.Run(name, func(t *testing.T) {
 			quick := func(p *Pool) {

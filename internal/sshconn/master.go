@@ -120,8 +120,12 @@ func dialMaster(ctx context.Context, path string) (*master, error) {
 	if err == nil {
 		err = m.conn.send(struct{ Type, ID uint32 }{muxAliveCheck, 0})
 	}
+	var kind uint32
 	if err == nil {
-		_, _, err = m.conn.receive()
+		kind, _, err = m.conn.receive()
+	}
+	if err == nil && kind != muxAlive {
+		err = errors.New("it does not say that it lives")
 	}
 	if !stop() {
 		err = errors.New("it does not answer")
