@@ -602,6 +602,31 @@ func TestControlMasterOfAJumpHost(t *testing.T) {
 	m.lives()
 }
 
+// Guards that the error of a host behind a jump host names the master, and how to end it, if its network is dark.
+func TestControlMasterOfAJumpHostThatIsSilent(t *testing.T) {
+	target, bastion := startSSHD(t), startSSHD(t)
+	w := startWire(t, bastion.addr)
+	m := startMaster(t, w.addr, filepath.Join(socketDir(t), "cm"))
+	w.dark()
+	set := target.settings()
+	by := bastion.settings().Login
+	by.ControlPath = m.path
+	set.Bastion = &route.Bastion{Host: "127.0.0.1", Login: by}
+	p := pool(t, set)
+	p.config.ConnectTimeout = 300 * time.Millisecond
+	fails(t, conn(t, p), fault.Unreachable, "no answer within 300ms through its jump host 127.0.0.1",
+		"The connection that ssh shares at "+m.path+" may be dead: end it with 'ssh -O exit -S "+m.path)
+}
+
+// Guards that a host whose algorithms the library lacks is reached over a master, and that the error says so.
+func TestControlMasterForAnUnknownAlgorithm(t *testing.T) {
+	s := startSSHD(t, "KexAlgorithms sntrup761x25519-sha512@openssh.com")
+	fails(t, conn(t, pool(t, s.settings())), fault.Unreachable, "there is no SSH algorithm in common",
+		"can use none of these", "set control_path")
+	m := startMaster(t, s.addr, filepath.Join(socketDir(t), "cm"))
+	mustEcho(t, conn(t, pool(t, s.sharing(m.path))))
+}
+
 // Guards that sudo with a password works over a master.
 func TestSudoOverAControlMaster(t *testing.T) {
 	h := realHost(t, machineOptions{users: []account{{name: "root"},

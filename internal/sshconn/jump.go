@@ -34,8 +34,11 @@ func (j jump) prepare(anew bool) (dial dialFunc, leave func(), err error) {
 		dial = func(ctx context.Context) (net.Conn, error) {
 			conn, err := link.forward(ctx, j.conn.addr)
 			var forward *ssh.OpenChannelError
-			if errors.As(err, &forward) {
+			switch {
+			case errors.As(err, &forward):
 				return nil, j.notForwarded(forward, err)
+			case fault.TimedOut(ctx.Err()) && err != nil:
+				return nil, j.silent(link, err)
 			}
 			return conn, err
 		}
@@ -132,6 +135,17 @@ func (f *forwarded) Read(b []byte) (int, error) { return f.out.Read(b) }
 func (f *forwarded) Close() error {
 	_ = f.out.CloseWithError(net.ErrClosed)
 	return f.Conn.Close()
+}
+
+// silent says that nothing came back through l, the link of the jump host.
+func (j jump) silent(l *link, err error) error {
+	why := fmt.Sprintf("there was no answer within %s through its jump host %s", j.conn.connectTimeout(), j.via)
+	next := "Check that the host is up and that no firewall drops the packets, or raise connect_timeout"
+	if m, ok := l.client.(*master); ok {
+		next = "The connection that ssh shares at " + m.path + " may be dead: end it with '" +
+			j.via.control.command("-O exit") + "', and log in again"
+	}
+	return j.conn.fault(fault.Unreachable, why, next, err)
 }
 
 // notForwarded says why the jump host did not open a connection. The cause is err.

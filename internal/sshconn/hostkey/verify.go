@@ -402,9 +402,26 @@ func (k *Verifier) NoAlgorithm(err *ssh.AlgorithmNegotiationError) error {
 			strings.Join(err.RequestedAlgorithms, ", ")),
 			"If the host was rebuilt, compare the fingerprint at the host itself and correct host_key", err)
 	}
+	next := "Update the host's SSH server, or allow what it has in ssh_config: HostKeyAlgorithms, Ciphers, MACs or " +
+		"KexAlgorithms, as in KexAlgorithms +NAME"
+	if !slices.ContainsFunc(err.RequestedAlgorithms, usable) {
+		next = "This provider can use none of these. Update the host's SSH server, or log in with " +
+			"'ssh -fNM -S PATH USER@HOST' and set control_path to that PATH"
+	}
 	e := k.faults.New(fault.Unreachable, "there is no SSH algorithm in common: "+strings.TrimPrefix(err.Error(),
-		"ssh: no common algorithm for "), "Update the host's SSH server, or allow what it has in ssh_config: "+
-		"HostKeyAlgorithms, Ciphers, MACs or KexAlgorithms, as in KexAlgorithms +NAME", err)
+		"ssh: no common algorithm for "), next, err)
 	e.Final = true
 	return e
+}
+
+// usable reports whether the library has an algorithm of this name, whatever its kind.
+func usable(name string) bool {
+	usual, insecure := ssh.SupportedAlgorithms(), ssh.InsecureAlgorithms()
+	for _, names := range [][]string{usual.KeyExchanges, usual.Ciphers, usual.MACs, usual.HostKeys,
+		insecure.KeyExchanges, insecure.Ciphers, insecure.MACs, insecure.HostKeys} {
+		if slices.Contains(names, name) {
+			return true
+		}
+	}
+	return false
 }

@@ -83,6 +83,7 @@ func TestHostNames(t *testing.T) {
 		{host: "web 1", problem: "no host name"},
 		{host: "web1\n", problem: "no host name"},
 		{host: "us er@web1", problem: "white space"},
+		{host: "ssh://ops@web1", problem: "it is a URL"},
 		{host: "web1/24", problem: "no host name"},
 		{host: "$(reboot)`x`", problem: "no host name"},
 		{host: "userinside", problem: "no host name"},

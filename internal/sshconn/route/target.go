@@ -14,6 +14,9 @@ import (
 // ParseTarget reads [user@]address[:port].
 func ParseTarget(host string) (Settings, error) {
 	var s Settings
+	if strings.Contains(host, "://") {
+		return s, errors.New("it is a URL")
+	}
 	rest := host
 	if i := strings.LastIndexByte(host, '@'); i >= 0 {
 		if s.User, rest = host[:i], host[i+1:]; s.User == "" {
