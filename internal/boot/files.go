@@ -25,7 +25,7 @@ func untilTooLong(f confdir.File, unit string) (text string, failure *UnitFailur
 		n++
 		if end >= maxLine {
 			detail := "The line is longer than the 1 MiB that systemd reads; it and all lines after it are lost."
-			return f.Text[:start], &UnitFailure{Unit: unit, Source: place(f.Path, n), Detail: detail}
+			return f.Text[:start], &UnitFailure{Unit: unit, Source: confdir.Position{File: f.Path, Line: n}.String(), Detail: detail}
 		}
 		start += end + 1
 	}

@@ -34,7 +34,7 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 	d := p.sysctls.decide(k)
 	var o KeyOutcome
 	for _, a := range d.overruled {
-		o.Shadows = append(o.Shadows, place(a.File, a.Line))
+		o.Shadows = append(o.Shadows, a.At.String())
 	}
 	fail := func(r Reason, source, detail string) KeyOutcome {
 		o.Value, o.Known, o.Reason, o.Detail = "", false, r, detail
@@ -44,7 +44,7 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 		return o
 	}
 	if d.option != nil {
-		o.Value, o.Known, o.Source = d.option.Value, true, place(d.option.File, d.option.Line)
+		o.Value, o.Known, o.Source = d.option.Value, true, d.option.At.String()
 	}
 	o.Notes = p.notes(k, d, o)
 	if d.option != nil {
@@ -53,15 +53,15 @@ func (p *Prediction) key(k sysctl.Key) KeyOutcome {
 		case ok && udev && known && sysctl.Equal(k, value, o.Value):
 		case ok && udev:
 			o.Notes = append(o.Notes, Note{Shadowed, fmt.Sprintf("%s, which is written later, changes %s too, unless udev applies that again afterwards.",
-				place(by.File, by.Line), k)})
+				by.At.String(), k)})
 		case ok && !known:
-			own, later := o.Source, place(by.File, by.Line)
+			own, later := o.Source, by.At.String()
 			o.Shadows = append(o.Shadows, own)
 			return fail(Shadowed, later, fmt.Sprintf("%s sets %s, and %s, which is written later, sets a key that changes it "+
 				"to a value that the kernel chooses.", own, k, later))
 		case ok:
 			o.Shadows = append(o.Shadows, o.Source)
-			o.Value, o.Source = value, place(by.File, by.Line)
+			o.Value, o.Source = value, by.At.String()
 		}
 	}
 	if d.unread != "" {
@@ -124,7 +124,7 @@ func (p *Prediction) unset(k sysctl.Key, d decision, o KeyOutcome, fail func(Rea
 		return o
 	}
 	if d.excludes != nil {
-		at := place(d.excludes.File, d.excludes.Line)
+		at := d.excludes.At.String()
 		if len(d.excludes.overruled) > 0 {
 			return fail(Voided, at, fmt.Sprintf("%s takes %s back, which %s sets.", at, k, o.Shadows[len(o.Shadows)-1]))
 		}
@@ -135,12 +135,12 @@ func (p *Prediction) unset(k sysctl.Key, d decision, o KeyOutcome, fail func(Rea
 	}
 	for _, m := range p.sysctls.masked {
 		if m.HasValue && m.Matches(k) {
-			return fail(Masked, m.by, fmt.Sprintf("%s sets %s, but %s has the same name and hides it.", place(m.File, m.Line), k, m.by))
+			return fail(Masked, m.by, fmt.Sprintf("%s sets %s, but %s has the same name and hides it.", m.At.String(), k, m.by))
 		}
 	}
 	for _, a := range p.sysctls.conf {
 		if a.HasValue && a.Matches(k) {
-			return fail(SysctlConfUnread, "", fmt.Sprintf("%s sets %s, and systemd does not read that file.", place(a.File, a.Line), k))
+			return fail(SysctlConfUnread, "", fmt.Sprintf("%s sets %s, and systemd does not read that file.", a.At.String(), k))
 		}
 	}
 	return fail(Unset, "", fmt.Sprintf("No file sets %s.", k))
@@ -152,22 +152,22 @@ func (p *Prediction) difference(k sysctl.Key, want string, o KeyOutcome) (Reason
 		return CommandLine, fmt.Sprintf("The kernel command line sets %s, and no file does.", k)
 	}
 	d := p.sysctls.decide(k)
-	if own := place(d.option.File, d.option.Line); own != o.Source {
+	if own := d.option.At.String(); own != o.Source {
 		return Shadowed, fmt.Sprintf("%s sets %s, and %s, which is written later, sets a key that changes it.", own, k, o.Source)
 	}
 	for _, a := range d.overruled {
 		if sysctl.Equal(k, a.Value, want) {
-			return Shadowed, fmt.Sprintf("%s sets %s, and %s overrules it.", place(a.File, a.Line), k, o.Source)
+			return Shadowed, fmt.Sprintf("%s sets %s, and %s overrules it.", a.At.String(), k, o.Source)
 		}
 	}
 	for _, m := range p.sysctls.masked {
 		if m.HasValue && m.Matches(k) && sysctl.Equal(k, m.Value, want) {
-			return Masked, fmt.Sprintf("%s sets %s, but %s has the same name and hides it; %s decides.", place(m.File, m.Line), k, m.by, o.Source)
+			return Masked, fmt.Sprintf("%s sets %s, but %s has the same name and hides it; %s decides.", m.At.String(), k, m.by, o.Source)
 		}
 	}
 	for _, a := range p.sysctls.conf {
 		if !p.sysctls.confRead && a.HasValue && a.Matches(k) && sysctl.Equal(k, a.Value, want) {
-			return SysctlConfUnread, fmt.Sprintf("%s sets %s, and systemd does not read that file; %s decides.", place(a.File, a.Line), k, o.Source)
+			return SysctlConfUnread, fmt.Sprintf("%s sets %s, and systemd does not read that file; %s decides.", a.At.String(), k, o.Source)
 		}
 	}
 	if d.option.IsGlob() {
@@ -180,16 +180,16 @@ func (p *Prediction) difference(k sysctl.Key, want string, o KeyOutcome) (Reason
 func (p *Prediction) notes(k sysctl.Key, d decision, o KeyOutcome) []Note {
 	var notes []Note
 	for _, f := range p.sysctls.failures {
-		if d.option != nil && f.Source == place(d.option.File, d.option.Line) {
+		if d.option != nil && f.Source == d.option.At.String() {
 			notes = append(notes, Note{UnitFails, f.Detail})
 		}
 	}
 	a, ok := p.sysctls.procps(k)
 	switch {
 	case ok && d.option == nil:
-		notes = append(notes, Note{Disagree, fmt.Sprintf("`sysctl --system` sets %s, by %s; systemd-sysctl does not.", k, place(a.File, a.Line))})
+		notes = append(notes, Note{Disagree, fmt.Sprintf("`sysctl --system` sets %s, by %s; systemd-sysctl does not.", k, a.At.String())})
 	case ok && !sysctl.Equal(k, a.Value, d.option.Value):
-		notes = append(notes, Note{Disagree, fmt.Sprintf("`sysctl --system` follows %s; systemd-sysctl follows %s.", place(a.File, a.Line), o.Source)})
+		notes = append(notes, Note{Disagree, fmt.Sprintf("`sysctl --system` follows %s; systemd-sysctl follows %s.", a.At.String(), o.Source)})
 	}
 	if _, onCommandLine := p.cmd.sysctls[belowProcSys(k)]; onCommandLine && d.option != nil {
 		notes = append(notes, Note{CommandLine, fmt.Sprintf("The kernel command line sets %s too, and %s overrules it.", k, o.Source)})
@@ -353,7 +353,7 @@ func (p *Prediction) refused(k sysctl.Key, own *option, value string) (r Reason,
 	}
 	last := p.sysctls.named["kernel/modules_disabled"]
 	if last != nil && last.HasValue && last.turn < own.turn && sysctl.Equal(k, last.Value, "1") && !p.modules[0].there(module) {
-		at := place(last.File, last.Line)
+		at := last.At.String()
 		return NotLoaded, at, fmt.Sprintf("%s%s sets kernel.modules_disabled before, and the kernel then loads no more modules.", needs, at)
 	}
 	return "", "", ""
@@ -382,7 +382,7 @@ func (p *Prediction) byAnotherInit(k sysctl.Key, d decision, o KeyOutcome) (Reas
 		for _, w := range leaders(k) {
 			if a, ok := p.sysctls.sequential(w); ok {
 				return InitUnknown, fmt.Sprintf("The host starts with OpenRC, whose versions read the files in different orders, and %s sets %s, which changes %s.",
-					place(a.File, a.Line), w, k)
+					a.At.String(), w, k)
 			}
 		}
 		a, ok := p.sysctls.procps(k)

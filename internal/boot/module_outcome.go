@@ -186,7 +186,7 @@ func (p *modulePlan) maskedLoad(m string) (source, by string) {
 	for _, a := range p.masked {
 		for _, real := range p.resolve(a.Name) {
 			if real == m {
-				return place(a.File, a.Line), a.by
+				return a.At.String(), a.by
 			}
 		}
 	}
@@ -209,7 +209,7 @@ func (p *modulePlan) ready(m string) (ok bool, reason Reason, source, detail str
 			return false, DenyListed, fromCommandLine, fmt.Sprintf("module_blacklist= on the kernel command line makes the kernel refuse %s.", real)
 		}
 		if d, ok := p.installs(real); ok {
-			return false, InstallLine, place(d.File, d.Line), fmt.Sprintf("%s runs %q in place of loading %s.", place(d.File, d.Line), d.Text, real)
+			return false, InstallLine, d.At.String(), fmt.Sprintf("%s runs %q in place of loading %s.", d.At.String(), d.Text, real)
 		}
 	}
 	if len(p.resolve(m)) == 0 {

@@ -57,7 +57,7 @@ func planModules(s *Snapshot, cmd commandLine, tree *Tree) *modulePlan {
 	p := &modulePlan{s: s, cmd: cmd, tree: tree, loaded: map[string]string{}, kept: map[string]kept{}}
 	p.readModprobe()
 	for _, name := range cmd.load {
-		p.asked = append(p.asked, kmod.LoadLine{Name: name, File: fromCommandLine})
+		p.asked = append(p.asked, kmod.LoadLine{Name: name, At: confdir.Position{File: fromCommandLine}})
 	}
 	for _, f := range confdir.Order(s.ModulesLoad) {
 		if f.Unread != "" {
@@ -173,7 +173,7 @@ func (p *modulePlan) resolve(name string) []string {
 
 // load does with one line what systemd-modules-load does.
 func (p *modulePlan) load(line kmod.LoadLine) {
-	source := place(line.File, line.Line)
+	source := line.At.String()
 	modules := p.resolve(line.Name)
 	if len(modules) == 0 {
 		p.keep(kmod.Canonical(line.Name), kept{reason: NotInTree, source: source, detail: p.notFound(line.Name), unsure: !p.lookedFor(line.Name)})
@@ -208,7 +208,7 @@ func (p *modulePlan) denied(m string) (by string, ok bool) {
 		return fromCommandLine, true
 	}
 	d, ok := p.first("blacklist", m)
-	return place(d.File, d.Line), ok
+	return d.At.String(), ok
 }
 
 // exists says whether there is a file to load, or a command that stands for it.
@@ -330,7 +330,7 @@ func (b *probe) insert(m string, required, exists bool) {
 	}
 	switch {
 	case installs:
-		k := kept{reason: InstallLine, source: place(d.File, d.Line)}
+		k := kept{reason: InstallLine, source: d.At.String()}
 		k.detail = fmt.Sprintf("%s runs %q in place of loading %s.", k.source, d.Text, m)
 		fails := required
 		switch outcome(d.Text) {
@@ -396,14 +396,6 @@ func (p *modulePlan) softdeps(m string) (pre, post []string) {
 		}
 	}
 	return pre, post
-}
-
-// place is how a line is named: path:line, or the path alone where there are no lines.
-func place(file string, line int) string {
-	if line == 0 {
-		return file
-	}
-	return fmt.Sprintf("%s:%d", file, line)
 }
 
 // candidates are the trees that may boot next, the likeliest first; pending says that the running kernel's own tree is gone.

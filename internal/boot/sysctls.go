@@ -74,7 +74,7 @@ func planSysctls(s *Snapshot) *sysctlPlan {
 			if ok {
 				assignments = append(assignments, nameless)
 			} else if counts {
-				p.failures = append(p.failures, UnitFailure{sysctlUnit, place(b.File, b.Line), "The line is no assignment."})
+				p.failures = append(p.failures, UnitFailure{sysctlUnit, b.At.String(), "The line is no assignment."})
 			}
 		}
 		for _, a := range assignments {
@@ -127,7 +127,7 @@ func assignsNothing(b sysctl.BadLine) (a sysctl.Assignment, ok bool) {
 		pattern = "/"
 	}
 	value = strings.Trim(value, confdir.Blanks)
-	return sysctl.Assignment{Pattern: pattern, Value: value, HasValue: hasValue, Ignore: ignore && hasValue, File: b.File, Line: b.Line}, true
+	return sysctl.Assignment{Pattern: pattern, Value: value, HasValue: hasValue, Ignore: ignore && hasValue, At: b.At}, true
 }
 
 // leadsTo says whether a file is a link to this path; a relative target counts from the link's directory, and only one link is followed.
@@ -173,7 +173,7 @@ func (p *sysctlPlan) findFailures(s *Snapshot) {
 		}
 	}
 	fail := func(o *option, problem string) {
-		p.failures = append(p.failures, UnitFailure{sysctlUnit, place(o.File, o.Line), problem})
+		p.failures = append(p.failures, UnitFailure{sysctlUnit, o.At.String(), problem})
 	}
 	for name, o := range p.named {
 		if !o.HasValue || o.Ignore {

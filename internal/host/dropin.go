@@ -3,7 +3,6 @@ package host
 // The format of the files that this provider writes: their names, their first lines, and the lines that set something.
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -29,9 +28,6 @@ const (
 // markLine returns the first line of a file of ours: a comment with the mark of its resource.
 func markLine(mark string) string { return "# " + mark }
 
-// at returns the path:line of a line in a file.
-func at(path string, line int) string { return fmt.Sprintf("%s:%d", path, line) }
-
 // within reports whether a path:line is in the file at path.
 func within(source, path string) bool { return strings.HasPrefix(source, path+":") }
 
@@ -48,7 +44,7 @@ func (s Sysctls) Path() string { return sysctlDir + s.FileName }
 func (s Sysctl) Path() string { return sysctlDir + s.FileName }
 
 // Source returns the path:line of the assignment: it follows the mark and the value from before.
-func (s Sysctl) Source() string { return at(s.Path(), 3) }
+func (s Sysctl) Source() string { return confdir.Position{File: s.Path(), Line: 3}.String() }
 
 func (s Sysctls) owner() owner { return owner{s.Resource, s.Name, s.Instance} }
 
@@ -78,10 +74,10 @@ func originalsIn(f confdir.File) map[sysctl.Key]string {
 	all, _ := sysctl.ParseFile(f.Path, f.Text)
 	for _, a := range all {
 		k, err := sysctl.ParseKey(a.Pattern)
-		if err != nil || a.Line < 2 {
+		if err != nil || a.At.Line < 2 {
 			continue
 		}
-		if v, ok := strings.CutPrefix(lines[a.Line-2], "# "+before); ok {
+		if v, ok := strings.CutPrefix(lines[a.At.Line-2], "# "+before); ok {
 			found[k] = v
 		}
 	}
@@ -169,7 +165,7 @@ func (m Module) OptionsPath() string {
 }
 
 // Source returns the path:line that loads the module at boot: it follows the mark.
-func (m Module) Source() string { return at(m.LoadPath(), 2) }
+func (m Module) Source() string { return confdir.Position{File: m.LoadPath(), Line: 2}.String() }
 
 func (m Module) mark() string {
 	return owner{"host_kernel_module", kmod.Canonical(m.Name), m.Instance}.mark()
@@ -197,7 +193,7 @@ func (m Module) listed(snap *boot.Snapshot) string {
 	f, _ := snap.File(m.LoadPath())
 	for _, l := range kmod.ParseLoad(f.Path, f.Text) {
 		if kmod.Same(l.Name, m.Name) {
-			return at(l.File, l.Line)
+			return l.At.String()
 		}
 	}
 	return ""

@@ -299,14 +299,14 @@ func (h *Host) checkModuleLines(m Module, f confdir.File) error {
 	other := ""
 	for _, l := range kmod.ParseLoad(f.Path, f.Text) {
 		if f.Path == m.LoadPath() && !kmod.Same(l.Name, m.Name) {
-			other = at(l.File, l.Line) + " loads " + l.Name
+			other = l.At.String() + " loads " + l.Name
 		}
 	}
 	if f.Path == m.OptionsPath() {
 		directives, _ := kmod.ParseModprobe(f.Path, f.Text)
 		for _, d := range directives {
 			if d.Command != "options" {
-				other = fmt.Sprintf("%s says %q", at(d.File, d.Line), d.Command+" "+d.Name)
+				other = fmt.Sprintf("%s says %q", d.At, d.Command+" "+d.Name)
 			}
 		}
 	}
@@ -603,7 +603,7 @@ func (h *Host) checkUnneeded(snap *boot.Snapshot, module string) error {
 			if owner, owned := kmod.Owner(k); err == nil && owned && kmod.Same(owner, module) {
 				return h.errorf(ModuleNotUnloaded, "the kernel module %s brings %s, which %s sets in %s, and would take it away. "+
 					"Destroy that resource first: a reference in its module gives the order. Or set on_destroy = \"keep\".",
-					module, k, o, at(a.File, a.Line))
+					module, k, o, a.At)
 			}
 		}
 	}

@@ -149,9 +149,9 @@ func withoutKeys(f confdir.File, keys map[sysctl.Key]bool) (text string, left bo
 			left = true
 			continue
 		}
-		drop[a.Line-1] = true
-		if a.Line > 1 && strings.HasPrefix(lines[a.Line-2], "# "+before) {
-			drop[a.Line-2] = true
+		drop[a.At.Line-1] = true
+		if a.At.Line > 1 && strings.HasPrefix(lines[a.At.Line-2], "# "+before) {
+			drop[a.At.Line-2] = true
 		}
 	}
 	var b strings.Builder

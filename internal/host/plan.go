@@ -328,7 +328,7 @@ func bootLayer(o boot.KeyOutcome, own *sysctl.Assignment) (value, source *string
 		if own == nil {
 			return nil, nil
 		}
-		source := at(own.File, own.Line)
+		source := own.At.String()
 		return &own.Value, &source
 	}
 	if o.Known {

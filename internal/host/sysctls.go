@@ -693,7 +693,7 @@ func setByOther(snap *boot.Snapshot, k sysctl.Key) (other sysctl.Key, by sysctl.
 
 // later reports whether a is read after b at boot.
 func later(a, b sysctl.Assignment) bool {
-	return cmp.Or(cmp.Compare(path.Base(a.File), path.Base(b.File)), cmp.Compare(a.Line, b.Line)) > 0
+	return cmp.Or(cmp.Compare(path.Base(a.At.File), path.Base(b.At.File)), cmp.Compare(a.At.Line, b.At.Line)) > 0
 }
 
 // zeroedBy reports whether v is a limit of 0 which the kernel takes only from writing the limit in its other unit, as
@@ -726,14 +726,14 @@ func (h *Host) FindSysctls(ctx context.Context, name string) (Sysctls, error) {
 	}
 	all, bad := sysctl.ParseFile(f.Path, f.Text)
 	for _, b := range bad {
-		return s, h.errorf(NothingToImport, "%s:%d sets nothing: %s. Mend the line first.", b.File, b.Line, b.Problem)
+		return s, h.errorf(NothingToImport, "%s sets nothing: %s. Mend the line first.", b.At, b.Problem)
 	}
 	for _, a := range all {
 		k, err := sysctl.ParseKey(a.Pattern)
 		if err != nil || !a.HasValue {
 			return s, h.errorf(NothingToImport,
-				"%s:%d is a pattern or excludes a key, which no resource holds. Move that line to a file of its own first.",
-				a.File, a.Line)
+				"%s is a pattern or excludes a key, which no resource holds. Move that line to a file of its own first.",
+				a.At)
 		}
 		s.Settings = slices.DeleteFunc(s.Settings, func(v Setting) bool { return v.Key == k })
 		s.Settings = append(s.Settings, Setting{k, a.Value})

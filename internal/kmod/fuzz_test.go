@@ -18,7 +18,7 @@ func FuzzLists(f *testing.F) {
 		lines := slices.Collect(confdir.Lines(text))
 		found := ParseLoad("f", text)
 		for _, l := range found {
-			if l.File != "f" || l.Line < 1 || l.Line > len(lines) || l.Name != strings.Trim(lines[l.Line-1], confdir.Blanks) || l.Name == "" || strings.ContainsAny(l.Name[:1], "#;") {
+			if l.At.File != "f" || l.At.Line < 1 || l.At.Line > len(lines) || l.Name != strings.Trim(lines[l.At.Line-1], confdir.Blanks) || l.Name == "" || strings.ContainsAny(l.Name[:1], "#;") {
 				t.Errorf("%+v does not stand in %q", l, text)
 			}
 		}
@@ -27,7 +27,7 @@ func FuzzLists(f *testing.F) {
 		}
 		rows := strings.Split(text, "\n")
 		for _, l := range ParseModules("f", text) {
-			if l.Line < 1 || l.Line > len(rows) || !strings.HasPrefix(strings.TrimSpace(rows[l.Line-1]), l.Name) || len(strings.Fields(l.Name)) != 1 || strings.Contains(l.Name, "#") {
+			if l.At.Line < 1 || l.At.Line > len(rows) || !strings.HasPrefix(strings.TrimSpace(rows[l.At.Line-1]), l.Name) || len(strings.Fields(l.Name)) != 1 || strings.Contains(l.Name, "#") {
 				t.Errorf("%+v does not stand in %q", l, text)
 			}
 		}
@@ -50,7 +50,7 @@ func FuzzLists(f *testing.F) {
 		}
 		ours := FormatLoad(module, comment)
 		for _, got := range [][]LoadLine{ParseLoad("f", ours), ParseModules("f", ours)} {
-			if !slices.Equal(got, []LoadLine{{Name: module, File: "f", Line: 2}}) {
+			if !slices.Equal(got, []LoadLine{{Name: module, At: confdir.Position{File: "f", Line: 2}}}) {
 				t.Errorf("the file %q names %+v, not %s", ours, got, module)
 			}
 		}

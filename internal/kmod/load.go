@@ -12,20 +12,19 @@ import (
 type LoadLine struct {
 	// Name is the whole line: what stands behind a module's name is part of it, and makes it a name that no module has.
 	Name string
-	// File and Line, from 1, say where it stands.
-	File string
-	Line int
+	// At is the line in its file.
+	At confdir.Position
 }
 
 // ParseLoad reads the text of one modules-load.d file as systemd-modules-load does: a name a line; a line that begins with # or ; is a comment, and
 // nothing else is.
 func ParseLoad(file, text string) []LoadLine {
 	var lines []LoadLine
-	n := 0
+	at := confdir.Position{File: file}
 	for line := range confdir.Lines(text) {
-		n++
+		at.Line++
 		if name := strings.Trim(line, confdir.Blanks); name != "" && name[0] != '#' && name[0] != ';' {
-			lines = append(lines, LoadLine{Name: name, File: file, Line: n})
+			lines = append(lines, LoadLine{Name: name, At: at})
 		}
 	}
 	return lines
@@ -53,12 +52,12 @@ var oneLine = strings.NewReplacer("\n", " ", "\r", " ", "\x00", " ").Replace
 // what follows a `#` is a comment.
 func ParseModules(file, text string) []LoadLine {
 	var lines []LoadLine
-	n := 0
+	at := confdir.Position{File: file}
 	for line := range strings.Lines(text) {
-		n++
+		at.Line++
 		line, _, _ = strings.Cut(line, "#")
 		if words := strings.Fields(line); len(words) > 0 {
-			lines = append(lines, LoadLine{Name: words[0], File: file, Line: n})
+			lines = append(lines, LoadLine{Name: words[0], At: at})
 		}
 	}
 	return lines

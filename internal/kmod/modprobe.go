@@ -18,9 +18,8 @@ type Directive struct {
 	// Text is the rest of the line: the module of an alias, the parameters of options (ParseParameters reads them), the shell command of install and
 	// remove, the modules of softdep; "" for blacklist.
 	Text string
-	// File and Line, from 1, say where the line begins.
-	File string
-	Line int
+	// At is where the line begins.
+	At confdir.Position
 }
 
 // Concerns says whether kmod heeds the line for a module, or an alias, of this name. blacklist and options lines name one module; in the others the name may
@@ -35,8 +34,7 @@ func (d Directive) Concerns(name string) bool {
 
 // BadLine is a line of a modprobe.d file that kmod warns of and takes no notice of.
 type BadLine struct {
-	File string
-	Line int
+	At confdir.Position
 	// Text is the line without outer blanks.
 	Text string
 	// Problem is what is wrong with it, such as "it names no module".
@@ -51,12 +49,13 @@ func ParseModprobe(file, text string) (directives []Directive, bad []BadLine) {
 		if command == "" || line[0] == '#' {
 			continue
 		}
+		at := confdir.Position{File: file, Line: number}
 		d, problem := directive(command, rest)
 		if problem != "" {
-			bad = append(bad, BadLine{File: file, Line: number, Text: strings.Trim(line, blanks), Problem: problem})
+			bad = append(bad, BadLine{At: at, Text: strings.Trim(line, blanks), Problem: problem})
 			continue
 		}
-		d.File, d.Line = file, number
+		d.At = at
 		directives = append(directives, d)
 	}
 	return directives, bad

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
 )
 
 // TestParseModprobe guards what kmod takes from a file, line by line; the build tag oracle checks the rows against modprobe.
@@ -13,20 +15,20 @@ func TestParseModprobe(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got, bad := ParseModprobe("f", tt.text)
 			for i := range got {
-				if got[i].File != "f" {
+				if got[i].At.File != "f" {
 					t.Errorf("%+v is from no file", got[i])
 				}
-				got[i].File = ""
+				got[i].At.File = ""
 			}
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("ParseModprobe(%q) = %+v, want %+v", tt.text, got, tt.want)
 			}
 			var lines []int
 			for _, b := range bad {
-				if b.File != "f" || b.Text == "" || b.Problem == "" {
+				if b.At.File != "f" || b.Text == "" || b.Problem == "" {
 					t.Errorf("%+v does not say what is wrong", b)
 				}
-				lines = append(lines, b.Line)
+				lines = append(lines, b.At.Line)
 			}
 			if !slices.Equal(lines, tt.bad) {
 				t.Errorf("ParseModprobe(%q) refuses lines %v, want %v", tt.text, lines, tt.bad)
@@ -35,45 +37,48 @@ func TestParseModprobe(t *testing.T) {
 	}
 }
 
+// line is a line of a file whose name does not matter.
+func line(n int) confdir.Position { return confdir.Position{Line: n} }
+
 var modprobeCases = []struct {
 	name, text string
 	want       []Directive
 	bad        []int
 }{
-	{"blacklist", "blacklist dummy\n", []Directive{{Command: "blacklist", Name: "dummy", Line: 1}}, nil},
-	{"a dash is an underscore", "blacklist snd-hda-intel\n", []Directive{{Command: "blacklist", Name: "snd_hda_intel", Line: 1}}, nil},
-	{"words behind a blacklisted module", "blacklist dummy ifb\n", []Directive{{Command: "blacklist", Name: "dummy", Line: 1}}, nil},
-	{"install", "install ifb /bin/false\n", []Directive{{Command: "install", Name: "ifb", Text: "/bin/false", Line: 1}}, nil},
+	{"blacklist", "blacklist dummy\n", []Directive{{Command: "blacklist", Name: "dummy", At: line(1)}}, nil},
+	{"a dash is an underscore", "blacklist snd-hda-intel\n", []Directive{{Command: "blacklist", Name: "snd_hda_intel", At: line(1)}}, nil},
+	{"words behind a blacklisted module", "blacklist dummy ifb\n", []Directive{{Command: "blacklist", Name: "dummy", At: line(1)}}, nil},
+	{"install", "install ifb /bin/false\n", []Directive{{Command: "install", Name: "ifb", Text: "/bin/false", At: line(1)}}, nil},
 	{
 		"a command with arguments", "install\tifb\t/sbin/modprobe --ignore-install ifb && echo 'a b'  # c\n",
-		[]Directive{{Command: "install", Name: "ifb", Text: "/sbin/modprobe --ignore-install ifb && echo 'a b'  # c", Line: 1}}, nil,
+		[]Directive{{Command: "install", Name: "ifb", Text: "/sbin/modprobe --ignore-install ifb && echo 'a b'  # c", At: line(1)}}, nil,
 	},
-	{"remove", "remove ifb /bin/true\n", []Directive{{Command: "remove", Name: "ifb", Text: "/bin/true", Line: 1}}, nil},
+	{"remove", "remove ifb /bin/true\n", []Directive{{Command: "remove", Name: "ifb", Text: "/bin/true", At: line(1)}}, nil},
 	{
 		"options", "options nf_conntrack hashsize=2000\tacct=1\noptions nf-conntrack tstamp=1 # c\n",
 		[]Directive{
-			{Command: "options", Name: "nf_conntrack", Text: "hashsize=2000 acct=1", Line: 1},
-			{Command: "options", Name: "nf_conntrack", Text: "tstamp=1 # c", Line: 2},
+			{Command: "options", Name: "nf_conntrack", Text: "hashsize=2000 acct=1", At: line(1)},
+			{Command: "options", Name: "nf_conntrack", Text: "tstamp=1 # c", At: line(2)},
 		},
 		nil,
 	},
-	{"alias", "alias my-mod really-mine ignored\n", []Directive{{Command: "alias", Name: "my_mod", Text: "really_mine", Line: 1}}, nil},
-	{"a pattern keeps its ranges", "alias pci:v[0-9]-x* my-mod\n", []Directive{{Command: "alias", Name: "pci:v[0-9]_x*", Text: "my_mod", Line: 1}}, nil},
-	{"softdep", "softdep a-b pre: c post: d\n", []Directive{{Command: "softdep", Name: "a_b", Text: "pre: c post: d", Line: 1}}, nil},
-	{"comments and empty lines", "# blacklist a\n\n   \nblacklist b\n", []Directive{{Command: "blacklist", Name: "b", Line: 4}}, nil},
-	{"blanks before a line", "  \tblacklist a\n", []Directive{{Command: "blacklist", Name: "a", Line: 1}}, nil},
-	{"a comment begins in the first column only", " # blacklist a\nblacklist b\n", []Directive{{Command: "blacklist", Name: "b", Line: 2}}, []int{1}},
+	{"alias", "alias my-mod really-mine ignored\n", []Directive{{Command: "alias", Name: "my_mod", Text: "really_mine", At: line(1)}}, nil},
+	{"a pattern keeps its ranges", "alias pci:v[0-9]-x* my-mod\n", []Directive{{Command: "alias", Name: "pci:v[0-9]_x*", Text: "my_mod", At: line(1)}}, nil},
+	{"softdep", "softdep a-b pre: c post: d\n", []Directive{{Command: "softdep", Name: "a_b", Text: "pre: c post: d", At: line(1)}}, nil},
+	{"comments and empty lines", "# blacklist a\n\n   \nblacklist b\n", []Directive{{Command: "blacklist", Name: "b", At: line(4)}}, nil},
+	{"blanks before a line", "  \tblacklist a\n", []Directive{{Command: "blacklist", Name: "a", At: line(1)}}, nil},
+	{"a comment begins in the first column only", " # blacklist a\nblacklist b\n", []Directive{{Command: "blacklist", Name: "b", At: line(2)}}, []int{1}},
 	{"a ; begins no comment", "; blacklist a\n", nil, []int{1}},
 	{
 		"a backslash joins lines", "options a \\\nb=1 \\\nc=2\nblacklist d\n",
-		[]Directive{{Command: "options", Name: "a", Text: "b=1 c=2", Line: 1}, {Command: "blacklist", Name: "d", Line: 4}}, nil,
+		[]Directive{{Command: "options", Name: "a", Text: "b=1 c=2", At: line(1)}, {Command: "blacklist", Name: "d", At: line(4)}}, nil,
 	},
-	{"a comment too", "# a \\\nblacklist b\nblacklist c\n", []Directive{{Command: "blacklist", Name: "c", Line: 3}}, nil},
-	{"a backslash inside a line vanishes", `options a b=c\d\\e` + "\n", []Directive{{Command: "options", Name: "a", Text: `b=cd\e`, Line: 1}}, nil},
-	{"a carriage return stays", "blacklist a\r\n", []Directive{{Command: "blacklist", Name: "a\r", Line: 1}}, nil},
-	{"no line end at the end", "blacklist a", []Directive{{Command: "blacklist", Name: "a", Line: 1}}, nil},
+	{"a comment too", "# a \\\nblacklist b\nblacklist c\n", []Directive{{Command: "blacklist", Name: "c", At: line(3)}}, nil},
+	{"a backslash inside a line vanishes", `options a b=c\d\\e` + "\n", []Directive{{Command: "options", Name: "a", Text: `b=cd\e`, At: line(1)}}, nil},
+	{"a carriage return stays", "blacklist a\r\n", []Directive{{Command: "blacklist", Name: "a\r", At: line(1)}}, nil},
+	{"no line end at the end", "blacklist a", []Directive{{Command: "blacklist", Name: "a", At: line(1)}}, nil},
 	{"no module", "blacklist\ninstall\n", nil, []int{1, 2}},
-	{"nothing behind the module", "install a\noptions a \nalias a\nsoftdep a\nblacklist b\n", []Directive{{Command: "blacklist", Name: "b", Line: 5}}, []int{1, 2, 3, 4}},
+	{"nothing behind the module", "install a\noptions a \nalias a\nsoftdep a\nblacklist b\n", []Directive{{Command: "blacklist", Name: "b", At: line(5)}}, []int{1, 2, 3, 4}},
 	{"an unknown command", "include /etc/x\nBlacklist a\nmodprobe a\n", nil, []int{1, 2, 3}},
 }
 
@@ -213,7 +218,7 @@ func FuzzParseModprobe(f *testing.F) {
 		directives, bad := ParseModprobe("f", text)
 		last := strings.Count(text, "\n") + 1
 		for _, d := range directives {
-			if d.Name == "" || d.Line < 1 || d.Line > last || (d.Text == "") != (d.Command == "blacklist") {
+			if d.Name == "" || d.At.Line < 1 || d.At.Line > last || (d.Text == "") != (d.Command == "blacklist") {
 				t.Errorf("%q gives %+v", text, d)
 			}
 			if !strings.ContainsAny(d.Name, `*?[\`) && !d.Concerns(d.Name) {
@@ -226,7 +231,7 @@ func FuzzParseModprobe(f *testing.F) {
 			}
 		}
 		for _, b := range bad {
-			if b.Line < 1 || b.Line > last || b.Problem == "" {
+			if b.At.Line < 1 || b.At.Line > last || b.Problem == "" {
 				t.Errorf("%q gives %+v", text, b)
 			}
 		}
@@ -236,7 +241,7 @@ func FuzzParseModprobe(f *testing.F) {
 		}
 		ours := FormatOptions("nf_conntrack", map[string]string{p.Name: p.Value}, comment)
 		directives, bad = ParseModprobe("f", ours)
-		if len(directives) != 1 || len(bad) != 0 || directives[0].Command != "options" || directives[0].Name != "nf_conntrack" || directives[0].Line != 2 {
+		if len(directives) != 1 || len(bad) != 0 || directives[0].Command != "options" || directives[0].Name != "nf_conntrack" || directives[0].At.Line != 2 {
 			t.Fatalf("%q is %+v, %+v", ours, directives, bad)
 		}
 		if got := ParseParameters(directives[0].Text); !slices.Equal(got, []Parameter{p}) {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
 )
 
 // TestParseName guards what may reach modprobe's command line, a file name and a line of modules-load.d.
@@ -61,7 +63,9 @@ func TestSame(t *testing.T) {
 // TestParseLoad guards what systemd-modules-load takes from a file, line by line.
 func TestParseLoad(t *testing.T) {
 	const file = "/etc/modules-load.d/x.conf"
-	at := func(line int, name string) LoadLine { return LoadLine{Name: name, File: file, Line: line} }
+	at := func(line int, name string) LoadLine {
+		return LoadLine{Name: name, At: confdir.Position{File: file, Line: line}}
+	}
 	tests := []struct {
 		name, text string
 		want       []LoadLine
@@ -89,7 +93,7 @@ func TestFormatLoad(t *testing.T) {
 	if want := "# Managed.\n# evil sctp  vfat\nbr-netfilter\n"; got != want {
 		t.Errorf("FormatLoad = %q, want %q", got, want)
 	}
-	if lines := ParseLoad("f", got); !slices.Equal(lines, []LoadLine{{Name: "br-netfilter", File: "f", Line: 3}}) {
+	if lines := ParseLoad("f", got); !slices.Equal(lines, []LoadLine{{Name: "br-netfilter", At: confdir.Position{File: "f", Line: 3}}}) {
 		t.Errorf("it reads back as %+v", lines)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -99,7 +98,7 @@ func TestEffective(t *testing.T) {
 				a, ok := Effective(c.files(), want.key)
 				source := ""
 				if ok {
-					source = a.File + ":" + strconv.Itoa(a.Line)
+					source = a.At.String()
 				}
 				if ok != want.set || a.Value != want.value && ok || source != want.source {
 					t.Errorf("%s: %q from %q (set %v), want %q from %q (set %v)", want.key, a.Value, source, ok, want.value, want.source, want.set)

@@ -19,9 +19,8 @@ type Assignment struct {
 	HasValue bool
 	// Ignore says that a leading "-" makes systemd-sysctl take no notice of a failure.
 	Ignore bool
-	// File and Line, from 1, say where the assignment stands.
-	File string
-	Line int
+	// At is the line in its file.
+	At confdir.Position
 }
 
 // IsGlob says whether the assignment is for every key that matches its Pattern.
@@ -40,8 +39,7 @@ func (a Assignment) Matches(k Key) bool {
 
 // BadLine is a line of a sysctl.d file that can set nothing. systemd-sysctl goes on with the next one, and in the end exits 1.
 type BadLine struct {
-	File string
-	Line int
+	At confdir.Position
 	// Text is the line without outer white space.
 	Text string
 	// Problem is what is wrong with it, such as "it is no assignment".
@@ -51,14 +49,14 @@ type BadLine struct {
 // ParseFile reads the text of one sysctl.d file as systemd-sysctl does: one assignment a line; lines that begin with # or ; are comments, and nothing
 // else is; the last of several lines for one key counts, which is for Effective to decide.
 func ParseFile(file, text string) (assignments []Assignment, bad []BadLine) {
-	line := 0
+	at := confdir.Position{File: file}
 	for raw := range confdir.Lines(text) {
-		line++
+		at.Line++
 		s := strings.Trim(raw, confdir.Blanks)
 		if s == "" || s[0] == '#' || s[0] == ';' {
 			continue
 		}
-		refuse := func(problem string) { bad = append(bad, BadLine{File: file, Line: line, Text: s, Problem: problem}) }
+		refuse := func(problem string) { bad = append(bad, BadLine{At: at, Text: s, Problem: problem}) }
 		rest, ignore := strings.CutPrefix(s, "-")
 		name, value, hasValue := strings.Cut(rest, "=")
 		if !hasValue && !ignore {
@@ -71,7 +69,7 @@ func ParseFile(file, text string) (assignments []Assignment, bad []BadLine) {
 			continue
 		}
 		assignments = append(assignments, Assignment{
-			Pattern: pattern, Value: strings.Trim(value, confdir.Blanks), HasValue: hasValue, Ignore: ignore && hasValue, File: file, Line: line,
+			Pattern: pattern, Value: strings.Trim(value, confdir.Blanks), HasValue: hasValue, Ignore: ignore && hasValue, At: at,
 		})
 	}
 	return assignments, bad

@@ -13,10 +13,10 @@ import (
 func TestParseFile(t *testing.T) {
 	const file = "/etc/sysctl.d/x.conf"
 	set := func(line int, pattern, value string) Assignment {
-		return Assignment{Pattern: pattern, Value: value, HasValue: true, File: file, Line: line}
+		return Assignment{Pattern: pattern, Value: value, HasValue: true, At: confdir.Position{File: file, Line: line}}
 	}
 	bad := func(line int, text, problem string) BadLine {
-		return BadLine{File: file, Line: line, Text: text, Problem: problem}
+		return BadLine{At: confdir.Position{File: file, Line: line}, Text: text, Problem: problem}
 	}
 	tests := []struct {
 		name, text string
@@ -38,13 +38,13 @@ func TestParseFile(t *testing.T) {
 		{
 			"a leading dash forgives", "-vm.a = 1\n- vm.b = 2\n",
 			[]Assignment{
-				{Pattern: "vm/a", Value: "1", HasValue: true, Ignore: true, File: file, Line: 1},
-				{Pattern: "vm/b", Value: "2", HasValue: true, Ignore: true, File: file, Line: 2},
+				{Pattern: "vm/a", Value: "1", HasValue: true, Ignore: true, At: confdir.Position{File: file, Line: 1}},
+				{Pattern: "vm/b", Value: "2", HasValue: true, Ignore: true, At: confdir.Position{File: file, Line: 2}},
 			},
 			nil,
 		},
-		{"only one dash does", "--vm.a = 1\n", []Assignment{{Pattern: "-vm/a", Value: "1", HasValue: true, Ignore: true, File: file, Line: 1}}, nil},
-		{"a dash and no value excludes", "-vm.a\n", []Assignment{{Pattern: "vm/a", File: file, Line: 1}}, nil},
+		{"only one dash does", "--vm.a = 1\n", []Assignment{{Pattern: "-vm/a", Value: "1", HasValue: true, Ignore: true, At: confdir.Position{File: file, Line: 1}}}, nil},
+		{"a dash and no value excludes", "-vm.a\n", []Assignment{{Pattern: "vm/a", At: confdir.Position{File: file, Line: 1}}}, nil},
 		{
 			"no assignment", "vm.a = 1\n not a line \nvm.b = 2\n",
 			[]Assignment{set(1, "vm/a", "1"), set(3, "vm/b", "2")},
@@ -110,12 +110,12 @@ func FuzzParseFile(f *testing.F) {
 		assignments, bad := ParseFile("f", text)
 		lines := slices.Collect(confdir.Lines(text))
 		for _, a := range assignments {
-			if a.Line < 1 || a.Line > len(lines) || !strings.Contains(lines[a.Line-1], a.Value) || a.Pattern == "" || a.Value != strings.Trim(a.Value, confdir.Blanks) {
+			if a.At.Line < 1 || a.At.Line > len(lines) || !strings.Contains(lines[a.At.Line-1], a.Value) || a.Pattern == "" || a.Value != strings.Trim(a.Value, confdir.Blanks) {
 				t.Errorf("%+v does not stand in %q", a, text)
 			}
 		}
 		for _, b := range bad {
-			if b.Line < 1 || b.Line > len(lines) || !strings.Contains(lines[b.Line-1], b.Text) {
+			if b.At.Line < 1 || b.At.Line > len(lines) || !strings.Contains(lines[b.At.Line-1], b.Text) {
 				t.Errorf("%+v does not stand in %q", b, text)
 			}
 		}
@@ -130,8 +130,8 @@ func FuzzParseFile(f *testing.F) {
 		Effective([]confdir.File{{Path: "/etc/sysctl.d/x.conf", Text: text, Regular: true}}, k)
 		ours := confdir.File{Path: "/etc/sysctl.d/" + k.DropInName(), Text: Format(k, value, comment), Regular: true}
 		a, ok := Effective([]confdir.File{ours}, k)
-		if !ok || a.Value != value || a.Line != 2 || a.Ignore {
-			t.Errorf("the drop-in %q gives %s the value %q (set %v) from line %d, not %q", ours.Text, k, a.Value, ok, a.Line, value)
+		if !ok || a.Value != value || a.At.Line != 2 || a.Ignore {
+			t.Errorf("the drop-in %q gives %s the value %q (set %v) from line %d, not %q", ours.Text, k, a.Value, ok, a.At.Line, value)
 		}
 		if all, bad := ParseFile("f", ours.Text); len(all) != 1 || len(bad) != 0 {
 			t.Errorf("the drop-in %q says more than one thing: %+v %+v", ours.Text, all, bad)
