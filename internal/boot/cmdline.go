@@ -22,8 +22,6 @@ type commandLine struct {
 	noModules bool
 }
 
-const noModules = "sysctl.kernel.modules_disabled on the kernel command line makes the kernel refuse every module."
-
 // kernelAliases are parameters older than sysctl.KEY= (fs/proc/proc_sysctl.c).
 var kernelAliases = map[string]string{
 	"hardlockup_all_cpu_backtrace": "kernel/hardlockup_all_cpu_backtrace",

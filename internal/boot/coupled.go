@@ -64,4 +64,46 @@ func inUnitOf(to, from sysctl.Key, value string) (string, bool) {
 	return "", false
 }
 
+// overwritten returns the last line for another key whose write changes k, if it is written after k's own, and what it
+// leaves in k; known is false if that does not follow from the line.
+func (p *sysctlPlan) overwritten(k sysctl.Key, own *option) (by *option, value string, known, ok bool) {
+	for _, w := range leaders(k) {
+		d := p.decide(w)
+		if d.option == nil || d.option.turn < own.turn || by != nil && d.option.turn < by.turn {
+			continue
+		}
+		left, sure := d.option.Value, true
+		switch does, mutual := CouplingOf(w, k), CouplingOf(k, w) != Apart; {
+		case does == Zeroes:
+			left = "0"
+		case does == sysctl.Rescales:
+			left, sure = inUnitOf(k, w, left)
+		case does == sysctl.Resets:
+			left, sure = "", false
+		case does == Copies && mutual:
+		case sysctl.Equal(w, left, p.before(w, d.option)): // only a change reaches other keys
+			continue
+		case does == Copies:
+		case sysctl.Equal(w, left, "0"):
+			left = "1"
+		default:
+			left = "0"
+		}
+		by, value, known = d.option, left, sure
+	}
+	return by, value, known, by != nil
+}
+
+// before returns what the switch w is when its line is written: off, as the kernel starts, unless a line for its twin
+// came first.
+func (p *sysctlPlan) before(w sysctl.Key, own *option) string {
+	value := "0"
+	for _, twin := range leaders(w) {
+		if d := p.decide(twin); d.option != nil && d.option.turn < own.turn && CouplingOf(w, twin) == Copies {
+			value = d.option.Value
+		}
+	}
+	return value
+}
+
 func belowProcSys(k sysctl.Key) string { return strings.TrimPrefix(k.Path(), "/proc/sys/") }

@@ -25,7 +25,8 @@ func untilTooLong(f confdir.File, unit string) (text string, failure *UnitFailur
 		n++
 		if end >= maxLine {
 			detail := "The line is longer than the 1 MiB that systemd reads; it and all lines after it are lost."
-			return f.Text[:start], &UnitFailure{Unit: unit, Source: confdir.Position{File: f.Path, Line: n}.String(), Detail: detail}
+			failure := lineFails(unit, confdir.Position{File: f.Path, Line: n}.String(), detail)
+			return f.Text[:start], &failure
 		}
 		start += end + 1
 	}
@@ -74,7 +75,7 @@ func brokenFiles(files []confdir.File, unit string) []UnitFailure {
 	var failures []UnitFailure
 	for _, f := range standing(files) {
 		if !f.Regular && (f.Unread == isDirectory || f.Unread == linkLoop || f.Unread == linkLoopToo) {
-			failures = append(failures, UnitFailure{Unit: unit, Source: f.Path, Detail: "It cannot be read: " + f.Unread + "."})
+			failures = append(failures, lineFails(unit, f.Path, "It cannot be read: "+f.Unread+"."))
 		}
 	}
 	return failures

@@ -41,7 +41,7 @@ func FuzzPredict(f *testing.F) {
 		}
 		for _, m := range append(p.Modules(), name) {
 			o := p.Module(m)
-			if o.Known && o.Loaded && !o.Builtin && o.Source == "" || !(o.Known && o.Loaded) && (o.Reason == "" || o.Detail == "") {
+			if o.Known && o.LoadedAtBoot && !o.Builtin && o.Source == "" || !(o.Known && o.LoadedAtBoot) && (o.Reason == "" || o.Detail == "") {
 				t.Errorf("%s: %+v", m, o)
 			}
 		}

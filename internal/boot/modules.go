@@ -24,9 +24,9 @@ type modulePlan struct {
 	masked []maskedLoad
 	// unread are files that may say anything.
 	unread []string
-	// loaded has the line that brings each module, and kept what kept a module out that some line asks for.
-	loaded map[string]string
-	kept   map[string]kept
+	// loaded has the line that brings each module, and blocked why a module that some line asks for is not loaded.
+	loaded  map[string]string
+	blocked map[string]blocked
 	// failures are the lines that make systemd-modules-load.service fail.
 	failures []UnitFailure
 }
@@ -37,14 +37,14 @@ type maskedLoad struct {
 	by string
 }
 
-// kept is why a module is not loaded although a line asks for it.
-type kept struct {
-	reason Reason
-	source string // the line that keeps it out, or the one that asks in vain
-	detail string
-	// unsure says that it may be loaded after all.
+// blocked is why a module is not loaded although a line asks for it. The Source is the line that blocks it, or the one
+// that asks in vain.
+type blocked struct {
+	Cause
+	// unsure reports whether the module may be loaded after all.
 	unsure bool
-	// quiet says that the unit does not fail of it: systemd-modules-load minds neither a command that does nothing nor a missing symbol.
+	// quiet reports whether the unit does not fail because of it: systemd-modules-load ignores a command that does
+	// nothing, and a missing symbol.
 	quiet bool
 }
 
@@ -54,7 +54,7 @@ const modulesUnit = "systemd-modules-load.service"
 const fromCommandLine = "/proc/cmdline"
 
 func planModules(s *Snapshot, cmd commandLine, tree *Tree) *modulePlan {
-	p := &modulePlan{s: s, cmd: cmd, tree: tree, loaded: map[string]string{}, kept: map[string]kept{}}
+	p := &modulePlan{s: s, cmd: cmd, tree: tree, loaded: map[string]string{}, blocked: map[string]blocked{}}
 	p.readModprobe()
 	for _, name := range cmd.load {
 		p.asked = append(p.asked, kmod.LoadLine{Name: name, At: confdir.Position{File: fromCommandLine}})
@@ -85,29 +85,31 @@ func planModules(s *Snapshot, cmd commandLine, tree *Tree) *modulePlan {
 		}
 	}
 	p.failures = append(p.failures, brokenFiles(s.ModulesLoad, modulesUnit)...)
-	off, detail := modulesOff(s)
+	off := modulesOff(s)
 	for _, a := range p.asked {
-		if off != "" {
-			p.keep(kmod.Canonical(a.Name), kept{reason: ServiceOff, source: off, detail: detail, quiet: true})
+		if off.Reason != "" {
+			p.block(kmod.Canonical(a.Name), blocked{Cause: off, quiet: true})
 			continue
 		}
 		p.load(a)
 	}
-	if off != "" {
+	if off.Reason != "" {
 		p.failures = nil
 	}
 	return p
 }
 
-// modulesOff says what keeps anything from loading the modules of modules-load.d at boot; source is "" if nothing does.
-func modulesOff(s *Snapshot) (source, detail string) {
+// modulesOff returns what keeps anything from loading the modules of modules-load.d at boot; no Reason if nothing does.
+func modulesOff(s *Snapshot) Cause {
 	if by := s.Off[modulesUnit]; by != "" {
-		return by, fmt.Sprintf("%s is masked by %s, so nothing loads the modules of modules-load.d at boot.", modulesUnit, by)
+		return Cause{ServiceOff, by, fmt.Sprintf(
+			"%s is masked by %s, so nothing loads the modules of modules-load.d at boot.", modulesUnit, by)}
 	}
 	if by := s.Off["modules"]; by != "" {
-		return by, fmt.Sprintf("The OpenRC service modules is in no runlevel of %s, so nothing loads the modules of modules-load.d at boot.", by)
+		return Cause{ServiceOff, by, fmt.Sprintf(
+			"The OpenRC service modules is in no runlevel of %s, so nothing loads the modules of modules-load.d at boot.", by)}
 	}
-	return "", ""
+	return Cause{}
 }
 
 // readModprobe collects the directives. kmod, unlike systemd, takes no notice of directories: they mask nothing.
@@ -176,14 +178,15 @@ func (p *modulePlan) load(line kmod.LoadLine) {
 	source := line.At.String()
 	modules := p.resolve(line.Name)
 	if len(modules) == 0 {
-		p.keep(kmod.Canonical(line.Name), kept{reason: NotInTree, source: source, detail: p.notFound(line.Name), unsure: !p.lookedFor(line.Name)})
+		p.block(kmod.Canonical(line.Name), p.missing(line.Name, source))
 	}
 	for _, m := range modules {
 		if p.builtin(m) || p.loaded[m] != "" {
 			continue
 		}
 		if by, ok := p.denied(m); ok {
-			p.keep(m, kept{reason: DenyListed, source: by, detail: fmt.Sprintf("%s asks for %s, and %s puts it on the deny list.", source, m, by)})
+			p.block(m, blocked{Cause: Cause{DenyListed, by, fmt.Sprintf(
+				"%s asks for %s, and %s puts it on the deny list.", source, m, by)}})
 			continue
 		}
 		b := &probe{plan: p, source: source, target: m, visited: map[string]bool{}}
@@ -191,13 +194,13 @@ func (p *modulePlan) load(line kmod.LoadLine) {
 		if b.failed == "" {
 			continue
 		}
-		k := p.kept[b.failed]
+		why := p.blocked[b.failed]
 		if m != b.failed {
-			k.detail = fmt.Sprintf("%s needs %s. %s", m, b.failed, k.detail)
-			p.keep(m, k)
+			why.Detail = fmt.Sprintf("%s needs %s. %s", m, b.failed, why.Detail)
+			p.block(m, why)
 		}
-		if !k.unsure && !k.quiet {
-			p.failures = append(p.failures, UnitFailure{Unit: modulesUnit, Source: source, Detail: k.detail})
+		if !why.unsure && !why.quiet {
+			p.failures = append(p.failures, lineFails(modulesUnit, source, why.Detail))
 		}
 	}
 }
@@ -238,11 +241,16 @@ func (p *modulePlan) installs(m string) (d kmod.Directive, ok bool) {
 	return p.first("install", m)
 }
 
-// keep notes why a module is kept out; the first reason stays.
-func (p *modulePlan) keep(module string, k kept) {
-	if _, ok := p.kept[module]; !ok {
-		p.kept[module] = k
+// block remembers why a module is not loaded; the first cause stays.
+func (p *modulePlan) block(module string, why blocked) {
+	if _, ok := p.blocked[module]; !ok {
+		p.blocked[module] = why
 	}
+}
+
+// missing is the cause of a module that the line at source asks for and no tree has.
+func (p *modulePlan) missing(module, source string) blocked {
+	return blocked{Cause: Cause{NotInTree, source, p.notFound(module)}, unsure: !p.lookedFor(module)}
 }
 
 func (p *modulePlan) notFound(name string) string {
@@ -313,7 +321,9 @@ func (b *probe) insert(m string, required, exists bool) {
 	case !exists && b.tried != nil:
 		return
 	case !exists:
-		p.keep(m, kept{reason: NotInTree, source: b.source, detail: p.notFound(m), unsure: !p.lookedFor(m), quiet: true})
+		why := p.missing(m, b.source)
+		why.quiet = true
+		p.block(m, why)
 		if required {
 			b.failed = m
 		}
@@ -330,35 +340,51 @@ func (b *probe) insert(m string, required, exists bool) {
 	}
 	switch {
 	case installs:
-		k := kept{reason: InstallLine, source: d.At.String()}
-		k.detail = fmt.Sprintf("%s runs %q in place of loading %s.", k.source, d.Text, m)
+		why := blocked{Cause: installLine(d, m)}
 		fails := required
 		switch outcome(d.Text) {
 		case "false":
 		case "true": // what needs the module then lacks its symbols
-			k.quiet, fails = true, required && m != b.target
+			why.quiet, fails = true, required && m != b.target
 		default:
-			k.detail += " What that does is not known."
-			k.unsure = true
+			why.Detail += " What that does is not known."
+			why.unsure = true
 		}
-		p.keep(m, k)
+		p.block(m, why)
 		if fails {
 			b.failed = m
 		}
 	case p.cmd.noModules:
-		p.keep(m, kept{reason: CommandLine, source: fromCommandLine, detail: noModules})
+		p.block(m, blocked{Cause: noMoreModules()})
 		if required {
 			b.failed = m
 		}
 	case p.cmd.refuse[m]:
-		p.keep(m, kept{reason: DenyListed, source: fromCommandLine, detail: fmt.Sprintf("module_blacklist= on the kernel command line makes the kernel refuse %s.", m)})
+		p.block(m, blocked{Cause: refusedByKernel(m)})
 		if required {
 			b.failed = m
 		}
 	default:
 		p.loaded[m] = b.source
-		delete(p.kept, m)
+		delete(p.blocked, m)
 	}
+}
+
+// installLine is the cause of a module in whose place a line runs a command.
+func installLine(d kmod.Directive, module string) Cause {
+	return Cause{InstallLine, d.At.String(), fmt.Sprintf("%s runs %q in place of loading %s.", d.At, d.Text, module)}
+}
+
+// refusedByKernel is the cause of a module in module_blacklist=.
+func refusedByKernel(module string) Cause {
+	return Cause{DenyListed, fromCommandLine, fmt.Sprintf(
+		"module_blacklist= on the kernel command line makes the kernel refuse %s.", module)}
+}
+
+// noMoreModules is the cause of every module where the command line sets kernel.modules_disabled.
+func noMoreModules() Cause {
+	return Cause{CommandLine, fromCommandLine,
+		"sysctl.kernel.modules_disabled on the kernel command line makes the kernel refuse every module."}
 }
 
 // outcome is "true" or "false", where a command that kmod gives to the shell ends for certain like that program, else "". A comment may follow.

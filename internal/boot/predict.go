@@ -18,57 +18,17 @@ type Prediction struct {
 	failures []UnitFailure
 }
 
-// KeyOutcome is what the next boot makes of one key.
-type KeyOutcome struct {
-	// Value is what the key will hold, as the deciding line writes it; "" if not Known. It may be a secret (sysctl.Secret).
-	Value string
-	// Known says that the value is certain, as far as files can tell: that the kernel takes the value is not checked.
-	Known bool
-	// Source is the path:line that decides, or the path of what decides; "" if nothing does.
-	Source string
-	// Shadows are the path:line of assignments to the key that the Source overrules, in the order they are read.
-	Shadows []string
-	// Holds says that the wanted value will hold.
-	Holds bool
-	// Reason is why it does not; "" if it does.
-	Reason Reason
-	// Detail is one or two sentences for Reason with the files, lines and modules at hand, but without values.
-	Detail string
-	// Notes are what else there is to know, whether or not it holds.
-	Notes []Note
-}
-
-// ModuleOutcome is what the next boot makes of one module.
-type ModuleOutcome struct {
-	// Loaded says that the module is there when systemd-sysctl runs, loaded or built in. It means nothing if not Known.
-	Loaded, Known bool
-	// Builtin says that the kernel has the module built in.
-	Builtin bool
-	// Source is the path:line that loads it or keeps it out; "" if nothing does.
-	Source string
-	// Reason is why it is not loaded, or not known to be; "" if it is loaded.
-	Reason Reason
-	// Detail is one or two sentences for Reason with the files and lines at hand.
-	Detail string
-	// Notes are what else there is to know.
-	Notes []Note
-}
-
-// Note is something to know about an outcome that does not change it.
-type Note struct {
-	Reason Reason
-	// Detail is a sentence with the files at hand.
-	Detail string
-}
-
-// UnitFailure is a line that makes a unit fail at boot. What its other lines ask for is done all the same.
+// UnitFailure is a line that makes a unit fail at boot. The unit still does what its other lines ask for. The Source is
+// the path:line, or the path if the file itself is at fault.
 type UnitFailure struct {
 	// Unit is systemd-sysctl.service or systemd-modules-load.service.
 	Unit string
-	// Source is the path:line, or the path where the file itself is at fault.
-	Source string
-	// Detail says what is wrong, in a sentence.
-	Detail string
+	Cause
+}
+
+// lineFails returns the failure of a unit because of the line, or the file, at source.
+func lineFails(unit, source, detail string) UnitFailure {
+	return UnitFailure{unit, Cause{UnitFails, source, detail}}
 }
 
 // Predict says what the next boot leaves, given every file of the snapshot, as systemd-modules-load and then systemd-sysctl apply them. What else may

@@ -146,9 +146,9 @@ func parseHost(t *testing.T, s *Snapshot, data string) {
 func answer(t *testing.T, p *Prediction, ask string) string {
 	t.Helper()
 	var b strings.Builder
-	detail := func(reason Reason, detail string, notes []Note) {
-		if reason != "" {
-			fmt.Fprintf(&b, "\t%s: %s\n", reason, detail)
+	detail := func(c Cause, notes []Cause) {
+		if c.Reason != "" {
+			fmt.Fprintf(&b, "\t%s: %s\n", c.Reason, c.Detail)
 		}
 		for _, n := range notes {
 			fmt.Fprintf(&b, "\tnote %s: %s\n", n.Reason, n.Detail)
@@ -175,13 +175,13 @@ func answer(t *testing.T, p *Prediction, ask string) string {
 		switch {
 		case o.Builtin:
 			state = "built in"
-		case o.Known && o.Loaded:
+		case o.Known && o.LoadedAtBoot:
 			state = "loaded"
 		case o.Known:
 			state = "not loaded"
 		}
 		fmt.Fprintf(&b, "%s: %s%s\n", ask, state, by(o.Source))
-		detail(o.Reason, o.Detail, o.Notes)
+		detail(o.Cause, o.Notes)
 	default:
 		name, want, ok := strings.Cut(ask, " =")
 		k, err := sysctl.ParseKey(name)
@@ -200,7 +200,7 @@ func answer(t *testing.T, p *Prediction, ask string) string {
 		if len(o.Shadows) > 0 {
 			fmt.Fprintf(&b, "\tshadows %s\n", strings.Join(o.Shadows, ", "))
 		}
-		detail(o.Reason, o.Detail, o.Notes)
+		detail(o.Cause, o.Notes)
 	}
 	return b.String()
 }

@@ -74,7 +74,7 @@ func planSysctls(s *Snapshot) *sysctlPlan {
 			if ok {
 				assignments = append(assignments, nameless)
 			} else if counts {
-				p.failures = append(p.failures, UnitFailure{sysctlUnit, b.At.String(), "The line is no assignment."})
+				p.failures = append(p.failures, lineFails(sysctlUnit, b.At.String(), "The line is no assignment."))
 			}
 		}
 		for _, a := range assignments {
@@ -173,7 +173,7 @@ func (p *sysctlPlan) findFailures(s *Snapshot) {
 		}
 	}
 	fail := func(o *option, problem string) {
-		p.failures = append(p.failures, UnitFailure{sysctlUnit, o.At.String(), problem})
+		p.failures = append(p.failures, lineFails(sysctlUnit, o.At.String(), problem))
 	}
 	for name, o := range p.named {
 		if !o.HasValue || o.Ignore {

@@ -181,11 +181,11 @@ func (b *bench) check(t *testing.T, files bootFiles, f *bootFigures) (values map
 		// The kernel may load these when a value is written, after the moment that is predicted.
 		byValue := name == "tcp_bbr" || name == "sch_fq"
 		switch {
-		case !o.Known || byValue && !o.Loaded:
+		case !o.Known || byValue && !o.LoadedAtBoot:
 			f.open++
 		default:
 			f.modules++
-			if o.Loaded != (loaded[name] || o.Builtin) {
+			if o.LoadedAtBoot != (loaded[name] || o.Builtin) {
 				wrong("%s: loaded is %v, predicted %+v", name, loaded[name], o)
 			}
 		}

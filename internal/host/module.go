@@ -139,9 +139,9 @@ func (h *Host) moduleState(snap *boot.Snapshot, m Module, real []string) ModuleS
 		return st
 	}
 	o := h.predict(snap).Module(m.Name)
-	st.Holds, st.Reason = o.Known && o.Loaded, o.Reason
+	st.Holds, st.Reason = o.Known && o.LoadedAtBoot, o.Reason
 	uncertain := !o.Known && slices.Contains(uncertain, o.Reason)
-	if o.Source != "" && (o.Loaded || uncertain) {
+	if o.Source != "" && (o.LoadedAtBoot || uncertain) {
 		st.BootSource = &o.Source
 	}
 	if (o.Builtin || uncertain) && m.listed(snap) != "" {
@@ -415,7 +415,7 @@ func loadedWith(snap *boot.Snapshot, modules []string) []string {
 }
 
 // cannotLoad is the error for a host that may load no modules.
-func (h *Host) cannotLoad(o boot.ModuleOutcome) *Error {
+func (h *Host) cannotLoad(o boot.ModulePrediction) *Error {
 	return h.errorf(ModuleNotLoaded, "%s %s", lowerFirst(o.Detail), o.Reason.Remedy())
 }
 

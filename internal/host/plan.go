@@ -107,7 +107,7 @@ func (h *Host) predictInto(ctx context.Context, p *SysctlsPlan, snap *boot.Snaps
 	}
 	now := h.predict(snap)
 	for _, module := range s.Modules {
-		if !now.Module(module).Loaded {
+		if !now.Module(module).LoadedAtBoot {
 			snap = snap.WithFile(Module{Name: module}.pretended())
 		}
 	}
@@ -220,7 +220,7 @@ func (h *Host) PlanModule(ctx context.Context, m Module, prior *Module) (ModuleP
 	}
 	h.checkModuleOwners(ctx, &p, snap, m, prior)
 	o := h.predict(snap.WithFile(m.pretended())).Module(m.Name)
-	p.Holds, p.Reason, p.Open = o.Known && o.Loaded, o.Reason, mayChange(snap, o.Reason)
+	p.Holds, p.Reason, p.Open = o.Known && o.LoadedAtBoot, o.Reason, mayChange(snap, o.Reason)
 	if lost := h.moduleLost(m, o, snap.Kernel); lost != nil {
 		p.Refusals = append(p.Refusals, lost)
 	}
@@ -262,12 +262,12 @@ func (s Sysctls) pretended() confdir.File {
 
 // uncertain are the reasons for which nothing better is known than what our own file sets. They are reported, and
 // prevent nothing.
-var uncertain = []boot.Reason{boot.InitUnknown, boot.Unread, boot.KernelPending, boot.InterfaceLater}
+var uncertain = []boot.Reason{boot.InitUncertain, boot.Unread, boot.KernelPending, boot.InterfaceLater}
 
 // mayChange reports whether an uncertain reason may have gone by the time of the apply. A host that neither systemd nor
 // OpenRC starts does not get another init.
 func mayChange(snap *boot.Snapshot, r boot.Reason) bool {
-	return slices.Contains(uncertain, r) && (r != boot.InitUnknown || snap.Init == "openrc")
+	return slices.Contains(uncertain, r) && (r != boot.InitUncertain || snap.Init == "openrc")
 }
 
 // notCertain is the warning of an apply for what was certain when it was planned, maybe.
@@ -278,7 +278,7 @@ func (h *Host) notCertain(what, why string) *Error {
 
 // keyLost returns an error if the next boot would not set a value of the drop-in at path. It returns nil if that cannot
 // be known.
-func (h *Host) keyLost(v Setting, path string, o boot.KeyOutcome) *Error {
+func (h *Host) keyLost(v Setting, path string, o boot.KeyPrediction) *Error {
 	if o.Holds || slices.Contains(uncertain, o.Reason) || kernelDecides(v, path, o) {
 		return nil
 	}
@@ -290,7 +290,7 @@ func (h *Host) keyLost(v Setting, path string, o boot.KeyOutcome) *Error {
 
 // kernelDecides reports whether the reason against the value is its form, or a module that it names. The kernel's own
 // error is better then, so the value is written first.
-func kernelDecides(v Setting, path string, o boot.KeyOutcome) bool {
+func kernelDecides(v Setting, path string, o boot.KeyPrediction) bool {
 	if o.Reason == boot.NotInTree || o.Reason == boot.Container {
 		_, named := kmod.ForValue(v.Key, v.Value)
 		return named
@@ -307,9 +307,9 @@ func lowerFirst(sentence string) string {
 }
 
 // moduleLost returns an error if the next boot would not load the module. It returns nil if that cannot be known.
-func (h *Host) moduleLost(m Module, o boot.ModuleOutcome, kernel string) *Error {
+func (h *Host) moduleLost(m Module, o boot.ModulePrediction, kernel string) *Error {
 	switch {
-	case o.Known && o.Loaded || slices.Contains(uncertain, o.Reason):
+	case o.Known && o.LoadedAtBoot || slices.Contains(uncertain, o.Reason):
 		return nil
 	case o.Reason == boot.NotInTree:
 		return h.unknownModule(m, kernel)
@@ -323,7 +323,7 @@ func (h *Host) moduleLost(m Module, o boot.ModuleOutcome, kernel string) *Error 
 
 // bootLayer returns the value of a key after the next boot and the path:line that sets it. If the host's init or files
 // make it uncertain, it returns own, the assignment of our own drop-in.
-func bootLayer(o boot.KeyOutcome, own *sysctl.Assignment) (value, source *string) {
+func bootLayer(o boot.KeyPrediction, own *sysctl.Assignment) (value, source *string) {
 	if !o.Known && slices.Contains(uncertain, o.Reason) {
 		if own == nil {
 			return nil, nil

@@ -43,15 +43,13 @@ type KeyReport struct {
 	// Running is nil if the key does not exist or cannot be read. Boot is nil if it is not known. Both are nil for a key
 	// that holds a secret.
 	Running, Boot *string
-	// Source is the path:line that decides; "" when none does.
-	Source string
+	// Cause is what decides, and why the next boot does not leave the value that runs now.
+	boot.Cause
 	// Shadows are the path:line of the assignments that Source overrides.
 	Shadows []string
 	// Holds says that the next boot leaves the value that runs now.
-	Holds  bool
-	Reason boot.Reason
-	Detail string
-	Notes  []boot.Note
+	Holds bool
+	Notes []boot.Cause
 }
 
 // ModuleReport is one module now and after the next boot.
@@ -60,12 +58,11 @@ type ModuleReport struct {
 	Loaded, Builtin bool
 	// LoadedAtBoot is true if the module is loaded before systemd-sysctl runs. It is false if that is not known.
 	LoadedAtBoot bool
-	Source       string
+	// Cause is what loads the module at boot or blocks it, and why it is not loaded.
+	boot.Cause
 	// Holds says that it is there at boot if it is there now.
-	Holds  bool
-	Reason boot.Reason
-	Detail string
-	Notes  []boot.Note
+	Holds bool
+	Notes []boot.Cause
 }
 
 // Unit is a unit as systemctl show reports it.
@@ -132,13 +129,11 @@ func pathsOf(keys []sysctl.Key) []string {
 func keyReport(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyReport {
 	r := snap.Values[k.Path()]
 	o := p.Key(k, r.Text)
-	c := KeyReport{
-		Key: k, Source: o.Source, Shadows: o.Shadows, Holds: o.Holds, Reason: o.Reason, Detail: o.Detail, Notes: o.Notes,
-	}
+	c := KeyReport{Key: k, Cause: o.Cause, Shadows: o.Shadows, Holds: o.Holds, Notes: o.Notes}
 	switch {
 	case r.Absent && (o.Reason == boot.KeyMissing || o.Reason == boot.NotInTree || o.Reason == boot.Container):
 		c.Holds, c.Reason, c.Detail = true, "", "" // there is no such key now, and there will be none
-		c.Notes = append(c.Notes, boot.Note{Reason: o.Reason, Detail: o.Detail})
+		c.Notes = append(c.Notes, o.Cause)
 		return c
 	case sysctl.WriteOnly(k):
 		c.Holds, c.Reason, c.Detail = true, "", "" // a trigger has no value to keep
@@ -165,8 +160,8 @@ func keyReport(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyReport 
 func moduleReport(snap *boot.Snapshot, p *boot.Prediction, name string) ModuleReport {
 	o := p.Module(name)
 	m := ModuleReport{
-		Name: name, Loaded: snap.Has(name), Builtin: snap.IsBuiltin(name), LoadedAtBoot: o.Known && o.Loaded,
-		Source: o.Source, Reason: o.Reason, Detail: o.Detail, Notes: o.Notes,
+		Name: name, Loaded: snap.Has(name), Builtin: snap.IsBuiltin(name), LoadedAtBoot: o.Known && o.LoadedAtBoot,
+		Cause: o.Cause, Notes: o.Notes,
 	}
 	for _, real := range p.Resolve(name) {
 		m.Loaded = m.Loaded || snap.Has(real)

@@ -46,7 +46,7 @@ func TestBootReportAgreesWithTheReboot(t *testing.T) {
 		{"module loaded by hand", "net.netfilter.nf_conntrack_tcp_be_liberal",
 			"modprobe nf_conntrack; sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1; echo " +
 				"net.netfilter.nf_conntrack_tcp_be_liberal=1 >/etc/sysctl.d/a.conf",
-			false, false, boot.LoadedByHand, ""},
+			false, false, boot.LoadedNowOnly, ""},
 		{"module listed", "net.netfilter.nf_conntrack_tcp_be_liberal",
 			"modprobe nf_conntrack; sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1; echo " +
 				"net.netfilter.nf_conntrack_tcp_be_liberal=1 >/etc/sysctl.d/a.conf; " +
@@ -104,12 +104,12 @@ func TestInitIsDetected(t *testing.T) {
 	}{
 		{"systemd", "", "systemd", "", ""},
 		{"OpenRC, its services in no runlevel", openrc, "openrc", boot.ServiceOff, boot.ServiceOff},
-		{"OpenRC", openrc + modules + sysctls, "openrc", "", boot.InitUnknown},
+		{"OpenRC", openrc + modules + sysctls, "openrc", "", boot.InitUncertain},
 		{
 			"OpenRC, sysctl after modules", openrc + modules + sysctls + `echo 'rc_after="modules"' >/etc/conf.d/sysctl`,
 			"openrc", "", "",
 		},
-		{"neither", "rm -r /run/systemd", "", boot.InitUnknown, boot.InitUnknown},
+		{"neither", "rm -r /run/systemd", "", boot.InitUncertain, boot.InitUncertain},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t)

@@ -195,12 +195,12 @@ func (m *bootModel) take(c host.BootReport) {
 	m.Failures, m.Units = []bootFailureModel{}, []bootUnitModel{}
 	for _, k := range c.Keys {
 		m.Keys[k.Key.String()] = bootKeyModel{
-			stringValue(k.Running), stringValue(k.Boot), orNull(k.Source), append([]string{}, k.Shadows...), checkOf(k.Holds, k.Reason, k.Detail, k.Notes),
+			stringValue(k.Running), stringValue(k.Boot), orNull(k.Source), append([]string{}, k.Shadows...), checkOf(k.Holds, k.Cause, k.Notes),
 		}
 	}
 	for _, o := range c.Modules {
 		m.Modules[o.Name] = bootModuleModel{
-			types.BoolValue(o.Loaded), types.BoolValue(o.Builtin), types.BoolValue(o.LoadedAtBoot), orNull(o.Source), checkOf(o.Holds, o.Reason, o.Detail, o.Notes),
+			types.BoolValue(o.Loaded), types.BoolValue(o.Builtin), types.BoolValue(o.LoadedAtBoot), orNull(o.Source), checkOf(o.Holds, o.Cause, o.Notes),
 		}
 	}
 	for _, f := range c.Failures {
@@ -211,8 +211,8 @@ func (m *bootModel) take(c host.BootReport) {
 	}
 }
 
-func checkOf(holds bool, reason boot.Reason, detail string, notes []boot.Note) bootCheck {
-	v := bootCheck{Holds: types.BoolValue(holds), Reason: orNull(string(reason)), Detail: orNull(detail), Remedy: orNull(reason.Remedy()), Notes: []string{}}
+func checkOf(holds bool, why boot.Cause, notes []boot.Cause) bootCheck {
+	v := bootCheck{Holds: types.BoolValue(holds), Reason: orNull(string(why.Reason)), Detail: orNull(why.Detail), Remedy: orNull(why.Reason.Remedy()), Notes: []string{}}
 	for _, n := range notes {
 		v.Notes = append(v.Notes, n.Detail+" "+n.Reason.Remedy())
 	}

@@ -8,9 +8,22 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 )
 
+// ModulePrediction is what the next boot makes of one module. Its Source is the line that loads the module or blocks
+// it, and its Reason is "" if the module is loaded.
+type ModulePrediction struct {
+	Cause
+	// LoadedAtBoot reports whether the module is in the kernel when systemd-sysctl runs, loaded or built in. It means
+	// nothing if not Known.
+	LoadedAtBoot, Known bool
+	// Builtin reports whether the module is built into the kernel.
+	Builtin bool
+	// Notes are what else there is to know.
+	Notes []Cause
+}
+
 // Module says what the next boot makes of a module, or of the modules an alias stands for. What a device's driver, a service or the initial RAM file system
 // loads is not foreseen: it is not Known whether such a module is there in time.
-func (p *Prediction) Module(name string) ModuleOutcome {
+func (p *Prediction) Module(name string) ModulePrediction {
 	if p.s.NoModules {
 		return p.contained(name)
 	}
@@ -19,35 +32,35 @@ func (p *Prediction) Module(name string) ModuleOutcome {
 	}
 	o := p.modules[0].module(name)
 	for _, other := range p.modules[1:] {
-		if alt := other.module(name); alt.Loaded == o.Loaded && alt.Known == o.Known {
+		if alt := other.module(name); alt.LoadedAtBoot == o.LoadedAtBoot && alt.Known == o.Known {
 			continue
 		}
 		detail := fmt.Sprintf("Kernel %s is installed too, and with it the outcome for %s is another.", other.tree.Release, name)
 		if p.pending {
-			return ModuleOutcome{Reason: KernelPending, Source: o.Source, Detail: p.gone() + " " + detail}
+			return ModulePrediction{Cause: Cause{KernelPending, o.Source, p.gone() + " " + detail}}
 		}
-		o.Notes = append(o.Notes, Note{KernelPending, detail})
+		o.Notes = append(o.Notes, Cause{Reason: KernelPending, Detail: detail})
 	}
 	if p.pending {
-		o.Notes = append(o.Notes, Note{KernelPending, p.gone()})
+		o.Notes = append(o.Notes, Cause{Reason: KernelPending, Detail: p.gone()})
 	}
 	if volatile(o.Source) {
-		o.Notes = append(o.Notes, Note{Volatile, o.Source + " decides, and /run is empty when the machine starts."})
+		o.Notes = append(o.Notes, volatileNote(o.Source))
 	}
 	return p.byInit(o)
 }
 
 // byInit takes back what only systemd-modules-load would do for sure.
-func (p *Prediction) byInit(o ModuleOutcome) ModuleOutcome {
+func (p *Prediction) byInit(o ModulePrediction) ModulePrediction {
 	switch {
 	case p.s.Init == "systemd", o.Builtin, o.Reason == NotLoaded, o.Reason == ServiceOff, o.Reason == Unread, o.Reason == KernelPending:
 		return o
-	case p.s.Init == "openrc" && o.Loaded && openrcReads(o.Source):
+	case p.s.Init == "openrc" && o.LoadedAtBoot && openrcReads(o.Source):
 		return o
 	case p.s.Init == "openrc" && o.Reason == NotInTree:
 		return o
 	}
-	return ModuleOutcome{Source: o.Source, Reason: InitUnknown, Detail: p.initDetail("modules-load.d"), Notes: o.Notes}
+	return ModulePrediction{Cause: Cause{InitUncertain, o.Source, p.initDetail("modules-load.d")}, Notes: o.Notes}
 }
 
 // openrcReads says whether every version of OpenRC's service modules reads the file of this place.
@@ -67,7 +80,7 @@ func (p *Prediction) gone() string {
 }
 
 // contained is the outcome where nothing may load a module: the kernel is another machine's, which a boot of this host does not start anew.
-func (p *Prediction) contained(name string) ModuleOutcome {
+func (p *Prediction) contained(name string) ModulePrediction {
 	modules := p.Resolve(name)
 	if len(modules) == 0 {
 		modules = []string{name}
@@ -77,28 +90,30 @@ func (p *Prediction) contained(name string) ModuleOutcome {
 	}
 	switch {
 	case !lacks(p.s.IsBuiltin):
-		return ModuleOutcome{Loaded: true, Known: true, Builtin: true}
+		return ModulePrediction{LoadedAtBoot: true, Known: true, Builtin: true}
 	case !lacks(p.s.Has):
-		return ModuleOutcome{Reason: Container, Detail: fmt.Sprintf(
-			"%s is in the kernel of the machine that runs this container, which alone decides whether it stays there.", kmod.Canonical(name))}
+		return ModulePrediction{Cause: Cause{Reason: Container, Detail: fmt.Sprintf(
+			"%s is in the kernel of the machine that runs this container, which alone decides whether it stays there.",
+			kmod.Canonical(name))}}
 	}
-	return ModuleOutcome{Known: true, Reason: Container, Detail: fmt.Sprintf(
-		"This host may not load %s, or any module: the capability CAP_SYS_MODULE is taken from it, as from a container.", name)}
+	return ModulePrediction{Known: true, Cause: Cause{Reason: Container, Detail: fmt.Sprintf(
+		"This host may not load %s, or any module: the capability CAP_SYS_MODULE is taken from it, as from a container.",
+		name)}}
 }
 
 // noTree is the outcome without any module tree.
-func (p *Prediction) noTree(name string) ModuleOutcome {
+func (p *Prediction) noTree(name string) ModulePrediction {
 	switch {
 	case p.s.IsBuiltin(name):
-		return ModuleOutcome{Loaded: true, Known: true, Builtin: true}
+		return ModulePrediction{LoadedAtBoot: true, Known: true, Builtin: true}
 	case p.s.Trees == nil:
-		return ModuleOutcome{Reason: Unread, Detail: "/lib/modules was not read."}
+		return ModulePrediction{Cause: Cause{Reason: Unread, Detail: "/lib/modules was not read."}}
 	}
-	return ModuleOutcome{Reason: KernelPending, Detail: "/lib/modules has no kernel's modules."}
+	return ModulePrediction{Cause: Cause{Reason: KernelPending, Detail: "/lib/modules has no kernel's modules."}}
 }
 
 // module is the outcome with this plan's kernel.
-func (p *modulePlan) module(name string) ModuleOutcome {
+func (p *modulePlan) module(name string) ModulePrediction {
 	modules := p.resolve(name)
 	if len(modules) == 0 {
 		modules = []string{kmod.Canonical(name)}
@@ -116,10 +131,10 @@ func (p *modulePlan) module(name string) ModuleOutcome {
 }
 
 // worse says whether an outcome promises less than another.
-func worse(a, b ModuleOutcome) bool {
-	rank := func(o ModuleOutcome) int {
+func worse(a, b ModulePrediction) bool {
+	rank := func(o ModulePrediction) int {
 		switch {
-		case o.Known && o.Loaded:
+		case o.Known && o.LoadedAtBoot:
 			return 0
 		case !o.Known:
 			return 1
@@ -130,26 +145,28 @@ func worse(a, b ModuleOutcome) bool {
 }
 
 // one is the outcome for a module by its own name.
-func (p *modulePlan) one(m string) ModuleOutcome {
+func (p *modulePlan) one(m string) ModulePrediction {
 	if p.builtin(m) {
-		return ModuleOutcome{Loaded: true, Known: true, Builtin: true}
+		return ModulePrediction{LoadedAtBoot: true, Known: true, Builtin: true}
 	}
 	if source := p.loaded[m]; source != "" {
-		return p.unless(ModuleOutcome{Loaded: true, Known: true, Source: source}, p.unreadModprobe())
+		return p.unless(ModulePrediction{LoadedAtBoot: true, Known: true, Cause: Cause{Source: source}}, p.unreadModprobe())
 	}
-	if k, ok := p.kept[m]; ok {
-		if k.reason == NotInTree && k.unsure {
-			return ModuleOutcome{Source: k.source, Reason: Unread, Detail: fmt.Sprintf("Whether kernel %s has %s was not looked up.", p.tree.Release, m)}
+	if why, ok := p.blocked[m]; ok {
+		if why.Reason == NotInTree && why.unsure {
+			return ModulePrediction{Cause: p.notLookedUp(m, why.Source)}
 		}
-		return p.unless(ModuleOutcome{Known: !k.unsure, Source: k.source, Reason: k.reason, Detail: k.detail}, p.unreadFile())
+		return p.unless(ModulePrediction{Known: !why.unsure, Cause: why.Cause}, p.unreadFile())
 	}
-	o := ModuleOutcome{Known: true, Reason: NotLoaded, Detail: fmt.Sprintf("Nothing in modules-load.d loads %s.", m)}
+	o := ModulePrediction{Known: true, Cause: Cause{
+		Reason: NotLoaded, Detail: fmt.Sprintf("Nothing in modules-load.d loads %s.", m)}}
 	_, inTree := p.tree.Dep[m]
 	switch source, by := p.maskedLoad(m); {
 	case p.s.Loaded[m]:
-		o = ModuleOutcome{Reason: LoadedByHand, Detail: fmt.Sprintf("%s is loaded now, but nothing in modules-load.d loads it.", m)}
+		o = ModulePrediction{Cause: Cause{
+			Reason: LoadedNowOnly, Detail: fmt.Sprintf("%s is loaded now, but nothing in modules-load.d loads it.", m)}}
 	case source != "":
-		o.Reason, o.Source, o.Detail = Masked, by, fmt.Sprintf("%s would load %s, but %s has the same name and hides it.", source, m, by)
+		o.Cause = Cause{Masked, by, fmt.Sprintf("%s would load %s, but %s has the same name and hides it.", source, m, by)}
 	case !inTree && p.lookedFor(m):
 		o.Reason, o.Detail = NotInTree, p.notFound(m)
 	}
@@ -157,11 +174,16 @@ func (p *modulePlan) one(m string) ModuleOutcome {
 }
 
 // unless makes an outcome unknown because of a file that could not be read, if there is one.
-func (p *modulePlan) unless(o ModuleOutcome, unread string) ModuleOutcome {
+func (p *modulePlan) unless(o ModulePrediction, unread string) ModulePrediction {
 	if unread == "" {
 		return o
 	}
-	return ModuleOutcome{Source: o.Source, Reason: Unread, Detail: unread + " could not be read, and it may decide otherwise."}
+	return ModulePrediction{Cause: Cause{Unread, o.Source, unread + " could not be read, and it may decide otherwise."}}
+}
+
+// notLookedUp is the cause of a module for which no tree was searched.
+func (p *modulePlan) notLookedUp(module, source string) Cause {
+	return Cause{Unread, source, fmt.Sprintf("Whether kernel %s has %s was not looked up.", p.tree.Release, module)}
 }
 
 func (p *modulePlan) unreadFile() string {
@@ -196,27 +218,28 @@ func (p *modulePlan) maskedLoad(m string) (source, by string) {
 // there says whether a module is in the kernel when systemd-sysctl starts.
 func (p *modulePlan) there(m string) bool { return p.builtin(m) || p.loaded[m] != "" }
 
-// ready says whether the kernel loads a module by itself when a value asks for it: modprobe then runs without heed of blacklist lines.
-func (p *modulePlan) ready(m string) (ok bool, reason Reason, source, detail string) {
+// ready returns why the kernel does not load a module by itself when a value asks for it; no Reason if it does. modprobe
+// then runs without heed of blacklist lines.
+func (p *modulePlan) ready(m string) Cause {
 	if p.there(m) {
-		return true, "", "", ""
+		return Cause{}
 	}
 	if p.cmd.noModules {
-		return false, CommandLine, fromCommandLine, noModules
+		return noMoreModules()
 	}
 	for _, real := range p.resolve(m) {
 		if p.cmd.refuse[real] {
-			return false, DenyListed, fromCommandLine, fmt.Sprintf("module_blacklist= on the kernel command line makes the kernel refuse %s.", real)
+			return refusedByKernel(real)
 		}
 		if d, ok := p.installs(real); ok {
-			return false, InstallLine, d.At.String(), fmt.Sprintf("%s runs %q in place of loading %s.", d.At.String(), d.Text, real)
+			return installLine(d, real)
 		}
 	}
-	if len(p.resolve(m)) == 0 {
-		if !p.lookedFor(m) {
-			return false, Unread, "", fmt.Sprintf("Whether kernel %s has %s was not looked up.", p.tree.Release, m)
-		}
-		return false, NotInTree, "", p.notFound(m)
+	if len(p.resolve(m)) > 0 {
+		return Cause{}
 	}
-	return true, "", "", ""
+	if !p.lookedFor(m) {
+		return p.notLookedUp(m, "")
+	}
+	return Cause{Reason: NotInTree, Detail: p.notFound(m)}
 }

@@ -1,6 +1,16 @@
 package boot
 
-// Why something does not come back at the next boot: a closed set of reasons, each worded once.
+// Why something is not as it is meant to be at the next boot: a closed set of reasons, each worded once.
+
+// Cause is what decides about a key or a module at the next boot, and why that is not what is wanted.
+type Cause struct {
+	// Reason is "" if there is nothing to explain.
+	Reason Reason
+	// Source is the path:line that decides, or the path of what decides; "" if nothing does.
+	Source string
+	// Detail explains the Reason in one or two sentences that name files, lines and modules, but no values.
+	Detail string
+}
 
 // Reason is why a value or a module does not come back as it is meant to, or what else one should know of it.
 type Reason string
@@ -23,8 +33,8 @@ const (
 	SysctlConfUnread Reason = "sysctl_conf_unread"
 	// NotLoaded: nothing loads the module before systemd-sysctl runs.
 	NotLoaded Reason = "module_not_loaded"
-	// LoadedByHand: the module is loaded now, but no file loads it at boot.
-	LoadedByHand Reason = "module_loaded_by_hand"
+	// LoadedNowOnly: something other than modules-load.d has loaded the module now.
+	LoadedNowOnly Reason = "module_loaded_by_hand"
 	// DenyListed: a blacklist line or the command line keeps the module out.
 	DenyListed Reason = "module_deny_listed"
 	// InstallLine: an install line runs a command in place of loading the module.
@@ -53,16 +63,16 @@ const (
 	Volatile Reason = "volatile"
 	// ServiceOff: the service that applies the files is masked, or in no runlevel.
 	ServiceOff Reason = "service_off"
-	// InitUnknown: what applies the files at boot is not systemd.
-	InitUnknown Reason = "init_unknown"
+	// InitUncertain: the init system applies files in an order that we cannot be sure of.
+	InitUncertain Reason = "init_unknown"
 )
 
 // Reasons are all there are, in the order the documentation lists them.
 func Reasons() []Reason {
 	return []Reason{
 		Shadowed, Voided, Masked, Excluded, Covered, Unset, SysctlConfUnread, CommandLine,
-		NotLoaded, LoadedByHand, DenyListed, InstallLine, NotInTree, KernelPending, Container,
-		KeyMissing, InterfaceLater, ReadOnly, Disagree, UnitFails, Volatile, ServiceOff, Unread, InitUnknown,
+		NotLoaded, LoadedNowOnly, DenyListed, InstallLine, NotInTree, KernelPending, Container,
+		KeyMissing, InterfaceLater, ReadOnly, Disagree, UnitFails, Volatile, ServiceOff, Unread, InitUncertain,
 	}
 }
 
@@ -109,7 +119,7 @@ var words = map[Reason]struct{ sentence, remedy string }{
 		"Nothing loads the module before systemd-sysctl runs.",
 		"Declare a host_kernel_module for it and set module = host_kernel_module.<name>.name.",
 	},
-	LoadedByHand: {
+	LoadedNowOnly: {
 		"The module is loaded now, but no file in modules-load.d loads it at boot. Whatever loaded it may do so too late, or not at all.",
 		"Declare a host_kernel_module for it and set module = host_kernel_module.<name>.name.",
 	},
@@ -165,7 +175,7 @@ var words = map[Reason]struct{ sentence, remedy string }{
 		"The service that would apply it at boot is masked, or in no runlevel.",
 		"Let it start: systemctl unmask SERVICE, or with OpenRC rc-update add SERVICE boot.",
 	},
-	InitUnknown: {
+	InitUncertain: {
 		"The host does not run systemd, and how its own init applies these files is not certain.",
 		"Reboot the host once and plan again to see what held.",
 	},
