@@ -292,7 +292,7 @@ func (j *judgement) valueNeedsModule() Cause {
 		return Cause{}
 	}
 	now := j.p.s.Values[j.k.Path()]
-	if !now.Absent && sysctl.Equal(j.k, now.Text, j.Value) && !j.p.s.Loaded[module] {
+	if !now.Absent && sysctl.Equal(j.k, now.Text, j.Value) && !j.p.s.LoadedNow[module] {
 		return Cause{} // the kernel holds it now without a module
 	}
 	c := j.moduleForValue(module)
@@ -477,7 +477,7 @@ func (p *Prediction) owner(k sysctl.Key) (module string, ok bool) {
 	if !ok {
 		return "", false
 	}
-	if r, read := p.s.Values[k.Path()]; read && !r.Absent && !p.s.Loaded[module] {
+	if r, read := p.s.Values[k.Path()]; read && !r.Absent && !p.s.LoadedNow[module] {
 		return "", false
 	}
 	return module, true

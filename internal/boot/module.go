@@ -162,7 +162,7 @@ func (p *modulePlan) one(m string) ModulePrediction {
 		Reason: NotLoaded, Detail: fmt.Sprintf("Nothing in modules-load.d loads %s.", m)}}
 	_, inTree := p.tree.Dep[m]
 	switch source, by := p.maskedLoad(m); {
-	case p.s.Loaded[m]:
+	case p.s.LoadedNow[m]:
 		o = ModulePrediction{Cause: Cause{
 			Reason: LoadedNowOnly, Detail: fmt.Sprintf("%s is loaded now, but nothing in modules-load.d loads it.", m)}}
 	case source != "":

@@ -114,7 +114,7 @@ func parseHost(t *testing.T, s *Snapshot, data string) {
 		case "looked-for":
 			s.LookedFor = set(rest)
 		case "loaded":
-			s.Loaded, s.SysModules = set(rest), set(rest)
+			s.LoadedNow, s.SysModules = set(rest), set(rest)
 		case "in-sys-module":
 			s.SysModules = set(rest)
 		case "builtin":

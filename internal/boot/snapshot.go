@@ -27,8 +27,9 @@ type Snapshot struct {
 	Modules *confdir.File
 	// Extra is the credential sysctl.extra that the machine was given, which systemd-sysctl reads last; nil when there is none.
 	Extra *confdir.File
-	// Loaded are the modules of /proc/modules, SysModules the names in /sys/module, Builtin those of modules.builtin: all in canonical spelling.
-	Loaded, SysModules, Builtin map[string]bool
+	// LoadedNow are the modules of /proc/modules, SysModules the names in /sys/module, and Builtin those of
+	// modules.builtin, all in canonical spelling.
+	LoadedNow, SysModules, Builtin map[string]bool
 	// Values are the files under /proc/sys and /sys/module that were read, by path.
 	Values map[string]Reading
 	// AllKeys says that Values has all keys, those of each interface among them.
@@ -83,7 +84,7 @@ func (s *Snapshot) WithValues(more map[string]Reading) *Snapshot {
 // IsBuiltin reports whether the kernel has this module built in. A built-in module without modules.builtin still shows in /sys/module, but never in /proc/modules.
 func (s *Snapshot) IsBuiltin(module string) bool {
 	m := kmod.Canonical(module)
-	return s.Builtin[m] || s.SysModules[m] && !s.Loaded[m]
+	return s.Builtin[m] || s.SysModules[m] && !s.LoadedNow[m]
 }
 
 // ReadOnly reports whether a key cannot be written because of how /proc/sys is mounted.
@@ -96,7 +97,7 @@ func (s *Snapshot) ReadOnly(k sysctl.Key) bool {
 
 // Has reports whether the module is in the running kernel, loaded or built in.
 func (s *Snapshot) Has(module string) bool {
-	return s.Loaded[kmod.Canonical(module)] || s.IsBuiltin(module)
+	return s.LoadedNow[kmod.Canonical(module)] || s.IsBuiltin(module)
 }
 
 // Searched reports whether the module trees were searched for this module.

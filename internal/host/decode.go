@@ -194,7 +194,7 @@ func (d *decoder) proc(out string) {
 	d.s.Kernel = strings.TrimSpace(texts["/proc/sys/kernel/osrelease"].Text)
 	d.s.Machine = strings.TrimSpace(texts["/proc/sys/kernel/random/boot_id"].Text)
 	d.s.Cmdline = texts["/proc/cmdline"].Text + "\n"
-	d.s.Loaded = loaded(texts["/proc/modules"].Text)
+	d.s.LoadedNow = loaded(texts["/proc/modules"].Text)
 	for line := range strings.Lines(texts["/proc/1/status"].Text) {
 		if set, ok := strings.CutPrefix(line, "CapBnd:"); ok {
 			capabilities, err := strconv.ParseUint(strings.TrimSpace(set), 16, 64)

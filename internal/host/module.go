@@ -49,8 +49,8 @@ const modulesLock = "modules"
 
 // ModuleState is what a host has of a Module, a layer a field.
 type ModuleState struct {
-	// Loaded is true if the module is in the running kernel, loaded or built in.
-	Loaded bool
+	// LoadedNow is true if the module is in the running kernel, loaded or built in.
+	LoadedNow bool
 	// Builtin is true if the module is built into the kernel.
 	Builtin bool
 	// BootSource is the path:line that loads it at boot, given every file on the host. It is nil if nothing does.
@@ -129,9 +129,9 @@ func (h *Host) resolve(ctx context.Context, snap *boot.Snapshot, name string) ([
 
 // moduleState returns the state of m in a snapshot. real are the modules that its name stands for.
 func (h *Host) moduleState(snap *boot.Snapshot, m Module, real []string) ModuleState {
-	st := ModuleState{Loaded: true}
+	st := ModuleState{LoadedNow: true}
 	for _, n := range real {
-		st.Loaded = st.Loaded && snap.Has(n)
+		st.LoadedNow = st.LoadedNow && snap.Has(n)
 		st.Builtin = st.Builtin || snap.IsBuiltin(n)
 	}
 	if !m.Persist {
@@ -497,7 +497,7 @@ func (h *Host) setParameters(ctx context.Context, c *change, m Module, real stri
 func (h *Host) checkModuleApplied(snap *boot.Snapshot, m Module, real []string) (ModuleState, error) {
 	st := h.moduleState(snap, m, real)
 	switch {
-	case !st.Loaded:
+	case !st.LoadedNow:
 		return st, h.errorf(NotKept,
 			"the kernel module %s was loaded, but is gone a moment later. Something else on the host unloads it.",
 			m.Name)
@@ -574,7 +574,7 @@ func (h *Host) UnsetModule(ctx context.Context, m Module, unload bool) (err erro
 		return err
 	}
 	for _, n := range real {
-		if !snap.Loaded[n] || h.moduleHolder(h.machine(snap), m, n) != m.Instance {
+		if !snap.LoadedNow[n] || h.moduleHolder(h.machine(snap), m, n) != m.Instance {
 			continue
 		}
 		if err := h.checkUnneeded(snap, n); err != nil {
@@ -614,7 +614,7 @@ func (h *Host) checkUnneeded(snap *boot.Snapshot, module string) error {
 // lost its state.
 func (h *Host) confirmLoaded(ctx context.Context, module string) error {
 	snap, err := h.fresh(ctx)
-	if err == nil && !snap.Loaded[module] {
+	if err == nil && !snap.LoadedNow[module] {
 		err = errors.New("a module is not loaded again")
 	}
 	return err

@@ -54,8 +54,8 @@ type KeyReport struct {
 
 // ModuleReport is one module now and after the next boot.
 type ModuleReport struct {
-	Name            string
-	Loaded, Builtin bool
+	Name               string
+	LoadedNow, Builtin bool
 	// LoadedAtBoot is true if the module is loaded before systemd-sysctl runs. It is false if that is not known.
 	LoadedAtBoot bool
 	// Cause is what loads the module at boot or blocks it, and why it is not loaded.
@@ -160,13 +160,13 @@ func keyReport(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyReport 
 func moduleReport(snap *boot.Snapshot, p *boot.Prediction, name string) ModuleReport {
 	o := p.Module(name)
 	m := ModuleReport{
-		Name: name, Loaded: snap.Has(name), Builtin: snap.IsBuiltin(name), LoadedAtBoot: o.Known && o.LoadedAtBoot,
+		Name: name, LoadedNow: snap.Has(name), Builtin: snap.IsBuiltin(name), LoadedAtBoot: o.Known && o.LoadedAtBoot,
 		Cause: o.Cause, Notes: o.Notes,
 	}
 	for _, real := range p.Resolve(name) {
-		m.Loaded = m.Loaded || snap.Has(real)
+		m.LoadedNow = m.LoadedNow || snap.Has(real)
 	}
-	m.Holds = m.LoadedAtBoot || !m.Loaded && o.Known || m.Loaded &&
+	m.Holds = m.LoadedAtBoot || !m.LoadedNow && o.Known || m.LoadedNow &&
 		o.Reason == boot.Container // its kernel does not reboot
 	return m
 }

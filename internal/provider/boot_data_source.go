@@ -200,7 +200,7 @@ func (m *bootModel) take(c host.BootReport) {
 	}
 	for _, o := range c.Modules {
 		m.Modules[o.Name] = bootModuleModel{
-			types.BoolValue(o.Loaded), types.BoolValue(o.Builtin), types.BoolValue(o.LoadedAtBoot), orNull(o.Source), checkOf(o.Holds, o.Cause, o.Notes),
+			types.BoolValue(o.LoadedNow), types.BoolValue(o.Builtin), types.BoolValue(o.LoadedAtBoot), orNull(o.Source), checkOf(o.Holds, o.Cause, o.Notes),
 		}
 	}
 	for _, f := range c.Failures {

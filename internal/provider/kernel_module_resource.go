@@ -174,7 +174,7 @@ func (r *kernelModuleResource) Read(ctx context.Context, req resource.ReadReques
 		resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 		return
 	}
-	if imported && !st.Loaded && st.BootSource == nil {
+	if imported && !st.LoadedNow && st.BootSource == nil {
 		fail(&resp.Diagnostics, "nothing to import", "On "+m.Host.ValueString()+", the kernel module "+m.Name.ValueString()+" is not loaded and no file loads it at boot. "+
 			"Check its spelling, or let Terraform create it.")
 		return
@@ -349,7 +349,7 @@ func (m *kernelModuleModel) take(ctx context.Context, h *host.Host, st host.Modu
 	for _, w := range h.Warnings(m.wanted(ctx, ""), st) {
 		addWarning(diags, w)
 	}
-	m.Loaded, m.Builtin, m.BootSource = types.BoolValue(st.Loaded), types.BoolValue(st.Builtin), stringValue(st.BootSource)
+	m.Loaded, m.Builtin, m.BootSource = types.BoolValue(st.LoadedNow), types.BoolValue(st.Builtin), stringValue(st.BootSource)
 	if !m.Parameters.IsNull() {
 		m.Parameters = mapValue(st.Parameters, diags)
 	}
