@@ -61,6 +61,8 @@ const (
 	Unread Reason = "unread"
 	// Volatile: what decides is in /run, which is empty when the machine starts.
 	Volatile Reason = "volatile"
+	// OtherWriter: something other than what applies sysctl.d writes another value at boot.
+	OtherWriter Reason = "other_writer"
 	// ServiceOff: the service that applies the files is masked, or in no runlevel.
 	ServiceOff Reason = "service_off"
 	// InitUncertain: the init system applies files in an order that we cannot be sure of.
@@ -72,7 +74,7 @@ func Reasons() []Reason {
 	return []Reason{
 		Shadowed, Voided, Masked, Excluded, Covered, Unset, SysctlConfUnread, CommandLine,
 		NotLoaded, LoadedNowOnly, DenyListed, InstallLine, NotInTree, KernelPending, Container,
-		KeyMissing, InterfaceLater, ReadOnly, Disagree, UnitFails, Volatile, ServiceOff, Unread, InitUncertain,
+		KeyMissing, InterfaceLater, ReadOnly, OtherWriter, Disagree, UnitFails, Volatile, ServiceOff, Unread, InitUncertain,
 	}
 }
 
@@ -170,6 +172,10 @@ var words = map[Reason]struct{ sentence, remedy string }{
 	Volatile: {
 		"What decides is in /run, which is empty when the machine starts: it counts only if something writes it again in time.",
 		"Put the line into /etc, or declare a resource for it.",
+	},
+	OtherWriter: {
+		"Something other than systemd-sysctl sets the key to another value at boot.",
+		"Remove that line, or set there what this host should have.",
 	},
 	ServiceOff: {
 		"The service that would apply it at boot is masked, or in no runlevel.",

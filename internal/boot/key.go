@@ -74,17 +74,20 @@ var (
 		(*judgement).valueNeedsModule,
 		(*judgement).initUncertain,
 		(*judgement).tooFewNumbers,
+		(*judgement).otherWriter,
 	}
 	// commandLineChecks are for a key that only the kernel command line sets.
 	commandLineChecks = []keyCheck{
 		(*judgement).unread,
 		(*judgement).beforeModule,
+		(*judgement).otherWriter,
 	}
 	// unsetChecks are for a key that nothing sets. The last one always has a Reason.
 	unsetChecks = []keyCheck{
 		(*judgement).unread,
 		(*judgement).excluded,
 		(*judgement).masked,
+		(*judgement).otherWriter,
 		(*judgement).sysctlConfUnread,
 		(*judgement).unset,
 	}

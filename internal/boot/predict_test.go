@@ -17,6 +17,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
+	"github.com/host-provider/terraform-provider-host/internal/writer"
 )
 
 var update = flag.Bool("update", false, "rewrite the want section of every case in testdata")
@@ -24,7 +25,7 @@ var update = flag.Bool("update", false, "rewrite the want section of every case 
 // parseCase reads a case: the files of a host, and sections that say what else it is.
 //
 //	host   kernel RELEASE, init NAME, cmdline WORDS, looked-for MODULES, loaded MODULES, in-sys-module MODULES, builtin MODULES, read-only, others-read-only, no-modules,
-//	       off SERVICES, modules-first, runlevels LEVEL/SERVICES
+//	       off SERVICES, modules-first, runlevels LEVEL/SERVICES, enabled UNITS, writer FILE:LINE BY ORDER PATTERN [VALUE]
 //	dep/RELEASE, alias/RELEASE, softdep/RELEASE, builtin/RELEASE   files of /lib/modules/RELEASE
 //	links, unread, entries   PATH TARGET; PATH WORDS, for a file that root could read; PATH WORDS, for what nobody can
 //	proc   KEY VALUE, or KEY alone for one that is not there
@@ -136,10 +137,34 @@ func parseHost(t *testing.T, s *Snapshot, data string) {
 			s.OthersReadOnly = true
 		case "no-modules":
 			s.NoModules = true
+		case "enabled":
+			s.Enabled = strings.Fields(rest)
+		case "writer":
+			s.Writes = append(s.Writes, parseWriter(t, rest))
 		default:
 			t.Fatalf("host: unknown word %q", word)
 		}
 	}
+}
+
+// parseWriter reads FILE:LINE BY ORDER PATTERN [VALUE].
+func parseWriter(t *testing.T, text string) writer.Write {
+	t.Helper()
+	words := strings.SplitN(text, " ", 5)
+	if len(words) < 4 {
+		t.Fatalf("writer: %q", text)
+	}
+	file, line, _ := strings.Cut(words[0], ":")
+	n, err := strconv.Atoi(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := writer.Write{By: words[1], Assignment: sysctl.Assignment{Pattern: words[3], At: confdir.Position{File: file, Line: n}}}
+	w.Order = writer.Order(slices.Index([]string{"later", "unordered", "earlier"}, words[2]))
+	if len(words) == 5 {
+		w.Value, w.HasValue = words[4], true
+	}
+	return w
 }
 
 // answer is what a prediction says, in the words of a want section.

@@ -10,6 +10,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
+	"github.com/host-provider/terraform-provider-host/internal/writer"
 )
 
 // Snapshot is one host at one moment: its files that count at boot, its modules, and the values that were asked for.
@@ -54,6 +55,10 @@ type Snapshot struct {
 	OthersReadOnly bool
 	// NoModules says that nothing can load a module, as in a container: the first process lacks CAP_SYS_MODULE, or root is not the machine's.
 	NoModules bool
+	// Writes are the lines by which something other than what applies sysctl.d writes keys at boot, and Enabled the names
+	// of the units that are enabled.
+	Writes  []writer.Write
+	Enabled []string
 	// Trees are the kernels with a directory in /lib/modules, each with what grep finds in its modules.dep and modules.alias; nil when nobody looked.
 	Trees []Tree
 	// LookedFor are the modules, in canonical spelling, that every tree was searched for besides those that modules-load.d files and the command line

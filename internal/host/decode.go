@@ -13,6 +13,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/errno"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/writer"
 )
 
 // values returns the readings that values.sh printed.
@@ -29,10 +30,12 @@ func decode(r shell.Result) (s *boot.Snapshot, torn bool) {
 		d.file(rec)
 		d.boot(rec)
 		d.value(rec)
+		d.writer(rec)
 	}
 	for _, f := range d.files {
 		d.s.AddFile(f)
 	}
+	d.s.Enabled, d.s.Writes = d.scan.Enabled, writer.Find(d.scan)
 	if d.settings != nil {
 		d.s.ReadOpenRC(d.services, d.settings)
 	}
@@ -61,6 +64,7 @@ type decoder struct {
 	service  string   // the service of the next settings
 	settings map[string]string
 	release  string // the release of the next module tree
+	scan     writer.Scan
 }
 
 // file decodes the records of files.sh.
@@ -184,6 +188,22 @@ func (d *decoder) boot(rec shell.Record) {
 		d.release = rec.Body
 	case "lines":
 		d.s.Trees = append(d.s.Trees, tree(d.release, rec.Body))
+	}
+}
+
+// writer decodes the records of writers.sh.
+func (d *decoder) writer(rec shell.Record) {
+	switch rec.Head {
+	case "enabled":
+		d.scan.Enabled = strings.Fields(rec.Body)
+	case "writer":
+		d.scan.Files = append(d.scan.Files, writer.File{Path: rec.Body})
+	case "ufw":
+		d.scan.Files = append(d.scan.Files, writer.File{Path: rec.Body, Applier: "ufw.service"})
+	case "lines-of":
+		if n := len(d.scan.Files); n > 0 {
+			d.scan.Files[n-1].Text = rec.Body
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ const (
 	ParameterUnknown  Kind = "kernel module has no such parameter"
 	KeyLost           Kind = "sysctl would be lost at the next boot"
 	ModuleLost        Kind = "kernel module would not be loaded at the next boot"
+	KeyContested      Kind = "something else writes the sysctl at boot"
 	BootNote          Kind = "something to know about the next boot"
 	OneWay            Kind = "sysctl cannot be set back"
 	KeysFight         Kind = "two sysctls set each other"

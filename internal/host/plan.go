@@ -24,6 +24,9 @@ type KeyPlan struct {
 	// Open says that Holds and Reason may be others by the time of the apply: resources which are planned later may have a
 	// say in them, or they are not certain.
 	Open bool
+	// Contested is the path:line by which something else writes another value at boot; "" if nothing is known to. The value
+	// after the next boot is then not known.
+	Contested string
 }
 
 // SysctlsPlan is what a plan may say of the next boot after a change of keys.
@@ -118,6 +121,11 @@ func (h *Host) predictInto(ctx context.Context, p *SysctlsPlan, snap *boot.Snaps
 			p.Refusals = append(p.Refusals, lost)
 		}
 		coupled := sysctl.Cluster(v.Key) != ""
+		if o.Reason == boot.OtherWriter {
+			p.Keys[v.Key] = KeyPlan{Reason: o.Reason, Contested: o.Source}
+			p.Warnings = append(p.Warnings, h.errorf(KeyContested, "%s %s", o.Detail, o.Reason.Remedy()))
+			continue
+		}
 		own := len(o.Shadows) == 0 && (within(o.Source, s.Path()) || !o.Known) && !coupled
 		p.Keys[v.Key] = KeyPlan{
 			Holds: o.Holds, Reason: o.Reason, Own: own || o.Holds && !coupled && h.fleet.Applies(),
@@ -279,7 +287,7 @@ func (h *Host) notCertain(what, why string) *Error {
 // keyLost returns an error if the next boot would not set a value of the drop-in at path. It returns nil if that cannot
 // be known.
 func (h *Host) keyLost(v Setting, path string, o boot.KeyPrediction) *Error {
-	if o.Holds || slices.Contains(uncertain, o.Reason) || kernelDecides(v, path, o) {
+	if o.Holds || o.Reason == boot.OtherWriter || slices.Contains(uncertain, o.Reason) || kernelDecides(v, path, o) {
 		return nil
 	}
 	if o.Reason == boot.ReadOnly {

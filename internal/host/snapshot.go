@@ -29,6 +29,8 @@ var (
 	expandScript string
 	//go:embed scripts/values.sh
 	valuesScript string
+	//go:embed scripts/writers.sh
+	writersScript string
 	//go:embed scripts/all.sh
 	allScript string
 )
@@ -279,9 +281,9 @@ func (h *Host) snapshotScript(paths []string, all bool) shell.Script {
 	slices.Sort(paths)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := shell.Script{Name: "snapshot", Text: filesScript + bootScript + expandScript + valuesScript, Repeatable: true,
-		Merge: mergeSnapshots,
-		Args:  []string{treePattern(slices.Concat(kmod.Owners(), h.modules))}}
+	s := shell.Script{Name: "snapshot", Repeatable: true,
+		Text: filesScript + bootScript + writersScript + expandScript + valuesScript, Merge: mergeSnapshots,
+		Args: []string{treePattern(slices.Concat(kmod.Owners(), h.modules))}}
 	s.Args = append(s.Args, slices.Compact(paths)...)
 	if all {
 		s.Text += allScript

@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
@@ -356,8 +357,11 @@ func (m *sysctlModel) take(st host.SysctlState) {
 
 // takeAsPlanned is take after a change, which keeps what the plan said of the next boot, as the CLI demands.
 func (m *sysctlModel) takeAsPlanned(st host.SysctlState, diags *diag.Diagnostics) {
-	source, holds, reason := m.BootSource, m.HoldsAtBoot, m.BootReason
+	value, source, holds, reason := m.BootValue, m.BootSource, m.HoldsAtBoot, m.BootReason
 	m.take(st)
+	if st.Reason == boot.OtherWriter && !value.IsUnknown() {
+		m.BootValue, m.BootSource = value, source // the other writer may be newer than the plan
+	}
 	m.BootSource = asPlanned(source, m.BootSource, diags)
 	if !holds.IsUnknown() {
 		m.HoldsAtBoot, m.BootReason = holds, reason
@@ -424,7 +428,10 @@ func (m *sysctlModel) plan(plan host.SysctlsPlan, changes bool, prior sysctlMode
 	case m.Persist.ValueBool():
 		m.HoldsAtBoot, m.BootReason = types.BoolValue(k.Holds), orNull(string(k.Reason))
 	}
-	if k.Own {
+	switch {
+	case k.Contested != "":
+		m.BootValue, m.BootSource = types.StringNull(), types.StringValue(k.Contested)
+	case k.Own:
 		m.BootSource = types.StringValue(m.wanted("").Source())
 	}
 }

@@ -435,8 +435,11 @@ func (m *sysctlsModel) setBoot(holds, reasons map[string]attr.Value, diags *diag
 
 // takeAsPlanned is take after a change, which keeps what the plan said of the next boot, as the CLI demands.
 func (m *sysctlsModel) takeAsPlanned(states map[sysctl.Key]host.SysctlState, diags *diag.Diagnostics) {
-	sources, holds, reasons := m.BootSources, m.HoldsAtBoot, m.BootReasons
+	values, sources, holds, reasons := m.BootValues, m.BootSources, m.HoldsAtBoot, m.BootReasons
 	m.take(states, diags)
+	if !values.IsNull() && !values.IsUnknown() {
+		m.BootValues = values // another writer may be newer than the plan
+	}
 	m.BootSources = sourcesAsPlanned(sources, m.BootSources, diags)
 	if !holds.IsUnknown() {
 		m.HoldsAtBoot, m.BootReasons = holds, reasons
@@ -600,11 +603,14 @@ func (m *sysctlsModel) planSources(p host.SysctlsPlan, prior sysctlsModel, diags
 	}
 	stays := m.FileName.Equal(prior.FileName) && m.Host.Equal(prior.Host) && m.Name.Equal(prior.Name)
 	wanted, had, priorSources := keyed(m.Settings), keyed(prior.BootValues), keyed(prior.BootSources)
-	sources := map[string]attr.Value{}
+	sources, boot := map[string]attr.Value{}, m.BootValues.Elements()
 	for k, name := range spellings(m.Settings) {
 		source, known := priorSources[k]
 		was, held := had[k]
 		switch {
+		case p.Keys[k].Contested != "":
+			sources[name] = types.StringValue(p.Keys[k].Contested)
+			delete(boot, name)
 		case stays && known && held && sysctl.Equal(k, was, wanted[k]):
 			sources[name] = types.StringValue(source)
 		case p.Keys[k].Own:
@@ -613,5 +619,5 @@ func (m *sysctlsModel) planSources(p host.SysctlsPlan, prior sysctlsModel, diags
 			sources[name] = types.StringUnknown()
 		}
 	}
-	m.BootSources = stringMap(sources, diags)
+	m.BootValues, m.BootSources = stringMap(boot, diags), stringMap(sources, diags)
 }
