@@ -69,7 +69,7 @@ func inUnitOf(to, from sysctl.Key, value string) (string, bool) {
 func (p *sysctlPlan) overwritten(k sysctl.Key, own *option) (by *option, value string, known, ok bool) {
 	for _, w := range leaders(k) {
 		d := p.decide(w)
-		if d.option == nil || d.option.turn < own.turn || by != nil && d.option.turn < by.turn {
+		if d.option == nil || d.option.order < own.order || by != nil && d.option.order < by.order {
 			continue
 		}
 		left, sure := d.option.Value, true
@@ -99,7 +99,7 @@ func (p *sysctlPlan) overwritten(k sysctl.Key, own *option) (by *option, value s
 func (p *sysctlPlan) before(w sysctl.Key, own *option) string {
 	value := "0"
 	for _, twin := range leaders(w) {
-		if d := p.decide(twin); d.option != nil && d.option.turn < own.turn && CouplingOf(w, twin) == Copies {
+		if d := p.decide(twin); d.option != nil && d.option.order < own.order && CouplingOf(w, twin) == Copies {
 			value = d.option.Value
 		}
 	}

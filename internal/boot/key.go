@@ -195,7 +195,7 @@ func (j *judgement) unread() Cause {
 }
 
 // serviceOff has a Reason if the service that applies the line does not start.
-func (j *judgement) serviceOff() Cause { return j.p.sysctlsOff(j.k) }
+func (j *judgement) serviceOff() Cause { return j.p.init.sysctlsOff(j.k) }
 
 // readOnly has a Reason if what applies the line cannot write the key.
 func (j *judgement) readOnly() Cause {
@@ -238,7 +238,11 @@ func (j *judgement) notInTime(module string, m ModulePrediction) Cause {
 		}
 		return Cause{}
 	case m.Known && m.LoadedAtBoot:
-		return j.p.late(m, belongs)
+		c := j.p.init.late(m)
+		if c.Reason != "" {
+			c.Detail = belongs + ", and " + c.Detail
+		}
+		return c
 	case m.Reason == NotLoaded:
 		return Cause{Reason: NotLoaded, Detail: fmt.Sprintf(
 			"%s, and nothing loads %s before systemd-sysctl runs.", belongs, module)}
@@ -330,7 +334,7 @@ func (j *judgement) moduleForValue(module string) Cause {
 		return c
 	}
 	last := j.p.sysctls.named["kernel/modules_disabled"]
-	if last != nil && last.HasValue && last.turn < j.lines.option.turn && sysctl.Equal(j.k, last.Value, "1") &&
+	if last != nil && last.HasValue && last.order < j.lines.option.order && sysctl.Equal(j.k, last.Value, "1") &&
 		!plan.there(module) {
 		return Cause{NotLoaded, last.At.String(), fmt.Sprintf(
 			"%s sets kernel.modules_disabled before, and the kernel then loads no more modules.", last.At)}
@@ -339,7 +343,7 @@ func (j *judgement) moduleForValue(module string) Cause {
 }
 
 // initUncertain has a Reason if the host's init system may not do what systemd does.
-func (j *judgement) initUncertain() Cause { return j.p.byAnotherInit(j) }
+func (j *judgement) initUncertain() Cause { return j.p.init.key(j) }
 
 // tooFewNumbers corrects the value to as many numbers as the key holds. It has a Reason if there are fewer: the others
 // stay as the kernel makes them.
@@ -534,53 +538,4 @@ func integers(k sysctl.Key, now string) bool {
 func notNumbers(k sysctl.Key, now, value string) bool {
 	asked := strings.Fields(value)
 	return integers(k, now) && !sysctl.Integers(strings.Join(asked[:min(len(asked), len(strings.Fields(now)))], " "))
-}
-
-// late returns why a module that is loaded at boot may not be there in time.
-func (p *Prediction) late(m ModulePrediction, belongs string) Cause {
-	if p.s.Init == "openrc" && !p.s.ModulesFirst && !m.Builtin {
-		return Cause{InitUncertain, m.Source, fmt.Sprintf(
-			"%[1]s, and OpenRC starts its services %[2]s and %[3]s in no fixed order, unless /etc/conf.d/%[3]s says rc_after=\"%[2]s\".",
-			belongs, p.s.OpenRC.Modules, p.s.OpenRC.Sysctl)}
-	}
-	return Cause{}
-}
-
-// byAnotherInit says why a host without systemd may not apply what systemd would.
-func (p *Prediction) byAnotherInit(j *judgement) Cause {
-	if p.s.Init == "systemd" {
-		return Cause{}
-	}
-	if f := p.sysctls.anyUnread(p.s); p.s.Init == "openrc" && f != "" {
-		return Cause{Reason: Unread, Detail: f + " could not be read, and OpenRC may read it last."}
-	}
-	if p.s.Init == "openrc" && !j.lines.option.IsGlob() {
-		for _, w := range leaders(j.k) {
-			if a, ok := p.sysctls.sequential(w); ok {
-				return Cause{Reason: InitUncertain, Detail: fmt.Sprintf("The host starts with OpenRC, whose versions read the files in different orders, and %s sets %s, which changes %s.",
-					a.At, w, j.k)}
-			}
-		}
-		a, ok := p.sysctls.procps(j.k)
-		b, inTurn := p.sysctls.sequential(j.k)
-		if ok && inTurn && sysctl.Equal(j.k, a.Value, j.Value) && sysctl.Equal(j.k, b.Value, j.Value) {
-			return Cause{}
-		}
-		return Cause{Reason: InitUncertain, Detail: fmt.Sprintf("The host starts with OpenRC, whose versions read the files in different orders, and these do not agree on %s.", j.k)}
-	}
-	return Cause{Reason: InitUncertain, Detail: p.initDetail("sysctl.d")}
-}
-
-// sysctlsOff says what keeps anything from applying sysctl.d at boot; no Reason if nothing does. A key of an interface udev applies all the same.
-func (p *Prediction) sysctlsOff(k sysctl.Key) Cause {
-	if by := p.s.Off[sysctlUnit]; by != "" {
-		if _, udev := Interface(k); udev {
-			return Cause{}
-		}
-		return Cause{ServiceOff, by, fmt.Sprintf("%s is masked by %s, so nothing applies sysctl.d at boot.", sysctlUnit, by)}
-	}
-	if by := p.s.Off["sysctl"]; by != "" {
-		return Cause{ServiceOff, by, fmt.Sprintf("The OpenRC service sysctl is in no runlevel of %s, so nothing applies sysctl.d at boot.", by)}
-	}
-	return Cause{}
 }

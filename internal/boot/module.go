@@ -47,34 +47,10 @@ func (p *Prediction) Module(name string) ModulePrediction {
 	if volatile(o.Source) {
 		o.Notes = append(o.Notes, volatileNote(o.Source))
 	}
-	return p.byInit(o)
+	return p.init.module(o)
 }
 
-// byInit takes back what only systemd-modules-load would do for sure.
-func (p *Prediction) byInit(o ModulePrediction) ModulePrediction {
-	switch {
-	case p.s.Init == "systemd", o.Builtin, o.Reason == NotLoaded, o.Reason == ServiceOff, o.Reason == Unread, o.Reason == KernelPending:
-		return o
-	case p.s.Init == "openrc" && o.LoadedAtBoot && openrcReads(o.Source):
-		return o
-	case p.s.Init == "openrc" && o.Reason == NotInTree:
-		return o
-	}
-	return ModulePrediction{Cause: Cause{InitUncertain, o.Source, p.initDetail("modules-load.d")}, Notes: o.Notes}
-}
-
-// openrcReads says whether every version of OpenRC's service modules reads the file of this place.
-func openrcReads(source string) bool {
-	return source != fromCommandLine && !strings.HasPrefix(source, "/usr/local/")
-}
-
-func (p *Prediction) initDetail(family string) string {
-	if p.s.Init == "openrc" {
-		return fmt.Sprintf("The host starts with OpenRC, whose versions apply %s in different ways.", family)
-	}
-	return fmt.Sprintf("The host does not run systemd, and what applies %s at boot is not known.", family)
-}
-
+// gone is the sentence about a kernel whose modules were removed.
 func (p *Prediction) gone() string {
 	return fmt.Sprintf("/lib/modules/%s, the running kernel's, is gone.", p.s.Kernel)
 }

@@ -48,44 +48,14 @@ type blocked struct {
 	quiet bool
 }
 
-const modulesUnit = "systemd-modules-load.service"
-
 // fromCommandLine is the Source of what the kernel command line decides.
 const fromCommandLine = "/proc/cmdline"
 
-func planModules(s *Snapshot, cmd commandLine, tree *Tree) *modulePlan {
+// planModules plans what is loaded with one kernel's tree. off is what keeps anything from loading modules.
+func planModules(s *Snapshot, cmd commandLine, tree *Tree, files *contents, off Cause) *modulePlan {
 	p := &modulePlan{s: s, cmd: cmd, tree: tree, loaded: map[string]string{}, blocked: map[string]blocked{}}
-	p.readModprobe()
-	for _, name := range cmd.load {
-		p.asked = append(p.asked, kmod.LoadLine{Name: name, At: confdir.Position{File: fromCommandLine}})
-	}
-	for _, f := range confdir.Order(s.ModulesLoad) {
-		if f.Unread != "" {
-			p.unread = append(p.unread, f.Path)
-			continue
-		}
-		text, failure := untilTooLong(f, modulesUnit)
-		if failure != nil {
-			p.failures = append(p.failures, *failure)
-		}
-		p.asked = append(p.asked, kmod.ParseLoad(f.Path, text)...)
-	}
-	if f := s.Modules; f != nil && s.Init != "systemd" {
-		if f.Unread != "" {
-			p.unread = append(p.unread, f.Path)
-		}
-		p.asked = append(p.asked, kmod.ParseModules(f.Path, f.Text)...)
-	}
-	hidden := hidden(s.ModulesLoad)
-	for _, f := range s.ModulesLoad {
-		if by, ok := hidden[f.Path]; ok {
-			for _, line := range kmod.ParseLoad(f.Path, f.Text) {
-				p.masked = append(p.masked, maskedLoad{line, by})
-			}
-		}
-	}
-	p.failures = append(p.failures, brokenFiles(s.ModulesLoad, modulesUnit)...)
-	off := modulesOff(s)
+	p.readModprobe(files)
+	p.readLoad(files)
 	for _, a := range p.asked {
 		if off.Reason != "" {
 			p.block(kmod.Canonical(a.Name), blocked{Cause: off, quiet: true})
@@ -99,24 +69,39 @@ func planModules(s *Snapshot, cmd commandLine, tree *Tree) *modulePlan {
 	return p
 }
 
-// modulesOff returns what keeps anything from loading the modules of modules-load.d at boot; no Reason if nothing does.
-func modulesOff(s *Snapshot) Cause {
-	if by := s.Off[modulesUnit]; by != "" {
-		return Cause{ServiceOff, by, fmt.Sprintf(
-			"%s is masked by %s, so nothing loads the modules of modules-load.d at boot.", modulesUnit, by)}
+// readLoad collects the names that the command line and files ask for.
+func (p *modulePlan) readLoad(files *contents) {
+	for _, name := range p.cmd.load {
+		p.asked = append(p.asked, kmod.LoadLine{Name: name, At: confdir.Position{File: fromCommandLine}})
 	}
-	if by := s.Off["modules"]; by != "" {
-		return Cause{ServiceOff, by, fmt.Sprintf(
-			"The OpenRC service modules is in no runlevel of %s, so nothing loads the modules of modules-load.d at boot.", by)}
+	for _, f := range files.load.order {
+		if f.Unread != "" {
+			p.unread = append(p.unread, f.Path)
+			continue
+		}
+		lines := files.load.lines[f.Path]
+		if lines.tooLong != nil {
+			p.failures = append(p.failures, tooLongFails(modulesUnit, *lines.tooLong))
+		}
+		p.asked = append(p.asked, lines.read...)
 	}
-	return Cause{}
+	if p.asked = append(p.asked, files.etcModules...); files.etcModulesUnread != "" {
+		p.unread = append(p.unread, files.etcModulesUnread)
+	}
+	for _, f := range p.s.ModulesLoad {
+		if by, ok := files.load.hidden[f.Path]; ok {
+			for _, line := range files.load.lines[f.Path].all {
+				p.masked = append(p.masked, maskedLoad{line, by})
+			}
+		}
+	}
+	p.failures = append(p.failures, fileFailures(files.load.broken, modulesUnit)...)
 }
 
-// readModprobe collects the directives. kmod, unlike systemd, takes no notice of directories: they mask nothing.
-func (p *modulePlan) readModprobe() {
-	files := slices.DeleteFunc(slices.Clone(p.s.Modprobe), func(f confdir.File) bool { return !f.Regular && f.Unread == isDirectory })
+// readModprobe collects the directives.
+func (p *modulePlan) readModprobe(files *contents) {
 	softdeps := p.tree.Softdep
-	for _, f := range confdir.Order(files) {
+	for _, f := range files.modprobe.order {
 		if f.Unread != "" {
 			p.unread = append(p.unread, f.Path)
 			continue
@@ -124,8 +109,7 @@ func (p *modulePlan) readModprobe() {
 		if path.Base(f.Path) > "modules.softdep" {
 			p.directives, softdeps = append(p.directives, softdeps...), nil
 		}
-		directives, _ := kmod.ParseModprobe(f.Path, f.Text)
-		p.directives = append(p.directives, directives...)
+		p.directives = append(p.directives, files.modprobe.lines[f.Path]...)
 	}
 	p.directives = append(p.directives, softdeps...)
 }

@@ -12,6 +12,7 @@ import (
 type Prediction struct {
 	s        *Snapshot
 	cmd      commandLine
+	init     initSystem
 	sysctls  *sysctlPlan
 	modules  []*modulePlan // one for each kernel that may boot next, the likeliest first
 	pending  bool          // the running kernel's module tree is gone
@@ -38,19 +39,15 @@ func Predict(s *Snapshot) *Prediction {
 	if s.NoModules { // a container's init is not given the machine's command line
 		cmd = parseCommandLine("")
 	}
-	s = s.withMasked(cmd.masked)
-	p := &Prediction{s: s, cmd: cmd, sysctls: planSysctls(s)}
+	init := initOf(s, cmd)
+	files := parseFiles(s, init.programs())
+	p := &Prediction{s: s, cmd: cmd, init: init, sysctls: planSysctls(s, files)}
 	trees, pending := s.candidates()
 	p.pending = pending
 	for _, t := range trees {
-		p.modules = append(p.modules, planModules(s, p.cmd, t))
+		p.modules = append(p.modules, planModules(s, cmd, t, files, init.modulesOff()))
 	}
-	if s.Init == "systemd" && s.Off[sysctlUnit] == "" && !s.ProcSysReadOnly {
-		p.failures = slices.Clone(p.sysctls.failures)
-	}
-	if len(p.modules) > 0 && s.Init == "systemd" && !s.NoModules {
-		p.failures = append(p.failures, p.modules[0].failures...)
-	}
+	p.failures = init.failures(p)
 	return p
 }
 
@@ -112,5 +109,9 @@ func (p *Prediction) Resolve(name string) []string {
 	return p.modules[0].resolve(name)
 }
 
-// Units are the systemd units whose work is predicted, in the order in which systemd starts them.
-func Units() []string { return []string{modulesUnit, sysctlUnit} }
+// Units are the systemd units whose work is predicted, in the order in which systemd starts them. There are none with
+// another init system.
+func (p *Prediction) Units() []string { return p.init.programs().units }
+
+// Order is what is known of the order in which sysctl.d is applied.
+func (p *Prediction) Order() Order { return p.init.programs().order }

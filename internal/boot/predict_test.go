@@ -130,7 +130,7 @@ func parseHost(t *testing.T, s *Snapshot, data string) {
 		case "runlevels":
 			s.ReadOpenRC(strings.Fields(rest), nil)
 		case "modules-first":
-			s.ModulesFirst = true
+			s.OpenRC.ModulesFirst = true
 		case "read-only":
 			s.ProcSysReadOnly, s.OthersReadOnly = true, true
 		case "others-read-only":

@@ -43,10 +43,8 @@ type Snapshot struct {
 	// Off are the services that would apply the files at boot and are kept from it, each with what keeps it: systemd's units that are masked, and OpenRC's
 	// "modules" and "sysctl" where no runlevel has them.
 	Off map[string]string
-	// OpenRC names the services that apply the files where Init is "openrc"; a name is "" where no runlevel has the service.
+	// OpenRC is what is known of OpenRC's services, if Init is "openrc".
 	OpenRC OpenRC
-	// ModulesFirst says that OpenRC is told to start sysctl after modules; systemd always does so.
-	ModulesFirst bool
 	// ProcSysReadOnly says that /proc/mounts shows the mount that holds /proc/sys/net as ro, as in a container: systemd-sysctl is then not started. What
 	// [ -w ] says of a directory there means nothing.
 	ProcSysReadOnly bool
@@ -166,24 +164,6 @@ func (s *Snapshot) AddFile(f confdir.File) {
 	default:
 		s.SysctlConf = &f
 	}
-}
-
-// withMasked is s with units that the kernel command line masks.
-func (s *Snapshot) withMasked(units []string) *Snapshot {
-	if len(units) == 0 || s.Init != "systemd" {
-		return s
-	}
-	c := *s
-	c.Off = maps.Clone(s.Off)
-	if c.Off == nil {
-		c.Off = map[string]string{}
-	}
-	for _, u := range units {
-		if c.Off[u] == "" {
-			c.Off[u] = fromCommandLine
-		}
-	}
-	return &c
 }
 
 // family is the list that a path belongs to, by its directory's name.

@@ -11,8 +11,6 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-const sysctlUnit = "systemd-sysctl.service"
-
 // sysctlPlan is what systemd-sysctl writes at boot.
 type sysctlPlan struct {
 	// named has the assignments to one key by their path below /proc/sys, patterns the others, in the order they are written.
@@ -25,16 +23,16 @@ type sysctlPlan struct {
 	// conf are the assignments of /etc/sysctl.conf; confRead says that a link makes systemd read it too.
 	conf     []sysctl.Assignment
 	confRead bool
-	// byDirectory are the assignments as Alpine's OpenRC makes them: directory after directory, masked files too, and /etc/sysctl.conf last.
-	byDirectory []sysctl.Assignment
+	// alpineOrder are the assignments as Alpine's OpenRC makes them.
+	alpineOrder []sysctl.Assignment
 	failures    []UnitFailure
 }
 
 // option is what systemd-sysctl keeps of all lines for one name or pattern.
 type option struct {
 	sysctl.Assignment
-	// turn is its place in the order of writes, file that of its file among the files.
-	turn, file int
+	// order is its number in the order of writes, and file that of its file among the files.
+	order, file int
 	// overruled are the lines with a value for the same name that stand before it.
 	overruled []sysctl.Assignment
 }
@@ -49,56 +47,55 @@ type maskedAssignment struct {
 	by string
 }
 
-func planSysctls(s *Snapshot) *sysctlPlan {
-	p := &sysctlPlan{named: map[string]*option{}, failures: brokenFiles(s.Sysctl, sysctlUnit)}
-	turn := 0
+// planSysctls plans what systemd-sysctl writes on a host with these files.
+func planSysctls(s *Snapshot, files *contents) *sysctlPlan {
+	p := &sysctlPlan{named: map[string]*option{}, failures: fileFailures(files.sysctl.broken, sysctlUnit)}
 	patterns := map[string]*option{}
-	read := confdir.Order(s.Sysctl)
-	if s.Extra != nil {
-		read = append(read, *s.Extra)
-	}
-	for i, f := range read {
+	order := 0
+	for i, f := range files.sysctl.order {
 		p.confRead = p.confRead || leadsTo(f, "/etc/sysctl.conf")
 		if f.Unread != "" {
 			p.unread = append(p.unread, unreadFile{f.Path, i})
 			continue
 		}
-		text, failure := untilTooLong(f, sysctlUnit)
-		assignments, bad := sysctl.ParseFile(f.Path, text)
-		counts := s.Extra == nil || f.Path != s.Extra.Path // systemd-sysctl minds no bad line of the credential
-		if failure != nil && counts {
-			p.failures = append(p.failures, *failure)
+		lines := files.sysctl.lines[f.Path]
+		if s.Extra == nil || f.Path != s.Extra.Path { // systemd-sysctl ignores bad lines of the credential
+			p.failures = append(p.failures, badLines(lines)...)
 		}
-		for _, b := range bad {
-			nameless, ok := assignsNothing(b)
-			if ok {
-				assignments = append(assignments, nameless)
-			} else if counts {
-				p.failures = append(p.failures, lineFails(sysctlUnit, b.At.String(), "The line is no assignment."))
-			}
-		}
-		for _, a := range assignments {
-			turn++
+		for _, a := range lines.read {
+			order++
 			options := p.named
 			if a.IsGlob() {
 				options = patterns
 			}
-			options[a.Pattern] = (&option{Assignment: a, turn: turn, file: i}).after(options[a.Pattern])
+			options[a.Pattern] = (&option{Assignment: a, order: order, file: i}).after(options[a.Pattern])
 		}
 	}
-	for _, o := range patterns {
-		p.patterns = append(p.patterns, o)
-	}
-	slices.SortFunc(p.patterns, func(a, b *option) int { return a.turn - b.turn })
-	p.masked = maskedIn(s.Sysctl)
-	p.byDirectory = inDirectories(s)
-	if f := s.SysctlConf; f != nil {
-		if f.Unread == "" {
-			p.conf, _ = sysctl.ParseFile(f.Path, f.Text)
+	p.patterns = slices.SortedFunc(maps.Values(patterns), func(a, b *option) int { return a.order - b.order })
+	p.alpineOrder = alpineOrder(s, files.sysctl.lines)
+	for _, f := range s.Sysctl {
+		if by, ok := files.sysctl.hidden[f.Path]; ok {
+			for _, a := range files.sysctl.lines[f.Path].all {
+				p.masked = append(p.masked, maskedAssignment{a, by})
+			}
 		}
+	}
+	if f := s.SysctlConf; f != nil && f.Unread == "" {
+		p.conf = files.sysctl.lines[f.Path].all
 	}
 	p.findFailures(s)
 	return p
+}
+
+// badLines are the failures of systemd-sysctl because of lines that it cannot read.
+func badLines(lines sysctlLines) (failures []UnitFailure) {
+	if lines.tooLong != nil {
+		failures = append(failures, tooLongFails(sysctlUnit, *lines.tooLong))
+	}
+	for _, b := range lines.bad {
+		failures = append(failures, lineFails(sysctlUnit, b.At.String(), "The line is no assignment."))
+	}
+	return failures
 }
 
 // after makes an option of a line that follows old, which may be nil, for the same name.
@@ -108,26 +105,11 @@ func (o *option) after(old *option) *option {
 	}
 	o.overruled = old.overruled
 	if old.HasValue == o.HasValue && old.Value == o.Value {
-		o.turn, o.Ignore = old.turn, old.Ignore || o.Ignore
+		o.order, o.Ignore = old.order, old.Ignore || o.Ignore
 	} else if old.HasValue {
 		o.overruled = append(old.overruled, old.Assignment) //nolint:gocritic // old is given up: a copy a line would be quadratic
 	}
 	return o
-}
-
-// assignsNothing reads a line such as "= 1", which systemd-sysctl takes for an assignment to /proc/sys itself; ok is false for any other bad line.
-func assignsNothing(b sysctl.BadLine) (a sysctl.Assignment, ok bool) {
-	rest, ignore := strings.CutPrefix(b.Text, "-")
-	name, value, hasValue := strings.Cut(rest, "=")
-	if !hasValue && !ignore {
-		return a, false
-	}
-	pattern := ""
-	if strings.Trim(name, confdir.Blanks) != "" { // separators alone, which are another name than none
-		pattern = "/"
-	}
-	value = strings.Trim(value, confdir.Blanks)
-	return sysctl.Assignment{Pattern: pattern, Value: value, HasValue: hasValue, Ignore: ignore && hasValue, At: b.At}, true
 }
 
 // leadsTo says whether a file is a link to this path; a relative target counts from the link's directory, and only one link is followed.
@@ -139,22 +121,6 @@ func leadsTo(f confdir.File, target string) bool {
 		return path.Clean(f.Target) == target
 	}
 	return path.Join(path.Dir(f.Path), f.Target) == target
-}
-
-// maskedIn are the assignments of files that others hide.
-func maskedIn(files []confdir.File) (masked []maskedAssignment) {
-	hidden := hidden(files)
-	for _, f := range files {
-		by, ok := hidden[f.Path]
-		if !ok {
-			continue
-		}
-		assignments, _ := sysctl.ParseFile(f.Path, f.Text)
-		for _, a := range assignments {
-			masked = append(masked, maskedAssignment{a, by})
-		}
-	}
-	return masked
 }
 
 // findFailures finds the assignments whose write fails for sure: what is left to the kernel, such as a value it refuses, nobody can know before.
@@ -343,45 +309,6 @@ func (p *sysctlPlan) procps(k sysctl.Key) (a sysctl.Assignment, ok bool) {
 	}
 	if d := p.decide(k); d.option != nil {
 		return d.option.Assignment, true
-	}
-	return sysctl.Assignment{}, false
-}
-
-// inDirectories are the assignments of all files, those of each directory in the order of their names (Alpine's /etc/init.d/sysctl).
-func inDirectories(s *Snapshot) (all []sysctl.Assignment) {
-	for _, root := range []string{"/run", "/etc", "/usr/local/lib", "/usr/lib", "/lib"} {
-		files := slices.DeleteFunc(slices.Clone(s.Sysctl), func(f confdir.File) bool { return path.Dir(path.Dir(f.Path)) != root })
-		for _, f := range confdir.Order(files) {
-			assignments, _ := sysctl.ParseFile(f.Path, f.Text)
-			all = append(all, assignments...)
-		}
-	}
-	if f := s.SysctlConf; f != nil {
-		assignments, _ := sysctl.ParseFile(f.Path, f.Text)
-		all = append(all, assignments...)
-	}
-	return all
-}
-
-// anyUnread is a file of any rank that could not be read; "" if there is none.
-func (p *sysctlPlan) anyUnread(s *Snapshot) string {
-	for _, f := range s.Sysctl {
-		if f.Regular && f.Unread != "" {
-			return f.Path
-		}
-	}
-	if f := s.SysctlConf; f != nil && f.Unread != "" {
-		return f.Path
-	}
-	return ""
-}
-
-// sequential is what writing every line for k in turn leaves, each file of each directory in its turn.
-func (p *sysctlPlan) sequential(k sysctl.Key) (a sysctl.Assignment, ok bool) {
-	for _, line := range slices.Backward(p.byDirectory) {
-		if line.HasValue && line.Matches(k) {
-			return line, true
-		}
 	}
 	return sysctl.Assignment{}, false
 }

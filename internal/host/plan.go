@@ -129,12 +129,12 @@ func (h *Host) predictInto(ctx context.Context, p *SysctlsPlan, snap *boot.Snaps
 		own := len(o.Shadows) == 0 && (within(o.Source, s.Path()) || !o.Known) && !coupled
 		p.Keys[v.Key] = KeyPlan{
 			Holds: o.Holds, Reason: o.Reason, Own: own || o.Holds && !coupled && h.fleet.Applies(),
-			Open: coupled && snap.Init != "systemd" || mayChange(snap, o.Reason),
+			Open: coupled && next.Order() != boot.OrderByName || mayChange(next, o.Reason),
 		}
 		for _, n := range o.Notes {
 			p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", v.Key, n.Detail, n.Reason.Remedy()))
 		}
-		if mayChange(snap, o.Reason) && h.fleet.Applies() {
+		if mayChange(next, o.Reason) && h.fleet.Applies() {
 			p.Warnings = append(p.Warnings, h.notCertain(v.Key.String(), o.Detail))
 		}
 	}
@@ -227,8 +227,9 @@ func (h *Host) PlanModule(ctx context.Context, m Module, prior *Module) (ModuleP
 		return p, nil
 	}
 	h.checkModuleOwners(ctx, &p, snap, m, prior)
-	o := h.predict(snap.WithFile(m.pretended())).Module(m.Name)
-	p.Holds, p.Reason, p.Open = o.Known && o.LoadedAtBoot, o.Reason, mayChange(snap, o.Reason)
+	next := h.predict(snap.WithFile(m.pretended()))
+	o := next.Module(m.Name)
+	p.Holds, p.Reason, p.Open = o.Known && o.LoadedAtBoot, o.Reason, mayChange(next, o.Reason)
 	if lost := h.moduleLost(m, o, snap.Kernel); lost != nil {
 		p.Refusals = append(p.Refusals, lost)
 	}
@@ -272,10 +273,10 @@ func (s Sysctls) pretended() confdir.File {
 // prevent nothing.
 var uncertain = []boot.Reason{boot.InitUncertain, boot.Unread, boot.KernelPending, boot.InterfaceLater}
 
-// mayChange reports whether an uncertain reason may have gone by the time of the apply. A host that neither systemd nor
-// OpenRC starts does not get another init.
-func mayChange(snap *boot.Snapshot, r boot.Reason) bool {
-	return slices.Contains(uncertain, r) && (r != boot.InitUncertain || snap.Init == "openrc")
+// mayChange reports whether an uncertain reason may have gone by the time of the apply. An init system of which nothing
+// is known stays so, but files may come to agree in each order of the others.
+func mayChange(next *boot.Prediction, r boot.Reason) bool {
+	return slices.Contains(uncertain, r) && (r != boot.InitUncertain || next.Order() == boot.OrderByVersion)
 }
 
 // notCertain is the warning of an apply for what was certain when it was planned, maybe.

@@ -103,11 +103,11 @@ func (h *Host) BootReport(ctx context.Context, keys []sysctl.Key) (BootReport, e
 	for _, m := range slices.Compact(modules) {
 		c.Modules = append(c.Modules, moduleReport(snap, p, m))
 	}
-	if c.Init == "systemd" {
-		if c.Units, err = h.units(ctx, boot.Units()...); err != nil {
+	if names := p.Units(); len(names) > 0 {
+		if c.Units, err = h.units(ctx, names...); err != nil {
 			return BootReport{}, err
 		}
-		if fault := outOfOrder(c.Units); fault != nil {
+		if fault := outOfOrder(c.Units, names[0], names[1]); fault != nil {
 			c.Failures, c.Holds = append(c.Failures, *fault), false
 		}
 	}
@@ -210,10 +210,9 @@ func parseUnits(printed string) []Unit {
 	return units
 }
 
-// outOfOrder returns a failure if systemd does not start the unit that applies sysctls after the unit that loads
-// modules, because every prediction assumes that order. It returns nil if systemd does.
-func outOfOrder(units []Unit) *boot.UnitFailure {
-	first, last := boot.Units()[0], boot.Units()[1]
+// outOfOrder returns a failure if systemd does not start last, the unit that applies sysctls, after first, the unit that
+// loads modules, because every prediction assumes that order. It returns nil if systemd does.
+func outOfOrder(units []Unit, first, last string) *boot.UnitFailure {
 	i := slices.IndexFunc(units, func(u Unit) bool { return u.Name == last })
 	fault := &boot.UnitFailure{Unit: last}
 	switch {

@@ -49,8 +49,8 @@ func TestReadOpenRC(t *testing.T) {
 	} {
 		var s Snapshot
 		s.ReadOpenRC(tt.services, tt.settings)
-		if !maps.Equal(s.Off, tt.off) || s.ModulesFirst != tt.first {
-			t.Errorf("%s: off %v, modules first %v", tt.name, s.Off, s.ModulesFirst)
+		if !maps.Equal(s.Off, tt.off) || s.OpenRC.ModulesFirst != tt.first {
+			t.Errorf("%s: off %v, modules first %v", tt.name, s.Off, s.OpenRC.ModulesFirst)
 		}
 	}
 }

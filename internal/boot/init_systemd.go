@@ -1,0 +1,108 @@
+package boot
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/kmod"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
+)
+
+// The units that load modules and apply sysctls.
+const (
+	modulesUnit = "systemd-modules-load.service"
+	sysctlUnit  = "systemd-sysctl.service"
+)
+
+// maxLine is the length at which systemd stops reading a file: LONG_LINE_MAX, in bytes, with the line's end.
+const maxLine = 1 << 20
+
+// systemd does everything as predicted, unless a unit is masked.
+type systemd struct {
+	s *Snapshot
+	// off are the masked units, each with what masks it.
+	off map[string]string
+}
+
+// newSystemd returns systemd with the units that the kernel command line masks in addition.
+func newSystemd(s *Snapshot, cmd commandLine) systemd {
+	off := map[string]string{}
+	maps.Copy(off, s.Off)
+	for _, unit := range cmd.masked {
+		off[unit] = cmp.Or(off[unit], fromCommandLine)
+	}
+	return systemd{s, off}
+}
+
+func (systemd) programs() programs {
+	return programs{
+		sysctl: parseSysctlD, modulesLoad: kmod.ParseLoad, modprobe: kmod.ParseModprobe, longestLine: maxLine,
+		order: OrderByName, units: []string{modulesUnit, sysctlUnit},
+	}
+}
+
+func (i systemd) modulesOff() Cause {
+	if by := i.off[modulesUnit]; by != "" {
+		return serviceOff(by, "%s is masked by %s, so nothing loads the modules of modules-load.d at boot.", modulesUnit, by)
+	}
+	return Cause{}
+}
+
+// sysctlsOff leaves out the keys of network interfaces: udev applies them all the same.
+func (i systemd) sysctlsOff(k sysctl.Key) Cause {
+	by := i.off[sysctlUnit]
+	if _, udev := Interface(k); by == "" || udev {
+		return Cause{}
+	}
+	return serviceOff(by, "%s is masked by %s, so nothing applies sysctl.d at boot.", sysctlUnit, by)
+}
+
+func (systemd) module(m ModulePrediction) ModulePrediction { return m }
+
+func (systemd) late(ModulePrediction) Cause { return Cause{} }
+
+func (systemd) key(*judgement) Cause { return Cause{} }
+
+func (i systemd) failures(p *Prediction) []UnitFailure {
+	var failures []UnitFailure
+	if i.off[sysctlUnit] == "" && !i.s.ProcSysReadOnly {
+		failures = slices.Clone(p.sysctls.failures)
+	}
+	if len(p.modules) > 0 && !i.s.NoModules {
+		failures = append(failures, p.modules[0].failures...)
+	}
+	return failures
+}
+
+// parseSysctlD parses a file as systemd-sysctl does, which takes a line without a name for an assignment.
+func parseSysctlD(file, text string) (assignments []sysctl.Assignment, bad []sysctl.BadLine) {
+	assignments, bad = sysctl.ParseFile(file, text)
+	rest := bad[:0]
+	for _, b := range bad {
+		if a, ok := assignsNothing(b); ok {
+			assignments = append(assignments, a)
+		} else {
+			rest = append(rest, b)
+		}
+	}
+	return assignments, rest
+}
+
+// assignsNothing returns what a line such as "= 1" is to systemd-sysctl: an assignment to /proc/sys itself. It returns
+// false for any other bad line.
+func assignsNothing(b sysctl.BadLine) (a sysctl.Assignment, ok bool) {
+	rest, ignore := strings.CutPrefix(b.Text, "-")
+	name, value, hasValue := strings.Cut(rest, "=")
+	if !hasValue && !ignore {
+		return a, false
+	}
+	pattern := ""
+	if strings.Trim(name, confdir.Blanks) != "" { // separators alone, which are another name than none
+		pattern = "/"
+	}
+	value = strings.Trim(value, confdir.Blanks)
+	return sysctl.Assignment{Pattern: pattern, Value: value, HasValue: hasValue, Ignore: ignore && hasValue, At: b.At}, true
+}
