@@ -51,6 +51,8 @@ type judgement struct {
 	p     *Prediction
 	k     sysctl.Key
 	lines decision
+	// module brings the key on this host; "" if none does.
+	module string
 	// want is the wanted value; only differences look at it.
 	want string
 	KeyPrediction
@@ -105,7 +107,7 @@ var (
 
 // judge predicts k without a wanted value: the Reason is "" if the value is known.
 func (p *Prediction) judge(k sysctl.Key) *judgement {
-	j := &judgement{p: p, k: k, lines: p.sysctls.decide(k)}
+	j := &judgement{p: p, k: k, lines: p.sysctls.decide(k), module: p.owner(k)}
 	for _, a := range j.lines.overruled {
 		j.Shadows = append(j.Shadows, a.At.String())
 	}
@@ -213,12 +215,11 @@ func (j *judgement) readOnly() Cause {
 // moduleNotLoaded has a Reason if the key belongs to a module that may not be loaded in time. Else it adds what is to be
 // known of the module.
 func (j *judgement) moduleNotLoaded() Cause {
-	module, ok := j.p.owner(j.k)
-	if !ok {
+	if j.module == "" {
 		return Cause{}
 	}
-	m := j.p.Module(module)
-	if c := j.notInTime(module, m); c.Reason != "" {
+	m := j.p.Module(j.module)
+	if c := j.notInTime(m); c.Reason != "" {
 		return c
 	}
 	if j.Notes = append(j.Notes, m.Notes...); m.Reason == Container {
@@ -228,10 +229,10 @@ func (j *judgement) moduleNotLoaded() Cause {
 }
 
 // notInTime returns why the module that owns the key may not be there when the line is applied.
-func (j *judgement) notInTime(module string, m ModulePrediction) Cause {
-	belongs := fmt.Sprintf("%s belongs to the kernel module %s", j.k, module)
+func (j *judgement) notInTime(m ModulePrediction) Cause {
+	belongs := fmt.Sprintf("%s belongs to the kernel module %s", j.k, j.module)
 	switch {
-	case j.p.s.NoModules && j.p.s.Has(module):
+	case j.p.s.NoModules && j.p.s.Has(j.module):
 		if j.p.s.Values[j.k.Path()].Absent {
 			return Cause{Reason: KeyMissing, Detail: fmt.Sprintf(
 				"%s, which is in this kernel, and yet there is no %s here, as in a container.", belongs, j.k.Path())}
@@ -245,7 +246,7 @@ func (j *judgement) notInTime(module string, m ModulePrediction) Cause {
 		return c
 	case m.Reason == NotLoaded:
 		return Cause{Reason: NotLoaded, Detail: fmt.Sprintf(
-			"%s, and nothing loads %s before systemd-sysctl runs.", belongs, module)}
+			"%s, and nothing loads %s before systemd-sysctl runs.", belongs, j.module)}
 	case m.Reason == LoadedNowOnly:
 		return Cause{Reason: LoadedNowOnly, Detail: fmt.Sprintf(
 			"%s, which is loaded now, and nothing in modules-load.d loads it before systemd-sysctl runs.", belongs)}
@@ -256,7 +257,7 @@ func (j *judgement) notInTime(module string, m ModulePrediction) Cause {
 // keyMissing has a Reason if the kernel has no such key, unless a module or a network interface brings it.
 func (j *judgement) keyMissing() Cause {
 	reading, read := j.p.s.Values[j.k.Path()]
-	if _, owned := j.p.owner(j.k); owned || !read || !reading.Absent {
+	if j.module != "" || !read || !reading.Absent {
 		return Cause{}
 	}
 	if name, ok := Interface(j.k); ok {
@@ -365,12 +366,11 @@ func (j *judgement) tooFewNumbers() Cause {
 
 // beforeModule has a Reason if the kernel command line sets a key that only comes with a module later.
 func (j *judgement) beforeModule() Cause {
-	owner, owned := j.p.owner(j.k)
-	if !owned {
+	if j.module == "" {
 		return Cause{}
 	}
 	return Cause{NotLoaded, fromCommandLine, fmt.Sprintf(
-		"The kernel command line sets %s before its module %s can be there.", j.k, owner)}
+		"The kernel command line sets %s before its module %s can be there.", j.k, j.module)}
 }
 
 // excluded has a Reason if a line "-KEY" is why nothing sets the key: it voids an earlier line, or keeps a pattern away.
@@ -478,16 +478,13 @@ func volatileNote(source string) Cause {
 	return Cause{Volatile, source, source + " decides, and /run is empty when the machine starts."}
 }
 
-// owner returns the module that brings k on this host. A key that is there without the module has none.
-func (p *Prediction) owner(k sysctl.Key) (module string, ok bool) {
-	module, ok = kmod.Owner(k)
-	if !ok {
-		return "", false
+// owner returns the module that brings k on this host. It returns "" if the key is there without a module.
+func (p *Prediction) owner(k sysctl.Key) string {
+	module, ok := kmod.Owner(k)
+	if r, read := p.s.Values[k.Path()]; !ok || read && !r.Absent && !p.s.LoadedNow[module] {
+		return ""
 	}
-	if r, read := p.s.Values[k.Path()]; read && !r.Absent && !p.s.LoadedNow[module] {
-		return "", false
-	}
-	return module, true
+	return module
 }
 
 // Interface returns the network interface whose key k is, if udev applies the key when the interface appears

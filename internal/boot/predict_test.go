@@ -284,40 +284,6 @@ func sectionsWithout(files []txtar.File, name string) []txtar.File {
 	return rest
 }
 
-// TestPredictKeepsSysctlCases guards that the prediction and sysctl.Effective are one rule: every decision in that package's cases must be Predict's too.
-func TestPredictKeepsSysctlCases(t *testing.T) {
-	cases, err := filepath.Glob("../sysctl/testdata/boot/*.txtar")
-	if err != nil || len(cases) == 0 {
-		t.Fatalf("no cases in ../sysctl/testdata/boot: %v", err)
-	}
-	for _, file := range cases {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			archive, err := txtar.ParseFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, _, want := parseCase(t, archive)
-			s.Values = nil
-			s.Trees = []Tree{{Release: s.Kernel}}
-			p := Predict(s)
-			for line := range strings.Lines(want) {
-				line = strings.TrimSuffix(line, "\n")
-				name, unset := strings.CutSuffix(line, " unset")
-				name, rest, _ := strings.Cut(name, " = ")
-				k, err := sysctl.ParseKey(name)
-				if err != nil {
-					t.Fatal(err)
-				}
-				i := strings.LastIndexByte(rest, ' ')
-				o := p.KeyAsSet(k)
-				if o.Known == unset || !unset && (o.Value != rest[:max(i, 0)] || o.Source != rest[i+1:]) {
-					t.Errorf("%s: got %+v", line, o)
-				}
-			}
-		})
-	}
-}
-
 // Guards that the outcome of an install line's command is known only where no shell could take it otherwise.
 func TestOutcomeOfAnInstallCommand(t *testing.T) {
 	for command, want := range map[string]string{

@@ -121,11 +121,6 @@ func (s *Snapshot) File(path string) (confdir.File, bool) {
 	return confdir.File{}, false
 }
 
-// Assigned is what the sysctl.d files, in the order systemd-sysctl reads them, set the key to when the file at path except is not there.
-func (s *Snapshot) Assigned(k sysctl.Key, except string) (sysctl.Assignment, bool) {
-	return sysctl.Effective(s.WithoutFile(except).Sysctl, k)
-}
-
 // WithFile returns a copy of s in which f stands at its path, in the family of its directory: a change before it is made.
 func (s *Snapshot) WithFile(f confdir.File) *Snapshot {
 	c := *s

@@ -84,27 +84,13 @@ func originalsIn(f confdir.File) map[sysctl.Key]string {
 	return found
 }
 
-// assigned returns the assignments by which a file alone sets the keys of s. A pattern sets a key only if no line names
-// the key.
+// assigned returns the assignments by which a file alone sets the keys of s.
 func assigned(f confdir.File, s Sysctls) map[sysctl.Key]*sysctl.Assignment {
-	all, _ := sysctl.ParseFile(f.Path, f.Text)
-	named := map[string]sysctl.Assignment{}
-	var patterns []sysctl.Assignment
-	for _, a := range all {
-		if a.IsGlob() {
-			patterns = append(patterns, a)
-		} else {
-			named["/proc/sys/"+a.Pattern] = a
-		}
-	}
+	alone := boot.Predict(&boot.Snapshot{Sysctl: []confdir.File{f}})
 	found := make(map[sysctl.Key]*sysctl.Assignment, len(s.Settings))
 	for _, v := range s.Settings {
-		a, ok := named[v.Key.Path()]
-		for i := len(patterns) - 1; !ok && i >= 0; i-- {
-			a, ok = patterns[i], patterns[i].HasValue && patterns[i].Matches(v.Key)
-		}
-		if ok && a.HasValue {
-			found[v.Key] = &a
+		if l, ok := alone.Line(v.Key); ok {
+			found[v.Key] = &l.Assignment
 		}
 	}
 	return found

@@ -3,12 +3,10 @@ package host
 // host_sysctls on a host: keys that share a drop-in and are read, set and removed together.
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -537,7 +535,7 @@ func (h *Host) judgeResults(v valuesAndFiles, results []writeResult) (notRestore
 
 // declared reports whether a file of the host, or a resource of this run without a file, sets the key.
 func (h *Host) declared(snap *boot.Snapshot, k sysctl.Key) bool {
-	if _, ok := sysctl.Effective(snap.Sysctl, k); ok {
+	if _, ok := h.predict(snap).Line(k); ok {
 		return true
 	}
 	if _, ok := notesOf(snap)[k]; ok {
@@ -653,10 +651,11 @@ func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]
 		}
 	}
 	var derived []Setting // those that other settings of the host give the keys of s
+	next := boot.Predict(snap)
 	for _, v := range s.Settings {
-		a, set := sysctl.Effective(snap.Sysctl, v.Key)
-		switch other, by, ok := setByOther(snap, v.Key); {
-		case ok && (!set || later(by, a)):
+		a, set := next.Line(v.Key)
+		switch other, by, ok := setByOther(snap, next, v.Key); {
+		case ok && (!set || by.After(a)):
 			derived = append(derived, Setting{other, by.Value})
 			if !sysctl.Equal(other, snap.Values[other.Path()].Text, by.Value) {
 				add(other, by.Value) // the kernel derives the key from it
@@ -669,31 +668,28 @@ func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]
 	}
 	for _, f := range followers(snap, slices.Concat(all, derived)) {
 		value, known := before[f.Key]
-		_, set := sysctl.Effective(snap.Sysctl, f.Key)
-		if _, _, follows := setByOther(snap, f.Key); known && !set && !follows {
+		_, set := next.Line(f.Key)
+		if _, _, follows := setByOther(snap, next, f.Key); known && !set && !follows {
 			all = append(all, Setting{f.Key, value})
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(v Setting) bool { return zeroedBy(v, all) })
 }
 
-// setByOther returns the line that sets k through other: the key that is the same switch under another name, or the
+// setByOther returns the line that sets k at the next boot through other: the key that is the same switch under another name, or the
 // same limit in another unit.
-func setByOther(snap *boot.Snapshot, k sysctl.Key) (other sysctl.Key, by sysctl.Assignment, ok bool) {
+func setByOther(
+	snap *boot.Snapshot, next *boot.Prediction, k sysctl.Key,
+) (other sysctl.Key, by boot.Line, ok bool) {
 	for _, f := range followers(snap, []Setting{{Key: k}}) {
-		a, set := sysctl.Effective(snap.Sysctl, f.Key)
+		l, set := next.Line(f.Key)
 		effect, led := sysctl.Follows(f.Key, k)
-		off := effect == sysctl.Zeroes && sysctl.Equal(f.Key, a.Value, "0")
-		if set && led && effect != sysctl.Inherits && !off && (!ok || later(a, by)) {
-			other, by, ok = f.Key, a, true
+		off := effect == sysctl.Zeroes && sysctl.Equal(f.Key, l.Value, "0")
+		if set && led && effect != sysctl.Inherits && !off && (!ok || l.After(by)) {
+			other, by, ok = f.Key, l, true
 		}
 	}
 	return other, by, ok
-}
-
-// later reports whether a is read after b at boot.
-func later(a, b sysctl.Assignment) bool {
-	return cmp.Or(cmp.Compare(path.Base(a.At.File), path.Base(b.At.File)), cmp.Compare(a.At.Line, b.At.Line)) > 0
 }
 
 // zeroedBy reports whether v is a limit of 0 which the kernel takes only from writing the limit in its other unit, as

@@ -46,8 +46,8 @@ type BadLine struct {
 	Problem string
 }
 
-// ParseFile reads the text of one sysctl.d file as systemd-sysctl does: one assignment a line; lines that begin with # or ; are comments, and nothing
-// else is; the last of several lines for one key counts, which is for Effective to decide.
+// ParseFile reads the text of one sysctl.d file as systemd-sysctl does: one assignment a line; lines that begin with #
+// or ; are comments, and nothing else is. Which of several lines for one key counts is for package boot to decide.
 func ParseFile(file, text string) (assignments []Assignment, bad []BadLine) {
 	at := confdir.Position{File: file}
 	for raw := range confdir.Lines(text) {

@@ -1,0 +1,23 @@
+package boot
+
+import "github.com/host-provider/terraform-provider-host/internal/sysctl"
+
+// Line is the line that decides about a key.
+type Line struct {
+	sysctl.Assignment
+	order int
+}
+
+// After reports whether l is written after another line of the same prediction.
+func (l Line) After(other Line) bool { return l.order > other.order }
+
+// Line returns the line of the files that gives k its value when systemd-sysctl applies them; ok is false if none does.
+// The line "-KEY" gives none. Whether the value holds, Key says: it also knows of the kernel command line, of other keys
+// that change this one, and of the init system.
+func (p *Prediction) Line(k sysctl.Key) (l Line, ok bool) {
+	o := p.sysctls.decide(k).option
+	if o == nil {
+		return Line{}, false
+	}
+	return Line{o.Assignment, o.order}, true
+}
