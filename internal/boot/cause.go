@@ -63,6 +63,12 @@ const (
 	Volatile Reason = "volatile"
 	// OtherWriter: something other than what applies sysctl.d writes another value at boot.
 	OtherWriter Reason = "other_writer"
+	// ChangedSinceBoot: this boot applied the line, and the key has another value now.
+	ChangedSinceBoot Reason = "changed_since_boot"
+	// OverwrittenAtBoot: the value was there before the last boot, and was not after it.
+	OverwrittenAtBoot Reason = "overwritten_at_boot"
+	// NotApplied: the line that decides sets another value than the key has now.
+	NotApplied Reason = "not_applied"
 	// ServiceOff: the service that applies the files is masked, or in no runlevel.
 	ServiceOff Reason = "service_off"
 	// InitUncertain: the init system applies files in an order that we cannot be sure of.
@@ -74,7 +80,7 @@ func Reasons() []Reason {
 	return []Reason{
 		Shadowed, Voided, Masked, Excluded, Covered, Unset, SysctlConfUnread, CommandLine,
 		NotLoaded, LoadedNowOnly, DenyListed, InstallLine, NotInTree, KernelPending, Container,
-		KeyMissing, InterfaceLater, ReadOnly, OtherWriter, Disagree, UnitFails, Volatile, ServiceOff, Unread, InitUncertain,
+		KeyMissing, InterfaceLater, ReadOnly, OtherWriter, ChangedSinceBoot, OverwrittenAtBoot, NotApplied, Disagree, UnitFails, Volatile, ServiceOff, Unread, InitUncertain,
 	}
 }
 
@@ -176,6 +182,18 @@ var words = map[Reason]struct{ sentence, remedy string }{
 	OtherWriter: {
 		"Something other than systemd-sysctl sets the key to another value at boot.",
 		"Remove that line, or set there what this host should have.",
+	},
+	ChangedSinceBoot: {
+		"This boot applied the line, and the key has another value now: somebody or something has changed it since.",
+		"If nobody did so by hand, find what writes the key at boot, and let one of the two own it.",
+	},
+	OverwrittenAtBoot: {
+		"The last boot did not leave the value, although the files say that it would.",
+		"Find what writes the key at boot, and let one of the two own it. A boot that leaves the value proves that it is mended.",
+	},
+	NotApplied: {
+		"The line that decides sets another value than the key has now: nothing has applied it, or something has changed the key.",
+		"Apply it, with systemctl restart systemd-sysctl or with Terraform, or remove the line.",
 	},
 	ServiceOff: {
 		"The service that would apply it at boot is masked, or in no runlevel.",

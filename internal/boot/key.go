@@ -39,6 +39,20 @@ func (p *Prediction) Key(k sysctl.Key, want string) KeyPrediction {
 	return j.KeyPrediction
 }
 
+// KeyNow returns what the next boot leaves in k, and whether that is the value that it has now.
+func (p *Prediction) KeyNow(k sysctl.Key) KeyPrediction {
+	j := p.judge(k)
+	j.refusedThisBoot()
+	if !j.Known || j.Reason != "" {
+		return j.KeyPrediction
+	}
+	j.want = p.s.Values[k.Path()].Text
+	if j.Holds = sysctl.Equal(k, j.Value, j.want); !j.Holds {
+		j.Cause = j.first(differencesNow)
+	}
+	return j.KeyPrediction
+}
+
 // KeyAsSet returns what the next boot leaves in k, and whether that is the value to which the files set it.
 func (p *Prediction) KeyAsSet(k sysctl.Key) KeyPrediction {
 	j := p.judge(k)
@@ -102,6 +116,16 @@ var (
 		(*judgement).sysctlConfUnread,
 		(*judgement).covered,
 		(*judgement).setByOther,
+	}
+	// differencesNow are for a key whose value is known and is not the one that it has now. The last one always has a Reason.
+	differencesNow = []keyCheck{
+		(*judgement).setByCommandLine,
+		(*judgement).changedByOther,
+		(*judgement).changedSinceBoot,
+		(*judgement).overruled,
+		(*judgement).masked,
+		(*judgement).sysctlConfUnread,
+		(*judgement).notApplied,
 	}
 )
 

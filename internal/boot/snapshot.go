@@ -57,6 +57,8 @@ type Snapshot struct {
 	// of the units that are enabled.
 	Writes  []writer.Write
 	Enabled []string
+	// Evidence is what this boot has shown; nil if nobody asked.
+	Evidence *Evidence
 	// Trees are the kernels with a directory in /lib/modules, each with what grep finds in its modules.dep and modules.alias; nil when nobody looked.
 	Trees []Tree
 	// LookedFor are the modules, in canonical spelling, that every tree was searched for besides those that modules-load.d files and the command line

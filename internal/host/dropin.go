@@ -108,6 +108,15 @@ func (s Sysctls) assignsAll(f confdir.File) bool {
 // isExactly reports whether a file sets exactly what s wants. Such a file is not written again.
 func (s Sysctls) isExactly(f confdir.File) bool { return s.assignsAll(f) && s.otherKey(f, nil) == "" }
 
+// mends reports whether a key of s has another value now. Its file is then written again even if it sets the value, so
+// that it is newer than the boot, which did not leave the value: a file that is older is evidence that the boot did.
+func (s Sysctls) mends(snap *boot.Snapshot) bool {
+	return slices.ContainsFunc(s.Settings, func(v Setting) bool {
+		r := snap.Values[v.Key.Path()]
+		return !r.Absent && r.Unread == "" && !sysctl.Equal(v.Key, r.Text, v.Value)
+	})
+}
+
 // otherKey returns a key that a file sets and that neither s nor prior has. It returns "" if there is none.
 func (s Sysctls) otherKey(f confdir.File, prior *Sysctls) string {
 	ours := map[string]bool{}

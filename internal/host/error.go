@@ -29,6 +29,8 @@ const (
 	KeyLost           Kind = "sysctl would be lost at the next boot"
 	ModuleLost        Kind = "kernel module would not be loaded at the next boot"
 	KeyContested      Kind = "something else writes the sysctl at boot"
+	KeyOverwritten    Kind = "the last boot did not leave the sysctl"
+	KeyChanged        Kind = "sysctl was changed since the boot"
 	BootNote          Kind = "something to know about the next boot"
 	OneWay            Kind = "sysctl cannot be set back"
 	KeysFight         Kind = "two sysctls set each other"

@@ -39,12 +39,7 @@ func newBenchOver(t *testing.T, sftp bool) bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := sshconn.NewPool(sshconn.Config{
-		Defaults:       route.Settings{Login: route.Login{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()}},
-		ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second, SFTP: sftp,
-	})
 	t.Cleanup(func() {
-		pool.Close()
 		if err := sim.Close(); err != nil {
 			t.Error(err)
 		}
@@ -52,6 +47,17 @@ func newBenchOver(t *testing.T, sftp bool) bench {
 			t.Errorf("the simulated host was asked for what it does not have: %q", unknown)
 		}
 	})
+	return bench{sim, newHost(t, sim, sftp)}
+}
+
+// newHost returns sim as a process sees it that has just begun.
+func newHost(t *testing.T, sim *hosttest.Host, sftp bool) *host.Host {
+	t.Helper()
+	pool := sshconn.NewPool(sshconn.Config{
+		Defaults:       route.Settings{Login: route.Login{PrivateKey: sim.PrivateKey(), HostKey: sim.HostKey()}},
+		ConnectTimeout: 5 * time.Second, Timeout: 5 * time.Second, SFTP: sftp,
+	})
+	t.Cleanup(pool.Close)
 	h, err := host.NewFleet(func(name string) (host.Conn, error) { return pool.Conn(name) }).Host(sim.Addr())
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +65,7 @@ func newBenchOver(t *testing.T, sftp bool) bench {
 	if err := h.Wait(t.Context()); err != nil { // connected, so that the exchanges counted are those of the change
 		t.Fatal(err)
 	}
-	return bench{sim, h}
+	return h
 }
 
 // holds is all of the host that a change may touch.

@@ -24,8 +24,8 @@ type KeyPlan struct {
 	// Open says that Holds and Reason may be others by the time of the apply: resources which are planned later may have a
 	// say in them, or they are not certain.
 	Open bool
-	// Contested is the path:line by which something else writes another value at boot; "" if nothing is known to. The value
-	// after the next boot is then not known.
+	// Contested is the path:line by which something else writes another value at boot, or the line that the last boot did
+	// not heed; "" if nothing is known to be against the value. The value after the next boot is then not known.
 	Contested string
 }
 
@@ -76,6 +76,11 @@ func (h *Host) PlanSysctls(ctx context.Context, s Sysctls, prior *Sysctls) (Sysc
 	snap = h.withPlanned(snap, s)
 	if s.Persist {
 		h.predictInto(ctx, &p, snap, s, prior)
+		drift, err := h.checkDrift(ctx, snap, s)
+		if err != nil {
+			return p, err
+		}
+		p.Warnings = append(p.Warnings, drift...)
 	}
 	for _, v := range s.inOrder() {
 		had := snap.Values[v.Key.Path()]
@@ -121,6 +126,10 @@ func (h *Host) predictInto(ctx context.Context, p *SysctlsPlan, snap *boot.Snaps
 			p.Refusals = append(p.Refusals, lost)
 		}
 		coupled := sysctl.Cluster(v.Key) != ""
+		if _, lost := s.Boots.lost(v.Key); lost && o.Holds {
+			p.Keys[v.Key] = KeyPlan{Reason: boot.OverwrittenAtBoot, Contested: o.Source}
+			continue
+		}
 		if o.Reason == boot.OtherWriter {
 			p.Keys[v.Key] = KeyPlan{Reason: o.Reason, Contested: o.Source}
 			p.Warnings = append(p.Warnings, h.errorf(KeyContested, "%s %s", o.Detail, o.Reason.Remedy()))

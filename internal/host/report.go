@@ -49,7 +49,9 @@ type KeyReport struct {
 	Shadows []string
 	// Holds says that the next boot leaves the value that runs now.
 	Holds bool
-	Notes []boot.Cause
+	// ProvenAt is when this boot set the value that runs now, as the files say; "" if that is not known.
+	ProvenAt string
+	Notes    []boot.Cause
 }
 
 // ModuleReport is one module now and after the next boot.
@@ -85,7 +87,10 @@ func (h *Host) BootReport(ctx context.Context, keys []sysctl.Key) (BootReport, e
 	if snap, err = h.read(ctx, pathsOf(append(slices.Clone(keys), p.Keys()...))...); err != nil {
 		return BootReport{}, err
 	}
-	p = h.predict(snap)
+	if snap, err = h.withEvidence(ctx, snap); err != nil {
+		return BootReport{}, err
+	}
+	p = boot.Predict(snap)
 	keys = append(slices.Clone(keys), p.Keys()...)
 	slices.SortFunc(keys, func(a, b sysctl.Key) int { return strings.Compare(a.String(), b.String()) })
 	c := BootReport{Kernel: snap.Kernel, Init: snap.Init, Failures: p.Failures(), Holds: len(p.Failures()) == 0}
@@ -128,8 +133,12 @@ func pathsOf(keys []sysctl.Key) []string {
 // keyReport returns the report on one key.
 func keyReport(snap *boot.Snapshot, p *boot.Prediction, k sysctl.Key) KeyReport {
 	r := snap.Values[k.Path()]
-	o := p.Key(k, r.Text)
-	c := KeyReport{Key: k, Cause: o.Cause, Shadows: o.Shadows, Holds: o.Holds, Notes: o.Notes}
+	o := p.KeyNow(k)
+	if o.Reason == boot.Shadowed && isOurs(snap, o.Source) {
+		o.Cause = boot.NotAppliedBy(o.Source, k)
+	}
+	c := KeyReport{Key: k, Cause: o.Cause, Shadows: o.Shadows, Holds: o.Holds, Notes: o.Notes,
+		ProvenAt: shownTime(p.Proven(k))}
 	switch {
 	case r.Absent && (o.Reason == boot.KeyMissing || o.Reason == boot.NotInTree || o.Reason == boot.Container):
 		c.Holds, c.Reason, c.Detail = true, "", "" // there is no such key now, and there will be none

@@ -20,9 +20,10 @@ type Sysctl struct {
 	FileName string
 	// Persist is false if there is no drop-in, and only the running value is set.
 	Persist bool
-	// Instance and Adopt are as those of Sysctls.
+	// Instance, Adopt and Boots are as those of Sysctls.
 	Instance string
 	Adopt    bool
+	Boots    *Boots
 }
 
 // alone returns s as a set of one key. Only UnsetSysctl restores the value from before, because the key of a
@@ -32,7 +33,8 @@ func (s *Sysctl) alone() *Sysctls {
 		return nil
 	}
 	all := Sysctls{Resource: "host_sysctl", Name: s.Key.String(), Settings: []Setting{{s.Key, s.Value}},
-		FileName: s.FileName, Persist: s.Persist, Instance: s.Instance, Adopt: s.Adopt}
+		FileName: s.FileName, Persist: s.Persist, Instance: s.Instance, Adopt: s.Adopt,
+		Boots: s.Boots}
 	if s.Module != "" {
 		all.Modules = []string{s.Module}
 	}

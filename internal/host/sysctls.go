@@ -33,6 +33,9 @@ type Sysctls struct {
 	Restore bool
 	// Instance tells this resource instance from others that have, had or will have the same keys.
 	Instance string
+	// Boots is what the resource remembers of the boots of the host. Reads and changes bring it up to date; nil remembers
+	// nothing.
+	Boots *Boots
 	// Adopt lets a plan take keys over from instances that this run does not know.
 	Adopt bool
 }
@@ -143,6 +146,9 @@ func (h *Host) ReadSysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]Sysct
 	if faults := h.checkSecrets(s); len(faults) > 0 {
 		return nil, several(faults)
 	}
+	if err := h.follow(ctx, snap, s); err != nil {
+		return nil, err
+	}
 	return h.sysctlStates(snap, s), nil
 }
 
@@ -171,6 +177,9 @@ func (h *Host) sysctlStates(snap *boot.Snapshot, s Sysctls) map[sysctl.Key]Sysct
 			o := next.Key(v.Key, wanted)
 			st.Boot, st.BootSource = bootLayer(o, own[v.Key])
 			st.Holds, st.Reason, st.Waits = o.Holds, o.Reason, waits(snap, v.Key)
+			if _, lost := s.Boots.lost(v.Key); lost && o.Holds {
+				st.Boot, st.Holds, st.Reason = nil, false, boot.OverwrittenAtBoot
+			}
 		}
 		if st.Boot != nil {
 			st.Boot = same(*st.Boot)
@@ -404,6 +413,9 @@ func (h *Host) setSysctls(ctx context.Context, l look, s Sysctls, prior *Sysctls
 		states[k] = st
 	}
 	h.noteUnpersisted(h.machine(snap), s)
+	if s.Boots != nil {
+		s.Boots.Boot = h.machine(snap)
+	}
 	c.undos = nil
 	return states, several(notRestored)
 }
@@ -433,7 +445,7 @@ func (s Sysctls) changedFiles(snap *boot.Snapshot, prior *Sysctls, held map[sysc
 		}
 	}
 	written, removed = s.takeOver(held)
-	if o, _ := ownerOf(file); s.Persist && (!s.isExactly(file) || o.Instance != s.Instance && o.Resource != "" ||
+	if o, _ := ownerOf(file); s.Persist && (!s.isExactly(file) || s.mends(snap) || o.Instance != s.Instance && o.Resource != "" ||
 		len(led) != len(followersIn(file))) {
 		written = append(written, shell.File{Path: s.Path(), Content: s.dropIn(originals, led)})
 	}

@@ -23,7 +23,9 @@ func (m *machine) mounts() string {
 
 // boot starts the kernel and then what systemd 252 starts early: systemd-modules-load, then systemd-sysctl. Callers hold the mutex.
 func (m *machine) boot() {
-	m.booted = time.Now()
+	m.ahead += time.Hour
+	m.booted = m.now()
+	defer func() { m.ahead += time.Minute }()
 	m.journal, m.failedUnits = nil, nil
 	m.kernel = &kernel{keys: map[string]*key{}, touched: map[string]bool{}, mods: moduleDefs()}
 	for _, name := range []string{"proc", "sys", "dev"} {
@@ -44,6 +46,9 @@ func (m *machine) boot() {
 	}
 	m.makeFile("/proc/modules", 0o444, text(m.procModules))
 	m.makeFile("/proc/cmdline", 0o444, text(func() ([]byte, error) { return []byte(m.cmdline + "\n"), nil }))
+	m.makeFile("/proc/stat", 0o444, text(func() ([]byte, error) {
+		return fmt.Appendf(nil, "cpu  1 0 1 1 0 0 0 0 0 0\nbtime %d\nprocesses 1\n", m.booted.Unix()), nil
+	}))
 	m.makeFile("/proc/mounts", 0o444, text(func() ([]byte, error) { return []byte(m.mounts()), nil }))
 	m.makeFile("/proc/version", 0o444, text(func() ([]byte, error) {
 		return []byte("Linux version " + kernelRelease + " (simulated) #1 SMP PREEMPT_DYNAMIC Debian 6.1.177-1\n"), nil

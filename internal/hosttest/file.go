@@ -66,7 +66,7 @@ func (m *machine) open(c cred, path string, flags int, perm fs.FileMode) (*file,
 	}
 	if flags&os.O_TRUNC != 0 && writes && at.node.made == nil {
 		at.node.data = nil
-		at.node.mtime = time.Now()
+		at.node.mtime = m.now()
 	}
 	return &file{m: m, node: at.node, path: at.path, flags: flags}, nil
 }
@@ -174,7 +174,7 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 		f.node.data = append([]byte(nil), f.node.data...)
 	}
 	copy(f.node.data[off:], p)
-	f.node.mtime = time.Now()
+	f.node.mtime = f.m.now()
 	return len(p), nil
 }
 

@@ -27,12 +27,17 @@ type machine struct {
 	root        *node
 	kernel      *kernel
 	booted      time.Time
+	ahead       time.Duration // how far the clock is ahead of the test's
 	cmdline     string
 	journal     []string
 	failedUnits []string
 	unknowns    []string
 	locks       map[string]*descriptor // who has the flock(2) lock on a file
 }
+
+// now is the time on the machine, which runs faster than that of the test: a machine is off for an hour when it reboots,
+// and takes a minute to boot. Callers hold the mutex.
+func (m *machine) now() time.Time { return time.Now().Add(m.ahead) }
 
 // unknown records that something was asked for which is not simulated. It does not need the mutex of its callers' state, only its own list's.
 func (m *machine) unknown(what string) {
@@ -132,7 +137,7 @@ func (m *machine) put(path, content string, mode fs.FileMode) {
 		m.enter(at.dir, at.name, at.node)
 	}
 	at.node.data = []byte(content)
-	at.node.savedData, at.node.mtime = at.node.data, time.Now()
+	at.node.savedData, at.node.mtime = at.node.data, m.now()
 	at.node.savedMode, at.node.savedUID = at.node.mode, at.node.uid
 }
 
@@ -163,7 +168,7 @@ func (m *machine) putLink(path, target string) {
 	if err != nil || at.node != nil {
 		panic(fmt.Sprintf("hosttest: cannot link %s: %v", path, err))
 	}
-	m.enter(at.dir, at.name, &node{mode: fs.ModeSymlink | 0o777, target: target, mtime: time.Now()})
+	m.enter(at.dir, at.name, &node{mode: fs.ModeSymlink | 0o777, target: target, mtime: m.now()})
 }
 
 // enter adds an entry that survives a power cut.

@@ -26,7 +26,7 @@ func init() {
 		"cat": cat, "sort": sortProgram, "wc": wc, "tr": tr, "grep": grep, "ls": ls, "stat": statProgram, "readlink": readlink,
 		"rm": rm, "mv": mv, "mkdir": mkdir, "rmdir": rmdir, "ln": ln, "touch": touch, "chmod": chmod, "sync": syncProgram,
 		"modprobe": modprobe, "modinfo": modinfo, "rmmod": rmmod, "lsmod": lsmod, "sysctl": sysctl, "iptables": iptables, "dmesg": dmesg,
-		"systemctl": systemctl, "flock": flock, "sha256sum": sha256sum,
+		"systemctl": systemctl, "journalctl": journalctl, "flock": flock, "sha256sum": sha256sum,
 	}
 }
 
@@ -307,7 +307,8 @@ func statProgram(p *process, args []string) int {
 			perm = "1" + perm
 		}
 		text := strings.NewReplacer("%a", perm, "%A", modeString(i.mode), "%U", owner, "%G", owner, "%u", strconv.Itoa(i.uid), "%g", strconv.Itoa(i.uid),
-			"%s", strconv.FormatInt(i.size, 10), "%F", kind, "%n", name, "%Y", strconv.FormatInt(i.mtime.Unix(), 10)).Replace(format)
+			"%s", strconv.FormatInt(i.size, 10), "%F", kind, "%n", name, "%Y", strconv.FormatInt(i.mtime.Unix(), 10),
+			"%Z", strconv.FormatInt(i.mtime.Unix(), 10)).Replace(format)
 		if strings.Contains(text, "%") {
 			return p.unknownFlag(format, "stat -c")
 		}

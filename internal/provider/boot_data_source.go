@@ -42,6 +42,7 @@ type bootKeyModel struct {
 	Value      types.String `tfsdk:"value"`
 	BootValue  types.String `tfsdk:"boot_value"`
 	BootSource types.String `tfsdk:"boot_source"`
+	ProvenAt   types.String `tfsdk:"proven_at"`
 	Shadows    []string     `tfsdk:"shadows"`
 	bootCheck
 }
@@ -119,7 +120,9 @@ func (d *bootDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, r
 					"value":       computed("Running value; null where there is none, and for keys that hold a secret."),
 					"boot_value":  computed("Value that the next boot leaves; null where that is not known."),
 					"boot_source": computed("What decides it, as `path:line`."),
-					"shadows":     list("Assignments that it overrules, as `path:line`."),
+					"proven_at": computed("When this boot of the host set the value that runs now, as the files say; null if no boot has shown that yet: the file is " +
+						"newer than the boot, or the value is another one. On hosts without systemd always null."),
+					"shadows": list("Assignments that it overrules, as `path:line`."),
 				})},
 			"modules": schema.MapNestedAttribute{Computed: true, MarkdownDescription: "Modules by name: those that a file asks for, and those that own one of the keys.",
 				NestedObject: object("Whether it is there at boot if it is there now.", map[string]schema.Attribute{
@@ -195,7 +198,7 @@ func (m *bootModel) take(c host.BootReport) {
 	m.Failures, m.Units = []bootFailureModel{}, []bootUnitModel{}
 	for _, k := range c.Keys {
 		m.Keys[k.Key.String()] = bootKeyModel{
-			stringValue(k.Running), stringValue(k.Boot), orNull(k.Source), append([]string{}, k.Shadows...), checkOf(k.Holds, k.Cause, k.Notes),
+			stringValue(k.Running), stringValue(k.Boot), orNull(k.Source), orNull(k.ProvenAt), append([]string{}, k.Shadows...), checkOf(k.Holds, k.Cause, k.Notes),
 		}
 	}
 	for _, o := range c.Modules {

@@ -1,7 +1,8 @@
 package provider
 
-// Which resource instance this is: its drop-ins name it, so that a replaced, deposed or moved object never takes back
-// what its successor holds. Terraform keeps it in the private state of the object.
+// What Terraform keeps in the private state of an object. First, which resource instance this is: its drop-ins name it,
+// so that a replaced, deposed or moved object never takes back what its successor holds. Second, what it remembers of the
+// boots of its host.
 
 import (
 	"context"
@@ -15,8 +16,11 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/host"
 )
 
-// instanceKey is the key of an instance in private state.
-const instanceKey = "instance"
+// The keys of private state.
+const (
+	instanceKey = "instance"
+	bootsKey    = "boots"
+)
 
 // privateState is what the framework hands over of an object's private state.
 type privateState interface {
@@ -43,6 +47,25 @@ func keepInstance(ctx context.Context, private privateState, instance string, di
 	text, err := json.Marshal(instance)
 	if err == nil {
 		diags.Append(private.SetKey(ctx, instanceKey, text)...)
+	}
+}
+
+// bootsOf returns what private state remembers of boots. It forgets what an unknown version wrote.
+func bootsOf(ctx context.Context, private privateState, diags *diag.Diagnostics) *host.Boots {
+	text, d := private.GetKey(ctx, bootsKey)
+	diags.Append(d...)
+	var boots host.Boots
+	if text != nil && json.Unmarshal(text, &boots) != nil {
+		return &host.Boots{}
+	}
+	return &boots
+}
+
+// keepBoots puts into private state what to remember of boots.
+func keepBoots(ctx context.Context, private privateState, boots *host.Boots, diags *diag.Diagnostics) {
+	text, err := json.Marshal(boots)
+	if err == nil {
+		diags.Append(private.SetKey(ctx, bootsKey, text)...)
 	}
 }
 

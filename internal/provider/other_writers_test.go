@@ -73,3 +73,53 @@ func TestAccOtherWriterLeavesNoPromise(t *testing.T) {
 	m.WriteFile("/etc/cron.d/tune", "@reboot root sysctl -w vm.swappiness=1 vm.dirty_ratio=5\n")
 	mustPlan("later", contested, warning)
 }
+
+// Guards that a value which a boot does not leave is told from one that somebody changed by hand, that an apply mends
+// both, and that what a boot has refuted is not promised again before a boot has left it.
+func TestAccLossAtBootIsRemembered(t *testing.T) {
+	t.Parallel()
+	m := simulated(t)
+	w := newWorkspace(t, required+config(m, sysctlResource("vm.swappiness", "10")+group("", "vm.dirty_ratio = 21")))
+	w.run("apply", "-auto-approve")
+	mustPlan := func(step string, changes bool, holds, warning string) {
+		t.Helper()
+		out, status := w.try("plan", "-no-color", "-detailed-exitcode", "-out=a.plan")
+		if (status == 2) != changes || status == 1 {
+			t.Errorf("%s: the plan ended with %d:\n%s", step, status, out)
+		}
+		for _, heading := range []string{"the last boot did not leave the sysctl", "sysctl was changed since the boot"} {
+			if found := strings.Contains(out, "Warning: "+heading); found != (heading == warning) {
+				t.Errorf("%s: %q is in the plan: %v\n%s", step, heading, found, out)
+			}
+		}
+		var plan tfjson.Plan
+		if err := json.Unmarshal([]byte(w.run("show", "-json", "a.plan")), &plan); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range plan.ResourceChanges {
+			after, _ := c.Change.After.(map[string]any)
+			got := fmt.Sprint(after["holds_at_boot"], " ", after["boot_value"], " ", after["boot_reason"])
+			want := map[string]string{"true": "true 10 <nil>", "false": "false <nil> overwritten_at_boot"}[holds]
+			if c.Address == "host_sysctls.g" {
+				got = fmt.Sprint(after["holds_at_boot"], " ", after["boot_values"], " ", after["boot_reasons"])
+				want = map[string]string{"true": "map[vm.dirty_ratio:true] map[vm.dirty_ratio:21] map[]",
+					"false": "map[vm.dirty_ratio:false] map[] map[vm.dirty_ratio:overwritten_at_boot]"}[holds]
+			}
+			if got != want {
+				t.Errorf("%s: the plan has %q of %s, want %q", step, got, c.Address, want)
+			}
+		}
+	}
+	change := func() { m.Sh("sysctl -w vm.swappiness=1 vm.dirty_ratio=5") }
+	mustPlan("applied", false, "true", "")
+	change()
+	mustPlan("by hand", true, "true", "sysctl was changed since the boot")
+	w.run("apply", "-auto-approve", "a.plan")
+	m.Reboot()
+	change()
+	mustPlan("lost", true, "false", "the last boot did not leave the sysctl")
+	w.run("apply", "-auto-approve", "a.plan")
+	mustPlan("mended", false, "false", "")
+	m.Reboot()
+	mustPlan("proven", false, "true", "")
+}

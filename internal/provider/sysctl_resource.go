@@ -150,6 +150,7 @@ func (r *sysctlResource) Create(ctx context.Context, req resource.CreateRequest,
 		return
 	}
 	want := m.wanted(newInstance())
+	want.Boots = &host.Boots{}
 	st, err := h.SetSysctl(ctx, want, nil, nil)
 	if err != nil {
 		addError(&resp.Diagnostics, err)
@@ -159,6 +160,7 @@ func (r *sysctlResource) Create(ctx context.Context, req resource.CreateRequest,
 	}
 	m.takeAsPlanned(st, &resp.Diagnostics)
 	keepInstance(ctx, resp.Private, want.Instance, &resp.Diagnostics)
+	keepBoots(ctx, resp.Private, want.Boots, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -182,13 +184,16 @@ func (r *sysctlResource) Read(ctx context.Context, req resource.ReadRequest, res
 		instance = m.imported(ctx, h, &resp.Diagnostics)
 		keepInstance(ctx, resp.Private, instance, &resp.Diagnostics)
 	}
-	st, err := h.ReadSysctl(ctx, m.wanted(instance))
+	want := m.wanted(instance)
+	want.Boots = bootsOf(ctx, req.Private, &resp.Diagnostics)
+	st, err := h.ReadSysctl(ctx, want)
 	if err != nil {
 		r.unread(m.Host, &resp.Diagnostics, err, resp.Diagnostics.HasError())
 		resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 		return
 	}
 	m.take(st)
+	keepBoots(ctx, resp.Private, want.Boots, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -205,6 +210,7 @@ func (r *sysctlResource) Update(ctx context.Context, req resource.UpdateRequest,
 		return
 	}
 	want := m.wanted(instanceOrNew(ctx, req.Private, &resp.Diagnostics))
+	want.Boots = bootsOf(ctx, req.Private, &resp.Diagnostics)
 	st, err := h.SetSysctl(ctx, want, prior.recorded(want.Instance), prior.OriginalValue.ValueStringPointer())
 	if err != nil {
 		addError(&resp.Diagnostics, err)
@@ -215,6 +221,7 @@ func (r *sysctlResource) Update(ctx context.Context, req resource.UpdateRequest,
 	}
 	m.takeAsPlanned(st, &resp.Diagnostics)
 	keepInstance(ctx, resp.Private, want.Instance, &resp.Diagnostics)
+	keepBoots(ctx, resp.Private, want.Boots, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -291,7 +298,9 @@ func (r *sysctlResource) ModifyPlan(ctx context.Context, req resource.ModifyPlan
 	}
 	changes, asked := m.changes(prior), false
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil {
-		plan, err := h.PlanSysctl(ctx, m.wanted(instance), prior.recorded(instance))
+		want := m.wanted(instance)
+		want.Boots = bootsOf(ctx, req.Private, &resp.Diagnostics)
+		plan, err := h.PlanSysctl(ctx, want, prior.recorded(instance))
 		f := foreseen{plan.Conflicts, plan.Refusals, plan.Warnings, err}
 		if asked = f.report(changes, applies, m.Host, &resp.Diagnostics); asked {
 			m.plan(plan, changes, prior)

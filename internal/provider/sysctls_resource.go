@@ -151,6 +151,7 @@ func (r *sysctlsResource) Create(ctx context.Context, req resource.CreateRequest
 		return
 	}
 	want := m.wanted(ctx, newInstance())
+	want.Boots = &host.Boots{}
 	states, err := h.SetSysctls(ctx, want, nil, nil)
 	if err != nil {
 		addError(&resp.Diagnostics, err)
@@ -160,6 +161,7 @@ func (r *sysctlsResource) Create(ctx context.Context, req resource.CreateRequest
 	}
 	m.takeAsPlanned(states, &resp.Diagnostics)
 	keepInstance(ctx, resp.Private, want.Instance, &resp.Diagnostics)
+	keepBoots(ctx, resp.Private, want.Boots, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -187,13 +189,16 @@ func (r *sysctlsResource) Read(ctx context.Context, req resource.ReadRequest, re
 		instance = writtenBy(ctx, h, m.wanted(ctx, "").Path(), &resp.Diagnostics)
 		keepInstance(ctx, resp.Private, instance, &resp.Diagnostics)
 	}
-	states, err := h.ReadSysctls(ctx, m.known(ctx, instance))
+	known := m.known(ctx, instance)
+	known.Boots = bootsOf(ctx, req.Private, &resp.Diagnostics)
+	states, err := h.ReadSysctls(ctx, known)
 	if err != nil {
 		r.unread(m.Host, &resp.Diagnostics, err, imported)
 		resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 		return
 	}
 	m.take(states, &resp.Diagnostics)
+	keepBoots(ctx, resp.Private, known.Boots, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -210,6 +215,7 @@ func (r *sysctlsResource) Update(ctx context.Context, req resource.UpdateRequest
 		return
 	}
 	want := m.wanted(ctx, instanceOrNew(ctx, req.Private, &resp.Diagnostics))
+	want.Boots = bootsOf(ctx, req.Private, &resp.Diagnostics)
 	was := prior.known(ctx, want.Instance)
 	states, err := h.SetSysctls(ctx, want, &was, keyed(prior.OriginalValues))
 	switch {
@@ -226,6 +232,7 @@ func (r *sysctlsResource) Update(ctx context.Context, req resource.UpdateRequest
 	}
 	m.takeAsPlanned(states, &resp.Diagnostics)
 	keepInstance(ctx, resp.Private, want.Instance, &resp.Diagnostics)
+	keepBoots(ctx, resp.Private, want.Boots, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
 }
@@ -295,7 +302,9 @@ func (r *sysctlsResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	changes := m.changes(prior)
 	if h := r.reach(m.Host, &resp.Diagnostics); h != nil && !m.unknown() {
 		var err error
-		plan, err = h.PlanSysctls(ctx, m.wanted(ctx, instance), prior.recorded(ctx, instance))
+		want := m.wanted(ctx, instance)
+		want.Boots = bootsOf(ctx, req.Private, &resp.Diagnostics)
+		plan, err = h.PlanSysctls(ctx, want, prior.recorded(ctx, instance))
 		f := foreseen{plan.Conflicts, plan.Refusals, plan.Warnings, err}
 		if !f.report(changes, applies, m.Host, &resp.Diagnostics) {
 			plan.Keys = nil
@@ -378,7 +387,6 @@ func (m *sysctlsModel) take(states map[sysctl.Key]host.SysctlState, diags *diag.
 	values, originals := m.Settings.Elements(), m.OriginalValues.Elements()
 	running, boot, sources, before := map[string]attr.Value{}, map[string]attr.Value{}, map[string]attr.Value{}, map[string]attr.Value{}
 	holds, reasons := map[string]attr.Value{}, map[string]attr.Value{}
-	own := "/etc/sysctl.d/" + m.FileName.ValueString()
 	for k, st := range states {
 		name := spelled[k]
 		same := func(v *string) attr.Value {
@@ -400,10 +408,8 @@ func (m *sysctlsModel) take(states map[sysctl.Key]host.SysctlState, diags *diag.
 			boot[name] = same(st.Boot)
 		}
 		if st.BootSource != nil {
-			sources[name] = stringValue(st.BootSource)
-			if strings.HasPrefix(*st.BootSource, own+":") {
-				sources[name] = types.StringValue(own)
-			}
+			source := m.withoutOwnLine(*st.BootSource)
+			sources[name] = stringValue(&source)
 		}
 		was, ok := originals[name].(types.String)
 		switch {
@@ -421,6 +427,14 @@ func (m *sysctlsModel) take(states map[sysctl.Key]host.SysctlState, diags *diag.
 		m.BootValues, m.BootSources = stringMap(boot, diags), stringMap(sources, diags)
 	}
 	m.setBoot(holds, reasons, diags)
+}
+
+// withoutOwnLine is a source as maps show it: the lines of the own file are those of the map.
+func (m *sysctlsModel) withoutOwnLine(source string) string {
+	if own := "/etc/sysctl.d/" + m.FileName.ValueString(); strings.HasPrefix(source, own+":") {
+		return own
+	}
+	return source
 }
 
 // setBoot sets what the next boot makes of the keys; nothing is said of those that no file keeps.
@@ -609,7 +623,7 @@ func (m *sysctlsModel) planSources(p host.SysctlsPlan, prior sysctlsModel, diags
 		was, held := had[k]
 		switch {
 		case p.Keys[k].Contested != "":
-			sources[name] = types.StringValue(p.Keys[k].Contested)
+			sources[name] = types.StringValue(m.withoutOwnLine(p.Keys[k].Contested))
 			delete(boot, name)
 		case stays && known && held && sysctl.Equal(k, was, wanted[k]):
 			sources[name] = types.StringValue(source)

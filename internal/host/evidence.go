@@ -1,0 +1,210 @@
+package host
+
+// What the boots of a host have shown: evidence of the present one, and what a resource remembers of earlier ones.
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/shell"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
+)
+
+//go:embed scripts/evidence.sh
+var evidenceScript string
+
+// withEvidence returns snap with what this boot has shown. It takes one exchange, unless snap has it.
+func (h *Host) withEvidence(ctx context.Context, snap *boot.Snapshot) (*boot.Snapshot, error) {
+	if snap.Evidence != nil {
+		return snap, nil
+	}
+	var files []string
+	for _, f := range snap.Sysctl {
+		if f.Regular {
+			files = append(files, f.Path)
+		}
+	}
+	r, err := h.conn.Run(ctx, shell.Script{Name: "evidence", Text: evidenceScript, Args: files, Repeatable: true})
+	if err != nil {
+		return nil, err
+	}
+	c := *snap
+	c.Evidence = parseEvidence(r)
+	return &c, nil
+}
+
+// parseEvidence decodes what evidence.sh printed.
+func parseEvidence(r shell.Result) *boot.Evidence {
+	e := &boot.Evidence{Changed: map[string]int64{}}
+	if text, ok := r.Get("booted"); ok {
+		e.Booted, _ = strconv.ParseInt(strings.TrimSpace(strings.TrimPrefix(text, "btime ")), 10, 64)
+	}
+	changed, _ := r.Get("changed")
+	for line := range strings.Lines(changed) {
+		when, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if n, err := strconv.ParseInt(when, 10, 64); err == nil {
+			e.Changed[name] = n
+		}
+	}
+	applied, _ := r.Get("applied")
+	_, applied, _ = strings.Cut(strings.TrimSpace(applied), "=")
+	if since, err := strconv.ParseInt(applied, 10, 64); err == nil && since > 0 && e.Booted > 0 {
+		e.Applied = e.Booted + since/int64(time.Second/time.Microsecond)
+	}
+	said, _ := r.Get("said")
+	for line := range strings.Lines(said) {
+		e.Said = append(e.Said, strings.TrimSpace(line))
+	}
+	return e
+}
+
+// shownTime is how a time of an Evidence is shown; "" if it is not known.
+func shownTime(seconds int64) string {
+	if seconds == 0 {
+		return ""
+	}
+	return time.Unix(seconds, 0).UTC().Format(time.RFC3339)
+}
+
+// Boots is what a resource remembers of the boots of its host. The zero Boots remembers nothing.
+type Boots struct {
+	// Boot tells the boot in which the keys were last read.
+	Boot string `json:"boot,omitempty"`
+	// Lost are the keys that a boot did not leave as the files say, by their names.
+	Lost map[string]Loss `json:"lost,omitempty"`
+}
+
+// Loss is what is remembered of a key that a boot did not leave as the files say.
+type Loss struct {
+	// Times counts the boots in a row.
+	Times int `json:"times"`
+	// Boot is the last of them, and At when it was, in seconds since 1970; 0 if that is not known.
+	Boot string `json:"boot"`
+	At   int64  `json:"at,omitempty"`
+}
+
+// lost returns what is remembered of a key that no boot has left since; ok is false if nothing is.
+func (b *Boots) lost(k sysctl.Key) (l Loss, ok bool) {
+	if b == nil {
+		return Loss{}, false
+	}
+	l, ok = b.Lost[k.String()]
+	return l, ok
+}
+
+// follow brings s.Boots up to date with how the keys of s are in snap. A key is lost if the boot has changed, and the key
+// is not what its drop-in sets, although nothing was predicted against it.
+func (h *Host) follow(ctx context.Context, snap *boot.Snapshot, s Sysctls) error {
+	if s.Boots == nil {
+		return nil
+	}
+	now := h.machine(snap)
+	before := *s.Boots
+	*s.Boots = Boots{Boot: now, Lost: map[string]Loss{}}
+	if !s.Persist {
+		return nil
+	}
+	booted := before.Boot != "" && before.Boot != now
+	file, _ := snap.File(s.Path())
+	own := assigned(file, s)
+	predicted := h.predict(snap)
+	for _, v := range s.Settings {
+		l, remembered := before.lost(v.Key)
+		if remembered && !booted {
+			s.Boots.Lost[v.Key.String()] = l
+		}
+		r := snap.Values[v.Key.Path()]
+		if !booted || own[v.Key] == nil || !r.Absent && sysctl.Equal(v.Key, r.Text, own[v.Key].Value) ||
+			!predicted.Key(v.Key, own[v.Key].Value).Holds {
+			continue
+		}
+		var err error
+		if snap, err = h.withEvidence(ctx, snap); err != nil {
+			*s.Boots = before
+			return err
+		}
+		s.Boots.Lost[v.Key.String()] = Loss{Times: l.Times + 1, Boot: now, At: snap.Evidence.Booted}
+	}
+	return nil
+}
+
+// checkDrift returns a warning for each key of s that its own drop-in sets and that has another value now: whether the
+// last boot lost it, or something changed it since.
+func (h *Host) checkDrift(ctx context.Context, snap *boot.Snapshot, s Sysctls) ([]*Error, error) {
+	file, _ := snap.File(s.Path())
+	own := assigned(file, s)
+	var warnings []*Error
+	for _, v := range s.inOrder() {
+		r, line := snap.Values[v.Key.Path()], own[v.Key]
+		if line == nil || !sysctl.Equal(v.Key, line.Value, v.Value) || r.Absent || r.Unread != "" ||
+			sysctl.Equal(v.Key, r.Text, v.Value) {
+			continue
+		}
+		with, err := h.withEvidence(ctx, snap)
+		if err != nil {
+			return nil, err
+		}
+		snap = with
+		is := "another value"
+		if !sysctl.Secret(v.Key) {
+			is = quoted(r.Text)
+		}
+		sets := fmt.Sprintf("although %s sets it to %s", line.At, quoted(v.Value))
+		if sysctl.Secret(v.Key) {
+			sets = fmt.Sprintf("although %s sets another one", line.At)
+		}
+		booted := shownTime(snap.Evidence.Booted)
+		predicted := boot.Predict(snap)
+		switch l, lost := s.Boots.lost(v.Key); {
+		case lost && l.Boot == h.machine(snap):
+			warnings = append(warnings, h.errorf(KeyOverwritten, "the boot of %s left %s at %s, %s.%s%s An apply sets it again. %s",
+				booted, v.Key, is, sets, again(l.Times), suspects(predicted, v.Key), boot.OverwrittenAtBoot.Remedy()))
+		case s.Boots != nil && s.Boots.Boot == h.machine(snap) || predicted.ChangedSinceBoot(v.Key):
+			warnings = append(warnings, h.errorf(KeyChanged, "%s is %s now, %s. It has changed since the boot of %s.%s An apply "+
+				"sets it again.", v.Key, is, sets, booted, suspects(predicted, v.Key)))
+		}
+	}
+	return warnings, nil
+}
+
+// again says how often a loss was seen.
+func again(times int) string {
+	if times < 2 {
+		return ""
+	}
+	return fmt.Sprintf(" That was the boot number %d in a row which did so.", times)
+}
+
+// suspects are the sentences about what else may write a key.
+func suspects(p *boot.Prediction, k sysctl.Key) string {
+	var all []string
+	o := p.KeyNow(k)
+	for _, c := range append([]boot.Cause{o.Cause}, o.Notes...) {
+		if c.Reason == boot.OtherWriter || c.Reason == boot.NotApplied && c.Source == "" {
+			all = append(all, " "+c.Detail)
+		}
+	}
+	return strings.Join(slices.Compact(all), "")
+}
+
+// isOurs reports whether the file of a source, as path:line, is a drop-in of this provider.
+func isOurs(snap *boot.Snapshot, source string) bool {
+	name := source
+	if i := strings.LastIndexByte(source, ':'); i > 0 {
+		name = source[:i]
+	}
+	f, ok := snap.File(path.Clean(name))
+	if !ok {
+		f = confdir.File{}
+	}
+	_, ours := ownerOf(f)
+	return ok && ours
+}

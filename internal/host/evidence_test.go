@@ -1,0 +1,156 @@
+package host_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/boot"
+	"github.com/host-provider/terraform-provider-host/internal/host"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
+)
+
+// Guards that the report goes by what this boot has shown: a value that it set is proven, another value on top of a line
+// that it applied was changed since, and a line that is newer than the boot was not applied. Our own line is not said to
+// be shadowed, and nothing refuted is repeated as a prediction.
+func TestReportGoesByEvidence(t *testing.T) {
+	b := newBench(t)
+	b.WriteFile("/usr/lib/sysctl.d/50-vendor.conf", "vm.dirty_ratio = 30\n")
+	b.WriteFile("/etc/sysctl.d/60-site.conf", "vm.swappiness = 10\nkernel.panic = 5\nvm.dirty_ratio = 21\n"+
+		"net.netfilter.nf_conntrack_tcp_be_liberal = 1\n")
+	b.Reboot()
+	b.Sh("sysctl -w kernel.panic=7 vm.dirty_ratio=30")
+	b.WriteFile("/etc/sysctl.d/70-new.conf", "kernel.sysrq = 1\n")
+	b.Sh("sysctl -w kernel.sysrq=0")
+	for _, tt := range []struct {
+		key    string
+		reason boot.Reason
+		source string
+		proven bool
+	}{
+		{key: "vm.swappiness", source: "/etc/sysctl.d/60-site.conf:1", proven: true},
+		{key: "kernel.panic", reason: boot.ChangedSinceBoot, source: "/etc/sysctl.d/60-site.conf:2"},
+		{key: "vm.dirty_ratio", reason: boot.ChangedSinceBoot, source: "/etc/sysctl.d/60-site.conf:3"},
+		{key: "kernel.sysrq", reason: boot.NotApplied, source: "/etc/sysctl.d/70-new.conf:1"},
+	} {
+		_, k := comesBack(t, b, tt.key)
+		if k.Holds != (tt.reason == "") || k.Reason != tt.reason || k.Source != tt.source || (k.ProvenAt != "") != tt.proven {
+			t.Errorf("%s holds %v for %q by %s, proven at %q: %s", tt.key, k.Holds, k.Reason, k.Source, k.ProvenAt, k.Detail)
+		}
+		if tt.reason == boot.ChangedSinceBoot && k.Boot != nil {
+			t.Errorf("%s: the report repeats %s, which the boot did not leave", tt.key, *k.Boot)
+		}
+	}
+	_, k := comesBack(t, b, "net.netfilter.nf_conntrack_tcp_be_liberal")
+	said := false
+	for _, n := range k.Notes {
+		said = said || strings.Contains(n.Detail, "In this boot systemd-sysctl could not write net.netfilter")
+	}
+	if !said {
+		t.Errorf("the report does not say that the boot could not write the key: %+v", k)
+	}
+}
+
+// Guards that our own line is not blamed for a value that another line sets and ours overrules.
+func TestOwnLineIsNotShadowed(t *testing.T) {
+	b := newBench(t)
+	b.WriteFile("/usr/lib/sysctl.d/50-vendor.conf", "vm.swappiness = 30\n")
+	k, err := sysctl.ParseKey("vm.swappiness")
+	must(t, err)
+	_, err = b.host.SetSysctl(t.Context(), host.Sysctl{Key: k, Value: "10", Persist: true, FileName: k.DropInName(),
+		Instance: "0123456789abcdef"}, nil, nil)
+	must(t, err)
+	b.Sh("sysctl -w vm.swappiness=30")
+	_, r := comesBack(t, b, "vm.swappiness")
+	if r.Holds || r.Reason != boot.NotApplied || !strings.HasPrefix(r.Source, "/etc/sysctl.d/"+k.DropInName()) {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Guards what a resource remembers of boots: a value that a boot does not leave is a warning of the plan that names the
+// boot and the suspect, the apply mends it, nothing says that it holds until a boot has left it, and a second loss is
+// counted. A change by hand in one boot is told from it.
+func TestLossAtBootIsRemembered(t *testing.T) {
+	b := newBench(t)
+	b.WriteFile("/etc/cron.d/tune", "@reboot root sysctl -w vm.swappiness=$SWAPPINESS\n")
+	k, err := sysctl.ParseKey("vm.swappiness")
+	must(t, err)
+	s := host.Sysctl{Key: k, Value: "10", Persist: true, FileName: k.DropInName(), Instance: "0123456789abcdef",
+		Boots: &host.Boots{}}
+	_, err = b.host.SetSysctl(t.Context(), s, nil, nil)
+	must(t, err)
+	refresh := func() host.SysctlState {
+		t.Helper()
+		st, err := b.host.ReadSysctl(t.Context(), s)
+		must(t, err)
+		return st
+	}
+	again := func() { // another process
+		t.Helper()
+		b = bench{b.Host, newHost(t, b.Host, false)}
+	}
+	mustPlan := func(when string, reason boot.Reason, kind host.Kind, words ...string) {
+		t.Helper()
+		p, err := b.host.PlanSysctl(t.Context(), s, &s)
+		must(t, err)
+		if got := p.Keys[k]; got.Holds != (reason == "") || got.Reason != reason {
+			t.Errorf("%s: the plan has %+v", when, got)
+		}
+		found := ""
+		for _, w := range p.Warnings {
+			if w.Kind == host.KeyOverwritten || w.Kind == host.KeyChanged {
+				found += string(w.Kind) + ": " + w.Detail
+			}
+		}
+		if kind == "" != (found == "") || !strings.HasPrefix(found, string(kind)) {
+			t.Errorf("%s: the plan warns %q, want %q", when, found, kind)
+		}
+		for _, word := range words {
+			if !strings.Contains(found, word) {
+				t.Errorf("%s: the plan warns %q, without %q", when, found, word)
+			}
+		}
+	}
+	if st := refresh(); !st.Holds {
+		t.Errorf("%+v", st)
+	}
+	mustPlan("applied", "", "")
+	b.Sh("sysctl -w vm.swappiness=33")
+	again()
+	refresh()
+	mustPlan("by hand", "", host.KeyChanged, `is "33" now, although /etc/sysctl.d/`, "since the boot of 20")
+	_, err = b.host.SetSysctl(t.Context(), s, &s, nil)
+	must(t, err)
+
+	b.Reboot()
+	b.Sh("sysctl -w vm.swappiness=1")
+	again()
+	if st := refresh(); st.Holds || st.Reason != boot.OverwrittenAtBoot || st.Boot != nil {
+		t.Errorf("%+v", st)
+	}
+	mustPlan("lost", boot.OverwrittenAtBoot, host.KeyOverwritten, "the boot of 20", `left vm.swappiness at "1"`, "/etc/cron.d/tune:1")
+	_, err = b.host.SetSysctl(t.Context(), s, &s, nil)
+	must(t, err)
+	if st := refresh(); st.Holds || st.Reason != boot.OverwrittenAtBoot || *st.Running != "10" {
+		t.Errorf("mended: %+v", st)
+	}
+	mustPlan("mended", boot.OverwrittenAtBoot, "")
+	if _, r := comesBack(t, b, "vm.swappiness"); r.ProvenAt != "" {
+		t.Errorf("the value that was mended is proven at %s", r.ProvenAt)
+	}
+
+	b.Reboot()
+	b.Sh("sysctl -w vm.swappiness=2")
+	again()
+	refresh()
+	mustPlan("lost again", boot.OverwrittenAtBoot, host.KeyOverwritten, `at "2"`, "boot number 2 in a row")
+	_, err = b.host.SetSysctl(t.Context(), s, &s, nil)
+	must(t, err)
+	refresh()
+
+	b.Reboot()
+	again()
+	if st := refresh(); !st.Holds || st.Reason != "" || *st.Boot != "10" {
+		t.Errorf("%+v", st)
+	}
+	mustPlan("proven", "", "")
+}
