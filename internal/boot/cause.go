@@ -12,18 +12,18 @@ type Cause struct {
 	Detail string
 }
 
-// Reason is why a value or a module does not come back as it is meant to, or what else one should know of it.
+// Reason is the kind of a Cause.
 type Reason string
 
-// The reasons. Each has its Sentence and its Remedy; the Detail beside it names the file, the line and the values.
+// The reasons. Each has a Sentence and a Remedy; the Detail of a Cause names the files and lines.
 const (
 	// Shadowed: another line, read later or stronger, sets another value.
 	Shadowed Reason = "shadowed"
-	// Voided: a later line "-KEY" takes the value back.
+	// Voided: a later line "-KEY" removes the value again.
 	Voided Reason = "voided"
 	// Masked: the file that would do it is hidden by a file of the same name.
 	Masked Reason = "masked"
-	// Excluded: only a pattern sets the key, and a line "-KEY" keeps it away.
+	// Excluded: only a pattern sets the key, and a line "-KEY" keeps the pattern away from it.
 	Excluded Reason = "excluded"
 	// Covered: no line names the key, and a pattern sets another value.
 	Covered Reason = "covered"
@@ -35,7 +35,7 @@ const (
 	NotLoaded Reason = "module_not_loaded"
 	// LoadedNowOnly: something other than modules-load.d has loaded the module now.
 	LoadedNowOnly Reason = "module_loaded_by_hand"
-	// DenyListed: a blacklist line or the command line keeps the module out.
+	// DenyListed: a blacklist line or the kernel command line blocks the module.
 	DenyListed Reason = "module_deny_listed"
 	// InstallLine: an install line runs a command in place of loading the module.
 	InstallLine Reason = "module_install_line"
@@ -47,7 +47,7 @@ const (
 	KeyMissing Reason = "key_missing"
 	// InterfaceLater: the key appears with its network interface, and udev then applies it.
 	InterfaceLater Reason = "interface_later"
-	// Container: the module is the business of the machine that runs this container.
+	// Container: the machine that runs this container decides about the module.
 	Container Reason = "container"
 	// ReadOnly: /proc/sys cannot be written, as in a container.
 	ReadOnly Reason = "proc_sys_read_only"
@@ -75,7 +75,7 @@ const (
 	InitUncertain Reason = "init_unknown"
 )
 
-// Reasons are all there are, in the order the documentation lists them.
+// Reasons returns all reasons, in the order in which the documentation lists them.
 func Reasons() []Reason {
 	return []Reason{
 		Shadowed, Voided, Masked, Excluded, Covered, Unset, SysctlConfUnread, CommandLine,
@@ -84,10 +84,10 @@ func Reasons() []Reason {
 	}
 }
 
-// Sentence says what the reason means, whatever the host.
+// Sentence returns what the reason means on any host.
 func (r Reason) Sentence() string { return words[r].sentence }
 
-// Remedy says what to do about it; "" for a Reason that is none of Reasons.
+// Remedy returns what to do about it, or "" if r is none of Reasons.
 func (r Reason) Remedy() string { return words[r].remedy }
 
 var words = map[Reason]struct{ sentence, remedy string }{
@@ -128,7 +128,8 @@ var words = map[Reason]struct{ sentence, remedy string }{
 		"Declare a host_kernel_module for it and set module = host_kernel_module.<name>.name.",
 	},
 	LoadedNowOnly: {
-		"The module is loaded now, but no file in modules-load.d loads it at boot. Whatever loaded it may do so too late, or not at all.",
+		"The module is loaded now, but no file in modules-load.d loads it at boot. Whatever loaded it may do so " +
+			"too late, or not at all.",
 		"Declare a host_kernel_module for it and set module = host_kernel_module.<name>.name.",
 	},
 	DenyListed: {
@@ -149,7 +150,8 @@ var words = map[Reason]struct{ sentence, remedy string }{
 	},
 	KeyMissing: {
 		"This kernel has no such key, and no module is known to bring it.",
-		"Check the spelling; for a VLAN interface write net.ipv4.conf.eth0/100.forwarding. If a module brings the key, declare a host_kernel_module and set module.",
+		"Check the spelling; for a VLAN interface write net.ipv4.conf.eth0/100.forwarding. If a module brings " +
+			"the key, declare a host_kernel_module and set module.",
 	},
 	InterfaceLater: {
 		"The network interface is not there yet. udev applies its keys when it appears.",
@@ -176,7 +178,8 @@ var words = map[Reason]struct{ sentence, remedy string }{
 		"Let the provider become root (sudo = true), and look at the file.",
 	},
 	Volatile: {
-		"What decides is in /run, which is empty when the machine starts: it counts only if something writes it again in time.",
+		"What decides is in /run, which is empty when the machine starts: it counts only if something writes it again " +
+			"in time.",
 		"Put the line into /etc, or declare a resource for it.",
 	},
 	OtherWriter: {

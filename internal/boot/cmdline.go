@@ -8,17 +8,18 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// commandLine is what the kernel command line says of sysctls and modules (kernel-parameters.txt, kernel-command-line(7), modprobe.d(5)).
+// commandLine is what the kernel command line sets (kernel-parameters.txt, kernel-command-line(7), modprobe.d(5)).
 type commandLine struct {
 	// sysctls are the values of sysctl.KEY=VALUE by path below /proc/sys; the kernel writes them before init starts.
 	sysctls map[string]string
 	// load are the names of modules_load=, which systemd-modules-load loads before those of files.
 	load []string
-	// deny are the modules of modprobe.blacklist=, which counts like a blacklist line; refuse those of module_blacklist=, which the kernel takes from nobody.
+	// deny are the modules of modprobe.blacklist=, which is like a blacklist line. refuse are those of
+	// module_blacklist=, which the kernel never loads.
 	deny, refuse map[string]bool
 	// masked are the units of systemd.mask=, which do not start (kernel-command-line(7)).
 	masked []string
-	// noModules says that sysctl.kernel.modules_disabled makes the kernel refuse all modules before init starts.
+	// noModules reports whether sysctl.kernel.modules_disabled makes the kernel refuse all modules before init starts.
 	noModules bool
 }
 
@@ -30,6 +31,7 @@ var kernelAliases = map[string]string{
 	"softlockup_all_cpu_backtrace": "kernel/softlockup_all_cpu_backtrace",
 }
 
+// parseCommandLine parses /proc/cmdline. What follows "--" is for init alone.
 func parseCommandLine(text string) commandLine {
 	c := commandLine{sysctls: map[string]string{}, deny: map[string]bool{}, refuse: map[string]bool{}}
 	forInit := false
@@ -62,7 +64,7 @@ func parseCommandLine(text string) commandLine {
 	return c
 }
 
-// bootSysctl is the path below /proc/sys that a parameter of this name sets, "" if it sets none.
+// bootSysctl returns the path below /proc/sys that a parameter of this name sets, or "" if it sets none.
 func bootSysctl(name string) string {
 	key, ok := strings.CutPrefix(name, "sysctl.")
 	if !ok {
@@ -73,7 +75,8 @@ func bootSysctl(name string) string {
 	return strings.ReplaceAll(key, ".", "/")
 }
 
-// add takes names as they are: kmod and the kernel compare them byte by byte with a module's own name, so that one spelled with '-' denies nothing.
+// add adds names as they are: kmod and the kernel compare them byte by byte with a module's own name, so that one with
+// '-' blocks nothing.
 func add(set map[string]bool, names []string) {
 	for _, n := range names {
 		if n != "" {
@@ -82,7 +85,8 @@ func add(set map[string]bool, names []string) {
 	}
 }
 
-// parameters splits a command line at white space; double quotes hold a parameter together and are no part of it (lib/cmdline.c).
+// parameters splits a command line at white space. Double quotes hold a parameter together, and are no part of it
+// (lib/cmdline.c).
 func parameters(text string) []string {
 	var list []string
 	var word strings.Builder

@@ -43,7 +43,7 @@ func leaders(k sysctl.Key) []sysctl.Key {
 }
 
 // inUnitOf converts a value of the key from to the unit of the key to, which has the same name but for _ms. It returns
-// false for other units, which depend on how the kernel was built: bytes of packets, and the ticks of IPv6's retrans_time.
+// false for units that depend on how the kernel was built: bytes of packets, and the ticks of IPv6's retrans_time.
 func inUnitOf(to, from sysctl.Key, value string) (string, bool) {
 	n, err := strconv.ParseInt(strings.TrimSpace(value), 0, 64)
 	milliseconds := int64(1000)
@@ -106,4 +106,5 @@ func (p *sysctlPlan) before(w sysctl.Key, own *option) string {
 	return value
 }
 
+// belowProcSys returns the path of k below /proc/sys.
 func belowProcSys(k sysctl.Key) string { return strings.TrimPrefix(k.Path(), "/proc/sys/") }

@@ -104,5 +104,7 @@ func assignsNothing(b sysctl.BadLine) (a sysctl.Assignment, ok bool) {
 		pattern = "/"
 	}
 	value = strings.Trim(value, confdir.Blanks)
-	return sysctl.Assignment{Pattern: pattern, Value: value, HasValue: hasValue, Ignore: ignore && hasValue, At: b.At}, true
+	return sysctl.Assignment{
+		Pattern: pattern, Value: value, HasValue: hasValue, Ignore: ignore && hasValue, At: b.At,
+	}, true
 }

@@ -236,8 +236,8 @@ func (j *judgement) readOnly() Cause {
 	return Cause{}
 }
 
-// moduleNotLoaded has a Reason if the key belongs to a module that may not be loaded in time. Else it adds what is to be
-// known of the module.
+// moduleNotLoaded has a Reason if the key belongs to a module that may not be loaded in time. Otherwise it adds what
+// there is to know of the module.
 func (j *judgement) moduleNotLoaded() Cause {
 	if j.module == "" {
 		return Cause{}
@@ -397,7 +397,8 @@ func (j *judgement) beforeModule() Cause {
 		"The kernel command line sets %s before its module %s can be there.", j.k, j.module)}
 }
 
-// excluded has a Reason if a line "-KEY" is why nothing sets the key: it voids an earlier line, or keeps a pattern away.
+// excluded has a Reason if a line "-KEY" is why nothing sets the key: it voids an earlier line, or keeps a pattern
+// away.
 func (j *judgement) excluded() Cause {
 	by := j.lines.excludes
 	if by == nil {

@@ -11,9 +11,8 @@ type Line struct {
 // After reports whether l is written after another line of the same prediction.
 func (l Line) After(other Line) bool { return l.order > other.order }
 
-// Line returns the line of the files that gives k its value when systemd-sysctl applies them; ok is false if none does.
-// The line "-KEY" gives none. Whether the value holds, Key says: it also knows of the kernel command line, of other keys
-// that change this one, and of the init system.
+// Line returns the line that gives k its value when systemd-sysctl applies the files; ok is false if none does. Whether
+// the value holds is for Key: it knows of the kernel command line, of other keys and of the init system too.
 func (p *Prediction) Line(k sysctl.Key) (l Line, ok bool) {
 	o := p.sysctls.decide(k).option
 	if o == nil {

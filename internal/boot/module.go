@@ -21,8 +21,8 @@ type ModulePrediction struct {
 	Notes []Cause
 }
 
-// Module says what the next boot makes of a module, or of the modules an alias stands for. What a device's driver, a service or the initial RAM file system
-// loads is not foreseen: it is not Known whether such a module is there in time.
+// Module returns what the next boot makes of a module, or of the modules that an alias stands for. It does not know
+// what else loads modules, such as a device, a service or the initial RAM file system.
 func (p *Prediction) Module(name string) ModulePrediction {
 	if p.s.NoModules {
 		return p.contained(name)
@@ -35,7 +35,8 @@ func (p *Prediction) Module(name string) ModulePrediction {
 		if alt := other.module(name); alt.LoadedAtBoot == o.LoadedAtBoot && alt.Known == o.Known {
 			continue
 		}
-		detail := fmt.Sprintf("Kernel %s is installed too, and with it the outcome for %s is another.", other.tree.Release, name)
+		detail := fmt.Sprintf(
+			"Kernel %s is installed too, and with it the outcome for %s is another.", other.tree.Release, name)
 		if p.pending {
 			return ModulePrediction{Cause: Cause{KernelPending, o.Source, p.gone() + " " + detail}}
 		}
@@ -55,7 +56,8 @@ func (p *Prediction) gone() string {
 	return fmt.Sprintf("/lib/modules/%s, the running kernel's, is gone.", p.s.Kernel)
 }
 
-// contained is the outcome where nothing may load a module: the kernel is another machine's, which a boot of this host does not start anew.
+// contained returns the prediction for a host that may load no modules. Its kernel is another machine's, and a boot of
+// this host does not start it again.
 func (p *Prediction) contained(name string) ModulePrediction {
 	modules := p.Resolve(name)
 	if len(modules) == 0 {
@@ -77,7 +79,7 @@ func (p *Prediction) contained(name string) ModulePrediction {
 		name)}}
 }
 
-// noTree is the outcome without any module tree.
+// noTree returns the prediction without any module tree.
 func (p *Prediction) noTree(name string) ModulePrediction {
 	switch {
 	case p.s.IsBuiltin(name):
@@ -88,7 +90,7 @@ func (p *Prediction) noTree(name string) ModulePrediction {
 	return ModulePrediction{Cause: Cause{Reason: KernelPending, Detail: "/lib/modules has no kernel's modules."}}
 }
 
-// module is the outcome with this plan's kernel.
+// module returns the prediction with this plan's kernel. Of several modules, the one that promises least counts.
 func (p *modulePlan) module(name string) ModulePrediction {
 	modules := p.resolve(name)
 	if len(modules) == 0 {
@@ -106,7 +108,7 @@ func (p *modulePlan) module(name string) ModulePrediction {
 	return all
 }
 
-// worse says whether an outcome promises less than another.
+// worse reports whether a promises less than b.
 func worse(a, b ModulePrediction) bool {
 	rank := func(o ModulePrediction) int {
 		switch {
@@ -120,7 +122,7 @@ func worse(a, b ModulePrediction) bool {
 	return rank(a) > rank(b)
 }
 
-// one is the outcome for a module by its own name.
+// one returns the prediction for a module by its own name.
 func (p *modulePlan) one(m string) ModulePrediction {
 	if p.builtin(m) {
 		return ModulePrediction{LoadedAtBoot: true, Known: true, Builtin: true}
@@ -149,7 +151,7 @@ func (p *modulePlan) one(m string) ModulePrediction {
 	return p.unless(o, p.unreadFile())
 }
 
-// unless makes an outcome unknown because of a file that could not be read, if there is one.
+// unless returns o, or one that is not known if a file could not be read.
 func (p *modulePlan) unless(o ModulePrediction, unread string) ModulePrediction {
 	if unread == "" {
 		return o
@@ -162,6 +164,7 @@ func (p *modulePlan) notLookedUp(module, source string) Cause {
 	return Cause{Unread, source, fmt.Sprintf("Whether kernel %s has %s was not looked up.", p.tree.Release, module)}
 }
 
+// unreadFile returns a file that could not be read and may load or block a module; "" if there is none.
 func (p *modulePlan) unreadFile() string {
 	if len(p.unread) > 0 {
 		return p.unread[0]
@@ -169,7 +172,7 @@ func (p *modulePlan) unreadFile() string {
 	return ""
 }
 
-// unreadModprobe is an unread file that could keep a module out: one of modprobe.d.
+// unreadModprobe returns a file of modprobe.d that could not be read and may block a module; "" if there is none.
 func (p *modulePlan) unreadModprobe() string {
 	for _, f := range p.unread {
 		if strings.Contains(f, "/modprobe.d/") {
@@ -179,7 +182,7 @@ func (p *modulePlan) unreadModprobe() string {
 	return ""
 }
 
-// maskedLoad is the line that would load m if its file were not hidden, and the file that hides it.
+// maskedLoad returns the line that would load m if its file were not hidden, and the file that hides it.
 func (p *modulePlan) maskedLoad(m string) (source, by string) {
 	for _, a := range p.masked {
 		for _, real := range p.resolve(a.Name) {
@@ -191,11 +194,11 @@ func (p *modulePlan) maskedLoad(m string) (source, by string) {
 	return "", ""
 }
 
-// there says whether a module is in the kernel when systemd-sysctl starts.
+// there reports whether a module is in the kernel when systemd-sysctl starts.
 func (p *modulePlan) there(m string) bool { return p.builtin(m) || p.loaded[m] != "" }
 
-// ready returns why the kernel does not load a module by itself when a value asks for it; no Reason if it does. modprobe
-// then runs without heed of blacklist lines.
+// ready returns why the kernel does not load a module when a value asks for it; no Reason if it does. It runs modprobe,
+// which then ignores blacklist lines.
 func (p *modulePlan) ready(m string) Cause {
 	if p.there(m) {
 		return Cause{}

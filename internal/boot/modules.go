@@ -16,13 +16,13 @@ type modulePlan struct {
 	s    *Snapshot
 	cmd  commandLine
 	tree *Tree
-	// directives are the lines of modprobe.d, and of modules.softdep where that name sorts.
+	// directives are the lines of modprobe.d, with those of modules.softdep at the position of that name.
 	directives []kmod.Directive
 	// asked are the names of the command line and of modules-load.d, in the order they are loaded.
 	asked []kmod.LoadLine
-	// masked are the names in modules-load.d files that a file of the same name hides.
+	// masked are the names in files of modules-load.d that a file of the same name hides.
 	masked []maskedLoad
-	// unread are files that may say anything.
+	// unread are files that could not be read.
 	unread []string
 	// loaded has the line that brings each module, and blocked why a module that some line asks for is not loaded.
 	loaded  map[string]string
@@ -124,11 +124,13 @@ func (p *modulePlan) first(command, module string) (d kmod.Directive, ok bool) {
 	return kmod.Directive{}, false
 }
 
+// builtin reports whether the kernel has the module built in.
 func (p *modulePlan) builtin(module string) bool {
 	return p.tree.Builtin[module] || p.tree.Release == p.s.Kernel && p.s.IsBuiltin(module)
 }
 
-// resolve returns the modules that a name stands for, as kmod_module_new_from_lookup does: the first kind of source that knows the name answers.
+// resolve returns the modules that a name stands for, as kmod_module_new_from_lookup does: the first kind of source
+// that knows the name decides.
 func (p *modulePlan) resolve(name string) []string {
 	name = kmod.Canonical(name)
 	var found []string
@@ -189,7 +191,7 @@ func (p *modulePlan) load(line kmod.LoadLine) {
 	}
 }
 
-// denied is what keeps systemd-modules-load from loading a module for its own sake. Where another module needs it, it is loaded all the same.
+// denied returns what denies a module to systemd-modules-load. The module is still loaded if another one needs it.
 func (p *modulePlan) denied(m string) (by string, ok bool) {
 	if p.cmd.deny[m] {
 		return fromCommandLine, true
@@ -198,7 +200,7 @@ func (p *modulePlan) denied(m string) (by string, ok bool) {
 	return d.At.String(), ok
 }
 
-// exists says whether there is a file to load, or a command that stands for it.
+// exists reports whether there is a file to load, or a command in its place.
 func (p *modulePlan) exists(m string) bool {
 	if _, ok := p.tree.Dep[m]; ok {
 		return true
@@ -207,7 +209,8 @@ func (p *modulePlan) exists(m string) bool {
 	return ok
 }
 
-// installs is the line that runs a command in place of loading m. kmod forgets it where a softdep line for m names a module that it knows (modprobe.d(5)).
+// installs returns the line that runs a command in place of loading m. kmod ignores it if a softdep line for m names a
+// module that it knows (modprobe.d(5)).
 func (p *modulePlan) installs(m string) (d kmod.Directive, ok bool) {
 	pre, post := p.softdeps(m)
 	for _, name := range slices.Concat(pre, post) {
@@ -237,11 +240,12 @@ func (p *modulePlan) missing(module, source string) blocked {
 	return blocked{Cause: Cause{NotInTree, source, p.notFound(module)}, unsure: !p.lookedFor(module)}
 }
 
+// notFound is the sentence about a module that the tree does not have.
 func (p *modulePlan) notFound(name string) string {
 	return fmt.Sprintf("Kernel %s has no module %s.", p.tree.Release, name)
 }
 
-// lookedFor says whether a tree would show this module if it had it.
+// lookedFor reports whether a snapshot would show this module if a tree had it.
 func (p *modulePlan) lookedFor(module string) bool {
 	m := kmod.Canonical(module)
 	if p.s.LookedFor[m] || strings.HasPrefix(m, "tcp_") || strings.HasPrefix(m, "sch_") {
@@ -264,11 +268,12 @@ type probe struct {
 	visited map[string]bool
 	// failed is the needed module that could not be loaded; nothing after it is.
 	failed string
-	// tried, where it is not nil, is told of each step, and no step fails: what `modprobe -n -v` prints.
+	// tried, if it is not nil, is called with each step, as `modprobe -n -v` prints it, and no step fails.
 	tried func(step string)
 }
 
-// module loads what comes before m, then m, then what comes after. required is false for soft dependencies, whose failure harms nobody.
+// module loads what comes before m, then m, then what comes after. required is false for a soft dependency, which may
+// fail.
 func (b *probe) module(m string, required bool) {
 	for _, dep := range b.plan.tree.Dep[m] {
 		b.withSoftdeps(dep, required, true)
@@ -276,6 +281,7 @@ func (b *probe) module(m string, required bool) {
 	b.withSoftdeps(m, required, b.plan.exists(m))
 }
 
+// withSoftdeps loads m between its soft dependencies, once.
 func (b *probe) withSoftdeps(m string, required, exists bool) {
 	if b.visited[m] || b.failed != "" {
 		return
@@ -300,58 +306,62 @@ func (b *probe) soft(names []string) {
 func (b *probe) insert(m string, required, exists bool) {
 	p := b.plan
 	switch {
-	case b.failed != "" || p.builtin(m) || p.loaded[m] != "" && b.tried == nil:
-		return
-	case !exists && b.tried != nil:
-		return
-	case !exists:
-		why := p.missing(m, b.source)
-		why.quiet = true
-		p.block(m, why)
-		if required {
+	case b.failed != "" || p.builtin(m):
+	case b.tried != nil:
+		if exists {
+			b.try(m)
+		}
+	case p.loaded[m] != "":
+	default:
+		why, fails := b.obstacle(m, exists)
+		if why.Reason == "" {
+			p.loaded[m] = b.source
+			delete(p.blocked, m)
+			return
+		}
+		if p.block(m, why); fails && required {
 			b.failed = m
 		}
+	}
+}
+
+// try tells of m as `modprobe -n -v` does.
+func (b *probe) try(m string) {
+	if d, installs := b.plan.installs(m); installs {
+		b.tried("install " + d.Text)
 		return
 	}
-	d, installs := p.installs(m)
-	if b.tried != nil {
-		if installs {
-			b.tried("install " + d.Text)
-		} else {
-			b.tried("insmod " + m)
-		}
-		return
+	b.tried("insmod " + m)
+}
+
+// obstacle returns why m cannot be loaded; no Reason if it can. fails reports whether what needs m then fails too.
+func (b *probe) obstacle(m string, exists bool) (why blocked, fails bool) {
+	p := b.plan
+	if !exists {
+		why = p.missing(m, b.source)
+		why.quiet = true
+		return why, true
 	}
-	switch {
-	case installs:
-		why := blocked{Cause: installLine(d, m)}
-		fails := required
+	if d, installs := p.installs(m); installs {
+		why = blocked{Cause: installLine(d, m)}
 		switch outcome(d.Text) {
 		case "false":
 		case "true": // what needs the module then lacks its symbols
-			why.quiet, fails = true, required && m != b.target
+			why.quiet = true
+			return why, m != b.target
 		default:
 			why.Detail += " What that does is not known."
 			why.unsure = true
 		}
-		p.block(m, why)
-		if fails {
-			b.failed = m
-		}
-	case p.cmd.noModules:
-		p.block(m, blocked{Cause: noMoreModules()})
-		if required {
-			b.failed = m
-		}
-	case p.cmd.refuse[m]:
-		p.block(m, blocked{Cause: refusedByKernel(m)})
-		if required {
-			b.failed = m
-		}
-	default:
-		p.loaded[m] = b.source
-		delete(p.blocked, m)
+		return why, true
 	}
+	switch {
+	case p.cmd.noModules:
+		why.Cause = noMoreModules()
+	case p.cmd.refuse[m]:
+		why.Cause = refusedByKernel(m)
+	}
+	return why, true
 }
 
 // installLine is the cause of a module in whose place a line runs a command.
@@ -371,9 +381,11 @@ func noMoreModules() Cause {
 		"sysctl.kernel.modules_disabled on the kernel command line makes the kernel refuse every module."}
 }
 
-// outcome is "true" or "false", where a command that kmod gives to the shell ends for certain like that program, else "". A comment may follow.
+// outcome returns "true" or "false" if a command of an install line certainly ends like that program, else "". A
+// comment may follow.
 func outcome(command string) string {
-	words := strings.FieldsFunc(command, func(r rune) bool { return r == ' ' || r == '\t' }) // a shell's blanks, which a carriage return is not
+	// A shell takes a carriage return for a part of a word.
+	words := strings.FieldsFunc(command, func(r rune) bool { return r == ' ' || r == '\t' })
 	if i := slices.IndexFunc(words, func(w string) bool { return w[0] == '#' }); i >= 0 {
 		words = words[:i]
 	}
@@ -386,7 +398,7 @@ func outcome(command string) string {
 	return ""
 }
 
-// softdeps are the modules of the first softdep line that is about m.
+// softdeps returns the modules of the first softdep line that is about m.
 func (p *modulePlan) softdeps(m string) (pre, post []string) {
 	d, ok := p.first("softdep", m)
 	if !ok {
@@ -408,7 +420,8 @@ func (p *modulePlan) softdeps(m string) (pre, post []string) {
 	return pre, post
 }
 
-// candidates are the trees that may boot next, the likeliest first; pending says that the running kernel's own tree is gone.
+// candidates returns the trees that may boot next, the likeliest first. pending reports whether the running kernel's
+// own tree is gone.
 func (s *Snapshot) candidates() (trees []*Tree, pending bool) {
 	if t := s.tree(s.Kernel); t != nil {
 		return append([]*Tree{t}, s.newer(s.Kernel)...), false

@@ -32,8 +32,8 @@ func lineFails(unit, source, detail string) UnitFailure {
 	return UnitFailure{unit, Cause{UnitFails, source, detail}}
 }
 
-// Predict says what the next boot leaves, given every file of the snapshot, as systemd-modules-load and then systemd-sysctl apply them. What else may
-// happen at a boot, such as a service that writes keys or loads modules, it does not know.
+// Predict returns what the next boot leaves if systemd-modules-load and then systemd-sysctl apply the files of the
+// snapshot. It does not know what else happens at a boot, such as a service that writes keys or loads modules.
 func Predict(s *Snapshot) *Prediction {
 	cmd := parseCommandLine(s.Cmdline)
 	if s.NoModules { // a container's init is not given the machine's command line
@@ -51,11 +51,12 @@ func Predict(s *Snapshot) *Prediction {
 	return p
 }
 
-// Failures are the lines that make systemd-sysctl.service or systemd-modules-load.service fail at boot, for certain. A value that the kernel refuses makes
-// systemd-sysctl.service fail too; of those only what is no number, for a key that holds numbers, is known before.
+// Failures returns the lines that certainly make systemd-sysctl.service or systemd-modules-load.service fail at boot. A
+// value that the kernel refuses does so too, but only one that is no number, for a key of numbers, is known in advance.
 func (p *Prediction) Failures() []UnitFailure { return p.failures }
 
-// Keys are all keys that some file sets, or a pattern of a file matches on this host, in the order of their names. Names that are no keys are left out.
+// Keys returns all keys that a file sets, or that a pattern of a file matches on this host, in the order of their
+// names. It leaves out names that are no keys.
 func (p *Prediction) Keys() []sysctl.Key {
 	found := map[sysctl.Key]bool{}
 	note := func(below string) {
@@ -77,20 +78,24 @@ func (p *Prediction) Keys() []sysctl.Key {
 		if !ok || r.Absent {
 			continue
 		}
-		if k, ok := keyAt(below); ok && slices.ContainsFunc(p.sysctls.patterns, func(o *option) bool { return o.HasValue && o.Matches(k) }) {
+		k, ok := keyAt(below)
+		sets := func(o *option) bool { return o.HasValue && o.Matches(k) }
+		if ok && slices.ContainsFunc(p.sysctls.patterns, sets) {
 			found[k] = true
 		}
 	}
-	return slices.SortedFunc(maps.Keys(found), func(a, b sysctl.Key) int { return strings.Compare(a.String(), b.String()) })
+	return slices.SortedFunc(maps.Keys(found), func(a, b sysctl.Key) int {
+		return strings.Compare(a.String(), b.String())
+	})
 }
 
-// keyAt is the key of a path below /proc/sys; ok is false for one that is no key, such as a pattern.
+// keyAt returns the key of a path below /proc/sys; ok is false if the path is no key, such as a pattern.
 func keyAt(below string) (k sysctl.Key, ok bool) {
 	k, err := sysctl.ParseKey(below)
 	return k, err == nil && k.Path() == "/proc/sys/"+below
 }
 
-// Modules are all modules that a file or the command line asks for, sorted, as they are spelled there.
+// Modules returns all modules that a file or the command line asks for, sorted, as they are spelled there.
 func (p *Prediction) Modules() []string {
 	found := map[string]bool{}
 	for _, plan := range p.modules {
@@ -101,7 +106,7 @@ func (p *Prediction) Modules() []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// Resolve gives the modules that a name stands for in the kernel that boots next: itself, those of an alias, or none.
+// Resolve returns the modules that a name stands for in the kernel that boots next: itself, those of an alias, or none.
 func (p *Prediction) Resolve(name string) []string {
 	if len(p.modules) == 0 {
 		return nil
@@ -109,9 +114,9 @@ func (p *Prediction) Resolve(name string) []string {
 	return p.modules[0].resolve(name)
 }
 
-// Units are the systemd units whose work is predicted, in the order in which systemd starts them. There are none with
-// another init system.
+// Units returns the systemd units whose work is predicted, in the order in which systemd starts them. It returns none
+// with another init system.
 func (p *Prediction) Units() []string { return p.init.programs().units }
 
-// Order is what is known of the order in which sysctl.d is applied.
+// Order returns what is known of the order in which sysctl.d is applied.
 func (p *Prediction) Order() Order { return p.init.programs().order }

@@ -1,4 +1,5 @@
-// Package boot says what a Linux host is and what its files make of it at boot. Pure: a Snapshot in, answers out.
+// Package boot predicts what the next boot leaves of a Linux host: Predict makes a Prediction of a Snapshot. It does no
+// I/O.
 package boot
 
 import (
@@ -13,7 +14,7 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/writer"
 )
 
-// Snapshot is one host at one moment: its files that count at boot, its modules, and the values that were asked for.
+// Snapshot is one host at one moment: the files that count at boot, the modules, and the values that were asked for.
 type Snapshot struct {
 	// Machine tells this machine, or container, from all others until its next boot: the boot id, and the namespaces
 	// that it shares with no other. It is empty if the machine does not say.
@@ -22,36 +23,39 @@ type Snapshot struct {
 	Kernel string
 	// Sysctl, ModulesLoad and Modprobe are the files of the three families, of every directory, in no order.
 	Sysctl, ModulesLoad, Modprobe []confdir.File
-	// SysctlConf is /etc/sysctl.conf, which procps reads and systemd reads only through a link; nil when there is none.
+	// SysctlConf is /etc/sysctl.conf; nil if there is none. procps reads it, and systemd only through a link.
 	SysctlConf *confdir.File
-	// Modules is /etc/modules, which systemd reads only through a link in modules-load.d, and other inits themselves; nil when there is none.
+	// Modules is /etc/modules; nil if there is none. systemd reads it only through a link in modules-load.d, and other
+	// init systems read it themselves.
 	Modules *confdir.File
-	// Extra is the credential sysctl.extra that the machine was given, which systemd-sysctl reads last; nil when there is none.
+	// Extra is the credential sysctl.extra of the machine; nil if there is none. systemd-sysctl reads it last.
 	Extra *confdir.File
 	// LoadedNow are the modules of /proc/modules, SysModules the names in /sys/module, and Builtin those of
 	// modules.builtin, all in canonical spelling.
 	LoadedNow, SysModules, Builtin map[string]bool
 	// Values are the files under /proc/sys and /sys/module that were read, by path.
 	Values map[string]Reading
-	// AllKeys says that Values has all keys, those of each interface among them.
+	// AllKeys reports whether Values has all keys, including those of each interface.
 	AllKeys bool
 
 	// Cmdline is the kernel command line, as cat /proc/cmdline prints it.
 	Cmdline string
-	// Init names what starts services: "systemd" where /run/systemd/system is a directory, "openrc" where /run/openrc is one; "" for anything else.
+	// Init is the init system: "systemd" if /run/systemd/system is a directory, "openrc" if /run/openrc is one, and "" for
+	// any other.
 	Init string
-	// Off are the services that would apply the files at boot and are kept from it, each with what keeps it: systemd's units that are masked, and OpenRC's
-	// "modules" and "sysctl" where no runlevel has them.
+	// Off are the services that would apply the files at boot but do not start, each with the reason: systemd's units that
+	// are masked, with the file that masks them, and OpenRC's "modules" and "sysctl" that no runlevel has.
 	Off map[string]string
 	// OpenRC is what is known of OpenRC's services, if Init is "openrc".
 	OpenRC OpenRC
-	// ProcSysReadOnly says that /proc/mounts shows the mount that holds /proc/sys/net as ro, as in a container: systemd-sysctl is then not started. What
-	// [ -w ] says of a directory there means nothing.
+	// ProcSysReadOnly reports whether /proc/sys/net is mounted read-only, as in a container. systemd-sysctl is then not
+	// started. /proc/mounts tells, and [ -w ] on a directory does not.
 	ProcSysReadOnly bool
-	// OthersReadOnly says the same of the mount that holds the keys outside /proc/sys/net, or that root is not the machine's: systemd-sysctl passes over those keys
-	// without a word.
+	// OthersReadOnly reports the same of the keys outside /proc/sys/net, or that root is not the machine's.
+	// systemd-sysctl then ignores those keys without an error.
 	OthersReadOnly bool
-	// NoModules says that nothing can load a module, as in a container: the first process lacks CAP_SYS_MODULE, or root is not the machine's.
+	// NoModules reports whether nothing can load a module, as in a container: the first process lacks CAP_SYS_MODULE, or
+	// root is not the machine's.
 	NoModules bool
 	// Writes are the lines by which something other than what applies sysctl.d writes keys at boot, and Enabled the names
 	// of the units that are enabled.
@@ -59,22 +63,22 @@ type Snapshot struct {
 	Enabled []string
 	// Evidence is what this boot has shown; nil if nobody asked.
 	Evidence *Evidence
-	// Trees are the kernels with a directory in /lib/modules, each with what grep finds in its modules.dep and modules.alias; nil when nobody looked.
+	// Trees are the kernels in /lib/modules, with the lines of their files that were searched for; nil if nobody looked.
 	Trees []Tree
-	// LookedFor are the modules, in canonical spelling, that every tree was searched for besides those that modules-load.d files and the command line
-	// name and all tcp_* and sch_*: of any other, a tree's silence says nothing.
+	// LookedFor are the modules, in canonical spelling, for which every tree was searched, in addition to all tcp_* and
+	// sch_* and those that modules-load.d and the command line name. A tree may have others without showing them.
 	LookedFor map[string]bool
 }
 
-// Reading is what reading one file of /proc/sys or /sys/module gave.
+// Reading is the result of reading one file of /proc/sys or /sys/module.
 type Reading struct {
 	// Text is the content without its final newline.
 	Text string
-	// Absent says that there is no such file.
+	// Absent reports whether there is no such file.
 	Absent bool
-	// Unread is the kernel's word for why it could not be read, such as "Permission denied"; empty when it could.
+	// Unread is the kernel's word for why it could not be read, such as "Permission denied"; "" if it could.
 	Unread string
-	// Writable says that its mode lets root write it.
+	// Writable reports whether its mode lets root write it.
 	Writable bool
 }
 
@@ -86,7 +90,8 @@ func (s *Snapshot) WithValues(more map[string]Reading) *Snapshot {
 	return &c
 }
 
-// IsBuiltin reports whether the kernel has this module built in. A built-in module without modules.builtin still shows in /sys/module, but never in /proc/modules.
+// IsBuiltin reports whether the kernel has this module built in. Without modules.builtin, such a module still shows in
+// /sys/module, but never in /proc/modules.
 func (s *Snapshot) IsBuiltin(module string) bool {
 	m := kmod.Canonical(module)
 	return s.Builtin[m] || s.SysModules[m] && !s.LoadedNow[m]
@@ -108,7 +113,8 @@ func (s *Snapshot) Has(module string) bool {
 // Searched reports whether the module trees were searched for this module.
 func (s *Snapshot) Searched(module string) bool {
 	m := kmod.Canonical(module)
-	return s.LookedFor[m] || slices.ContainsFunc(s.Trees, func(t Tree) bool { return t.Dep[m] != nil || t.Alias[m] != nil || t.Builtin[m] })
+	shows := func(t Tree) bool { return t.Dep[m] != nil || t.Alias[m] != nil || t.Builtin[m] }
+	return s.LookedFor[m] || slices.ContainsFunc(s.Trees, shows)
 }
 
 // File returns the file at this path, of whichever family.
@@ -123,14 +129,15 @@ func (s *Snapshot) File(path string) (confdir.File, bool) {
 	return confdir.File{}, false
 }
 
-// WithFile returns a copy of s in which f stands at its path, in the family of its directory: a change before it is made.
+// WithFile returns a copy of s with f at its path, in the family of its directory: the host after a change.
 func (s *Snapshot) WithFile(f confdir.File) *Snapshot {
 	c := *s
 	family := c.family(f.Path)
 	if family == nil {
 		return s
 	}
-	*family = append(slices.DeleteFunc(slices.Clone(*family), func(old confdir.File) bool { return old.Path == f.Path }), f)
+	same := func(old confdir.File) bool { return old.Path == f.Path }
+	*family = append(slices.DeleteFunc(slices.Clone(*family), same), f)
 	return &c
 }
 
@@ -143,11 +150,11 @@ func (s *Snapshot) WithoutFile(p string) *Snapshot {
 	return &c
 }
 
-// extraPath is where systemd puts the credential for a service to take; where it is not there, one of the credential stores may have it (systemd.exec(5),
-// LoadCredential=).
+// extraPath is where systemd puts the credential for a service. If it is not there, one of the credential stores may
+// have it (systemd.exec(5), LoadCredential=).
 const extraPath = "/run/credentials/@system/sysctl.extra"
 
-// AddFile puts a file that was read into its family, or where the one file at its path belongs.
+// AddFile adds a file that was read to its family, or to the field for the one file at its path.
 func (s *Snapshot) AddFile(f confdir.File) {
 	if family := s.family(f.Path); family != nil {
 		*family = append(*family, f)
@@ -163,7 +170,7 @@ func (s *Snapshot) AddFile(f confdir.File) {
 	}
 }
 
-// family is the list that a path belongs to, by its directory's name.
+// family returns the list to which a path belongs by its directory's name; nil if there is none.
 func (s *Snapshot) family(p string) *[]confdir.File {
 	switch path.Base(path.Dir(p)) {
 	case "sysctl.d":

@@ -13,14 +13,14 @@ import (
 
 // sysctlPlan is what systemd-sysctl writes at boot.
 type sysctlPlan struct {
-	// named has the assignments to one key by their path below /proc/sys, patterns the others, in the order they are written.
+	// named are the lines for one key, by its path below /proc/sys. patterns are the others, in the order of writes.
 	named    map[string]*option
 	patterns []*option
-	// unread are files that may say anything, with their places in the order of files.
+	// unread are files that could not be read.
 	unread []unreadFile
 	// masked are the assignments of files that a file of the same name hides, each with the path of that file.
 	masked []maskedAssignment
-	// conf are the assignments of /etc/sysctl.conf; confRead says that a link makes systemd read it too.
+	// conf are the assignments of /etc/sysctl.conf. confRead reports whether a link makes systemd read it too.
 	conf     []sysctl.Assignment
 	confRead bool
 	// alpineOrder are the assignments as Alpine's OpenRC makes them.
@@ -33,15 +33,17 @@ type option struct {
 	sysctl.Assignment
 	// order is its number in the order of writes, and file that of its file among the files.
 	order, file int
-	// overruled are the lines with a value for the same name that stand before it.
+	// overruled are the earlier lines with a value for the same name.
 	overruled []sysctl.Assignment
 }
 
+// unreadFile is a file that could not be read, and its number among the files.
 type unreadFile struct {
 	path string
 	file int
 }
 
+// maskedAssignment is a line of a file that another file hides.
 type maskedAssignment struct {
 	sysctl.Assignment
 	by string
@@ -98,7 +100,7 @@ func badLines(lines sysctlLines) (failures []UnitFailure) {
 	return failures
 }
 
-// after makes an option of a line that follows old, which may be nil, for the same name.
+// after returns the option of a line that follows old, which may be nil, for the same name.
 func (o *option) after(old *option) *option {
 	if old == nil {
 		return o
@@ -107,12 +109,14 @@ func (o *option) after(old *option) *option {
 	if old.HasValue == o.HasValue && old.Value == o.Value {
 		o.order, o.Ignore = old.order, old.Ignore || o.Ignore
 	} else if old.HasValue {
-		o.overruled = append(old.overruled, old.Assignment) //nolint:gocritic // old is given up: a copy a line would be quadratic
+		//nolint:gocritic // nobody uses old any more, and a copy for each line would be quadratic
+		o.overruled = append(old.overruled, old.Assignment)
 	}
 	return o
 }
 
-// leadsTo says whether a file is a link to this path; a relative target counts from the link's directory, and only one link is followed.
+// leadsTo reports whether a file is a link to this path. A relative target starts in the link's directory, and only one
+// link is followed.
 func leadsTo(f confdir.File, target string) bool {
 	if f.Target == "" {
 		return false
@@ -123,70 +127,88 @@ func leadsTo(f confdir.File, target string) bool {
 	return path.Join(path.Dir(f.Path), f.Target) == target
 }
 
-// findFailures finds the assignments whose write fails for sure: what is left to the kernel, such as a value it refuses, nobody can know before.
-func (p *sysctlPlan) findFailures(s *Snapshot) {
-	files, directories := map[string]bool{}, map[string]bool{"": true}
+// procSys is what a snapshot shows of /proc/sys, as paths below it.
+type procSys struct{ files, directories map[string]bool }
+
+// procSysOf returns what a snapshot shows of /proc/sys.
+func procSysOf(s *Snapshot) procSys {
+	tree := procSys{map[string]bool{}, map[string]bool{"": true}}
 	for name, r := range s.Values {
 		below, ok := strings.CutPrefix(name, "/proc/sys/")
 		if !ok || r.Absent {
 			continue
 		}
-		files[below] = true
+		tree.files[below] = true
 		for i, c := range []byte(below) {
 			if c == '/' {
-				directories[below[:i]] = true
+				tree.directories[below[:i]] = true
 			}
 		}
 	}
-	fail := func(o *option, problem string) {
-		p.failures = append(p.failures, lineFails(sysctlUnit, o.At.String(), problem))
+	return tree
+}
+
+// findFailures finds the lines whose write certainly fails. Nobody knows in advance what else the kernel refuses.
+func (p *sysctlPlan) findFailures(s *Snapshot) {
+	tree := procSysOf(s)
+	add := func(o *option, problem string) {
+		if problem != "" && o.HasValue && !o.Ignore {
+			p.failures = append(p.failures, lineFails(sysctlUnit, o.At.String(), problem))
+		}
 	}
 	for name, o := range p.named {
-		if !o.HasValue || o.Ignore {
-			continue
-		}
-		switch {
-		case !isPath(name):
-			fail(o, "The line does not name a file below /proc/sys.")
-		case name == "", name == "/":
-			fail(o, "The line names no key.")
-		case directories[name]:
-			fail(o, "The line names a directory of keys, not a key.")
-		case files[existingParent(name, files)]:
-			fail(o, "The line names something below a key.")
-		default:
-			k, ok := keyAt(name)
-			if _, owned := kmod.Owner(k); ok && !owned && notNumbers(k, s.Values[k.Path()].Text, o.Value) {
-				fail(o, noNumber)
-			}
-		}
+		add(o, tree.nameProblem(s, name, o.Value))
 	}
 	for _, o := range p.patterns {
-		if !o.HasValue || o.Ignore {
-			continue
-		}
-		if !isPath(o.Pattern) {
-			if !leadsOn(o.Pattern, directories) {
-				continue
-			}
-			a := sysctl.Assignment{Pattern: path.Clean(o.Pattern)}
-			matched := func(below string) bool { return below != "" && matchesPath(a, below) }
-			if slices.ContainsFunc(slices.Collect(maps.Keys(files)), matched) || slices.ContainsFunc(slices.Collect(maps.Keys(directories)), matched) {
-				fail(o, "The pattern does not stay below /proc/sys.")
-			}
-			continue
-		}
-		for d := range directories {
-			if d != "" && p.named[d] == nil && matchesPath(o.Assignment, d) {
-				fail(o, "The pattern matches a directory of keys.")
-				break
-			}
-		}
+		add(o, p.patternProblem(tree, o.Assignment))
 	}
 	slices.SortFunc(p.failures, func(a, b UnitFailure) int { return strings.Compare(a.Source, b.Source) })
 }
 
-// leadsOn says whether each part of a pattern that a ".." leaves again is a directory: else nothing matches it.
+// nameProblem returns why writing a value to the file of this name fails; "" if it may not.
+func (tree procSys) nameProblem(s *Snapshot, name, value string) string {
+	switch {
+	case !isPath(name):
+		return "The line does not name a file below /proc/sys."
+	case name == "", name == "/":
+		return "The line names no key."
+	case tree.directories[name]:
+		return "The line names a directory of keys, not a key."
+	case tree.files[existingParent(name, tree.files)]:
+		return "The line names something below a key."
+	}
+	k, ok := keyAt(name)
+	if _, owned := kmod.Owner(k); ok && !owned && notNumbers(k, s.Values[k.Path()].Text, value) {
+		return noNumber
+	}
+	return ""
+}
+
+// patternProblem returns why writing to what a pattern matches fails; "" if it may not.
+func (p *sysctlPlan) patternProblem(tree procSys, a sysctl.Assignment) string {
+	if isPath(a.Pattern) {
+		for d := range tree.directories {
+			if d != "" && p.named[d] == nil && matchesPath(a, d) {
+				return "The pattern matches a directory of keys."
+			}
+		}
+		return ""
+	}
+	if !leadsOn(a.Pattern, tree.directories) {
+		return ""
+	}
+	a.Pattern = path.Clean(a.Pattern)
+	for _, paths := range []map[string]bool{tree.files, tree.directories} {
+		for below := range paths {
+			if below != "" && matchesPath(a, below) {
+				return "The pattern does not stay below /proc/sys."
+			}
+		}
+	}
+	return ""
+}
+
+// leadsOn reports whether each part of a pattern that a ".." leaves again is a directory. If not, nothing matches it.
 func leadsOn(pattern string, directories map[string]bool) bool {
 	var parts []string
 	for part := range strings.SplitSeq(pattern, "/") {
@@ -205,7 +227,7 @@ func leadsOn(pattern string, directories map[string]bool) bool {
 	return true
 }
 
-// isPath says whether systemd-sysctl takes this for a path below /proc/sys.
+// isPath reports whether systemd-sysctl takes this for a path below /proc/sys.
 func isPath(name string) bool {
 	for part := range strings.SplitSeq(name, "/") {
 		if part == ".." || len(part) > 255 {
@@ -215,7 +237,7 @@ func isPath(name string) bool {
 	return len("/proc/sys/")+len(name) < 4096
 }
 
-// existingParent is the shortest proper prefix of a path that is among files, "" if none is.
+// existingParent returns the shortest proper prefix of a path that is among files, or "" if none is.
 func existingParent(name string, files map[string]bool) string {
 	for i := range len(name) {
 		if name[i] == '/' && files[name[:i]] {
@@ -225,6 +247,7 @@ func existingParent(name string, files map[string]bool) string {
 	return ""
 }
 
+// matchesPath reports whether a pattern matches a path, part by part.
 func matchesPath(a sysctl.Assignment, below string) bool {
 	patterns, parts := strings.Split(a.Pattern, "/"), strings.Split(below, "/")
 	return slices.EqualFunc(patterns, parts, confdir.Match)
@@ -234,7 +257,7 @@ func matchesPath(a sysctl.Assignment, below string) bool {
 type decision struct {
 	// option decides; nil if no line does.
 	option *option
-	// excludes is the line "-KEY" that stands in the way when option is nil.
+	// excludes is the line "-KEY" because of which option is nil.
 	excludes *option
 	// overruled are lines with a value for the key that do not count, in the order they are read.
 	overruled []sysctl.Assignment
@@ -242,6 +265,9 @@ type decision struct {
 	unread string
 }
 
+// decide returns what the files make of k: the one rule for which line decides. A line for the key itself beats every
+// pattern, whatever the order; else the pattern that is written last wins. A line "-KEY" voids what was set before it,
+// and keeps patterns away.
 func (p *sysctlPlan) decide(k sysctl.Key) decision {
 	var d decision
 	var patterns []*option
@@ -280,7 +306,8 @@ func (p *sysctlPlan) decide(k sysctl.Key) decision {
 	return d
 }
 
-// procps is what `sysctl --system` would leave: it reads /etc/sysctl.conf again, last, and a line "-KEY" without a value takes nothing back.
+// procps returns the line that decides about k for `sysctl --system`: it reads /etc/sysctl.conf again, last, and a line
+// "-KEY" voids nothing.
 func (p *sysctlPlan) procps(k sysctl.Key) (a sysctl.Assignment, ok bool) {
 	below := belowProcSys(k)
 	excluded := false

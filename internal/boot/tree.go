@@ -9,13 +9,13 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 )
 
-// Tree is what is known of one directory of /lib/modules. All names are in canonical spelling.
+// Tree is what is known of a directory of /lib/modules. All names are in canonical spelling.
 type Tree struct {
 	// Release is the directory's name, which is the kernel's uname -r.
 	Release string
-	// Dep has, for each module that was found in modules.dep, all it depends on, in the order they are loaded.
+	// Dep are the modules that were found in modules.dep, each with all that it depends on, in the order of loading.
 	Dep map[string][]string
-	// Alias has the modules that a name stands for: lines of modules.alias without a pattern.
+	// Alias are the modules that a name stands for: the lines of modules.alias without a pattern.
 	Alias map[string][]string
 	// Softdep are the lines of modules.softdep.
 	Softdep []kmod.Directive
@@ -23,8 +23,8 @@ type Tree struct {
 	Builtin map[string]bool
 }
 
-// ParseTree reads what was found in the files of /lib/modules/RELEASE: lines of modules.dep, modules.alias, modules.softdep and modules.builtin. Lines that do
-// not have their form are left out.
+// ParseTree parses what was found in the files of /lib/modules/RELEASE: lines of modules.dep, modules.alias,
+// modules.softdep and modules.builtin. It leaves out lines of another form.
 func ParseTree(release, dep, alias, softdep, builtin string) Tree {
 	t := Tree{Release: release, Dep: map[string][]string{}, Alias: map[string][]string{}, Builtin: map[string]bool{}}
 	for line := range strings.Lines(dep) {
@@ -55,7 +55,7 @@ func ParseTree(release, dep, alias, softdep, builtin string) Tree {
 	return t
 }
 
-// moduleOf is the name of the module in a file such as kernel/net/ipv6/nf-x.ko.xz; "" where the file cannot be one.
+// moduleOf returns the name of the module in a file such as kernel/net/ipv6/nf-x.ko.xz; "" if it cannot be one.
 func moduleOf(file string) string {
 	name, _, _ := strings.Cut(path.Base(file), ".")
 	name, err := kmod.ParseName(kmod.Canonical(name))
@@ -75,7 +75,7 @@ func (s *Snapshot) tree(release string) *Tree {
 	return nil
 }
 
-// newer are the trees of releases above this one.
+// newer returns the trees of later releases than this one.
 func (s *Snapshot) newer(release string) []*Tree {
 	var list []*Tree
 	for i := range s.Trees {
@@ -106,4 +106,5 @@ func compareReleases(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
+// digits returns how many digits s begins with.
 func digits(s string) int { return len(s) - len(strings.TrimLeft(s, "0123456789")) }
