@@ -11,9 +11,11 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// FuzzPredict guards that nothing in a host's files makes a prediction panic, and that a promise always names the line it rests on.
+// FuzzPredict guards that nothing in a host's files makes a prediction panic, and that a known value always names the
+// line that sets it.
 func FuzzPredict(f *testing.F) {
-	f.Add("vm.swappiness = 1\n-vm.*\nnet.ipv4.conf.*.rp_filter=2\n", "= 1\n..=2\n", "nf_conntrack\n", "softdep a pre: b\nsoftdep b pre: a\nalias a b\nalias b a\n",
+	f.Add("vm.swappiness = 1\n-vm.*\nnet.ipv4.conf.*.rp_filter=2\n", "= 1\n..=2\n", "nf_conntrack\n",
+		"softdep a pre: b\nsoftdep b pre: a\nalias a b\nalias b a\n",
 		"k/a.ko: k/b.ko\nk/b.ko: k/a.ko\n", "sysctl.vm.swappiness=1 modules_load=a,b modprobe.blacklist=a", "eth0/100")
 	f.Add("", "", "", "", "", "", "")
 	f.Add("\xff\xfe\x00[*?\\", "-\n-=\n=", "[", "install [ \\\n", ":\n.ko:", `"`, "..")
@@ -34,26 +36,30 @@ func FuzzPredict(f *testing.F) {
 		}
 		for _, k := range keys {
 			o := p.KeyAsSet(k)
-			if o.Known && (o.Source == "" || !p.Key(k, o.Value).Holds) || !o.Known && (o.Reason == "" || o.Detail == "" || o.Holds) {
+			unexplained := o.Reason == "" || o.Detail == "" || o.Holds
+			if o.Known && (o.Source == "" || !p.Key(k, o.Value).Holds) || !o.Known && unexplained {
 				t.Errorf("%s: %+v", k, o)
 			}
 			_ = p.Key(k, second)
 		}
 		for _, m := range append(p.Modules(), name) {
 			o := p.Module(m)
-			if o.Known && o.LoadedAtBoot && !o.Builtin && o.Source == "" || !(o.Known && o.LoadedAtBoot) && (o.Reason == "" || o.Detail == "") {
+			loaded, unexplained := o.Known && o.LoadedAtBoot, o.Reason == "" || o.Detail == ""
+			if loaded && !o.Builtin && o.Source == "" || !loaded && unexplained {
 				t.Errorf("%s: %+v", m, o)
 			}
 		}
 	})
 }
 
-// FuzzHostFiles guards the readers of what is not a file of a family: a module tree gives back what was read of it, a command line the words that quotes hold
-// together, and releases have one order.
+// FuzzHostFiles guards the parsers of what is not a file of a family: a module tree gives back what was read of it, a
+// command line gives back the words that quotes hold together, and releases have one order.
 func FuzzHostFiles(f *testing.F) {
-	f.Add("kernel/a-b.ko.xz: kernel/c.ko kernel/d.ko\nkernel/c.ko:\n", "alias x-* a_b\n", "softdep a-b pre: c\n", "kernel/net/ipv6/ipv6.ko\n",
+	f.Add("kernel/a-b.ko.xz: kernel/c.ko kernel/d.ko\nkernel/c.ko:\n", "alias x-* a_b\n", "softdep a-b pre: c\n",
+		"kernel/net/ipv6/ipv6.ko\n",
 		"ro sysctl.vm.swappiness=7 modules_load=tun,dummy module_blacklist=ifb -- x", "6.1.0-9", "6.1.0-10")
-	f.Add(":\n/:\n.ko: /\n: : :\n", "alias\n", "softdep a b\\\n", ".ko\n", `"a b"c "modules-load=a,,a" modprobe.blacklist=, sysctl.=1 sysctl/..=2`, "6.01", "6.1")
+	f.Add(":\n/:\n.ko: /\n: : :\n", "alias\n", "softdep a b\\\n", ".ko\n",
+		`"a b"c "modules-load=a,,a" modprobe.blacklist=, sysctl.=1 sysctl/..=2`, "6.01", "6.1")
 	f.Add("\xff\x00.ko: \xfe", "\x00", "[", "\xff.ko", `"""`+"\v\f", "", "é")
 	f.Fuzz(func(t *testing.T, dep, alias, softdep, builtin, cmdline, r1, r2 string) {
 		tree := ParseTree(r1, dep, alias, softdep, builtin)
@@ -127,7 +133,8 @@ func commandLineHolds(t *testing.T, text string) {
 		t.Errorf("%q has %d parameters and gives %+v", text, n, c)
 	}
 	for _, name := range slices.Concat(c.load, slices.Collect(maps.Keys(c.deny)), slices.Collect(maps.Keys(c.refuse))) {
-		if name == "" || strings.Contains(name, ",") || !strings.Contains(text, strings.Trim(name, `"`)) && !strings.Contains(text, `"`) {
+		spelled := strings.Contains(text, strings.Trim(name, `"`)) || strings.Contains(text, `"`)
+		if name == "" || strings.Contains(name, ",") || !spelled {
 			t.Errorf("%q gives the module %q", text, name)
 		}
 	}

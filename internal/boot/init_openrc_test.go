@@ -3,9 +3,13 @@ package boot
 import (
 	"maps"
 	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/confdir"
+	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// TestReadOpenRC guards what is concluded from runlevels and settings: which service applies nothing, and whether sysctls wait for modules.
+// TestReadOpenRC guards what is concluded from runlevels and settings: which service applies nothing, and whether
+// sysctls wait for modules.
 func TestReadOpenRC(t *testing.T) {
 	boot := []string{"boot/modules", "boot/sysctl", "sysinit/devfs", "default/sshd"}
 	off := func(services ...string) map[string]string {
@@ -39,11 +43,23 @@ func TestReadOpenRC(t *testing.T) {
 		{"for that service, in rc.conf", boot, map[string]string{"rc.conf": "rc_sysctl_after=\"modules\"\n"}, nil, true},
 		{"for every service, in rc.conf", boot, map[string]string{"rc.conf": "rc_after=\"modules\"\n"}, nil, true},
 		{"taken back below", boot, map[string]string{"sysctl": "rc_after=\"modules\"\nrc_after=\"clock\"\n"}, nil, false},
-		{"taken back in rc.conf", boot, map[string]string{"sysctl": "rc_after=\"modules\"\n", "rc.conf": "rc_sysctl_after=\"clock\"\n"}, nil, false},
-		{"modules later, and only after them", []string{"default/modules", "boot/sysctl"}, map[string]string{"sysctl": "rc_after=\"modules\"\n"}, nil, false},
-		{"modules later, and needed", []string{"default/modules", "boot/sysctl"}, map[string]string{"sysctl": "rc_need=\"modules\"\n"}, nil, true},
+		{
+			"taken back in rc.conf", boot,
+			map[string]string{"sysctl": "rc_after=\"modules\"\n", "rc.conf": "rc_sysctl_after=\"clock\"\n"}, nil, false,
+		},
+		{
+			"modules later, and only after them", []string{"default/modules", "boot/sysctl"},
+			map[string]string{"sysctl": "rc_after=\"modules\"\n"}, nil, false,
+		},
+		{
+			"modules later, and needed", []string{"default/modules", "boot/sysctl"},
+			map[string]string{"sysctl": "rc_need=\"modules\"\n"}, nil, true,
+		},
 		{"for another service, in rc.conf", boot, map[string]string{"rc.conf": "rc_procps_after=\"modules\"\n"}, nil, false},
-		{"a name with a hyphen", []string{"boot/modules-load", "boot/sysctl"}, map[string]string{"rc.conf": "rc_modules_load_before=\"sysctl\"\n"}, nil, true},
+		{
+			"a name with a hyphen", []string{"boot/modules-load", "boot/sysctl"},
+			map[string]string{"rc.conf": "rc_modules_load_before=\"sysctl\"\n"}, nil, true,
+		},
 		{"a service that is in no runlevel", boot, map[string]string{"sysctl": "rc_after=\"kmod\""}, nil, false},
 		{"the other way round", boot, map[string]string{"sysctl": "rc_before=\"modules\""}, nil, false},
 	} {
@@ -52,5 +68,29 @@ func TestReadOpenRC(t *testing.T) {
 		if !maps.Equal(s.Off, tt.off) || s.OpenRC.ModulesFirst != tt.first {
 			t.Errorf("%s: off %v, modules first %v", tt.name, s.Off, s.OpenRC.ModulesFirst)
 		}
+	}
+}
+
+// TestOpenRCUnreadFiles guards that with OpenRC no value is said to hold if a file that may decide could not be read.
+func TestOpenRCUnreadFiles(t *testing.T) {
+	k, _ := sysctl.ParseKey("vm.swappiness")
+	for _, path := range []string{"/etc/sysctl.conf", "/usr/lib/sysctl.d/00-a.conf"} {
+		s := &Snapshot{Init: "openrc", Values: map[string]Reading{k.Path(): {Text: "1"}}}
+		s.AddFile(confdir.File{Path: "/etc/sysctl.d/a.conf", Regular: true, Text: "vm.swappiness = 1\n"})
+		s.AddFile(confdir.File{Path: path, Regular: true, Unread: "Permission denied"})
+		if o := Predict(s).Key(k, "1"); o.Holds {
+			t.Errorf("%s unread: said to hold, by %s", path, o.Source)
+		}
+	}
+}
+
+// TestOpenRCCoupledKeys guards that no value is said to hold if Alpine's order writes its twin later.
+func TestOpenRCCoupledKeys(t *testing.T) {
+	k, _ := sysctl.ParseKey("vm.dirty_ratio")
+	s := &Snapshot{Init: "openrc", Values: map[string]Reading{k.Path(): {Text: "10"}}}
+	s.AddFile(confdir.File{Path: "/etc/sysctl.d/a.conf", Regular: true, Text: "vm.dirty_ratio = 10\n"})
+	s.AddFile(confdir.File{Path: "/usr/lib/sysctl.d/00-a.conf", Regular: true, Text: "vm.dirty_bytes = 100000000\n"})
+	if o := Predict(s).Key(k, "10"); o.Holds {
+		t.Errorf("said to hold, by %s", o.Source)
 	}
 }

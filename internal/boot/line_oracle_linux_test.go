@@ -13,8 +13,8 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// TestLineOracle guards the cases of testdata/lines themselves: the real systemd-sysctl, in a root directory with plain files for /proc/sys, must leave
-// what they want. It needs root, for chroot(2), and systemd-sysctl 252 or later:
+// TestLineOracle guards the cases of testdata/lines themselves: the real systemd-sysctl, in a root directory with plain
+// files for /proc/sys, must leave what they want. It needs root, for chroot(2), and systemd-sysctl 252 or later:
 //
 //	go test -tags oracle -run Oracle ./internal/boot
 func TestLineOracle(t *testing.T) {
@@ -24,8 +24,8 @@ func TestLineOracle(t *testing.T) {
 	}
 }
 
-// TestLineRandomOracle guards what no one thought of: files made of few names, keys, patterns and values at random, so that they meet in every way, must
-// mean to the prediction what they mean to systemd-sysctl.
+// TestLineRandomOracle guards what no one thought of: files made of few names, keys, patterns and values at random, so
+// that they meet in every way, must mean to the prediction what they mean to systemd-sysctl.
 func TestLineRandomOracle(t *testing.T) {
 	r := newRoot(t, oracleProgram)
 	for seed := range uint64(300) {
@@ -44,7 +44,8 @@ func randomCase(t *testing.T, random *rand.Rand) lineCase {
 	pick := func(from ...string) string { return from[random.IntN(len(from))] }
 	c := lineCase{text: map[string]string{}, links: map[string]string{}}
 	for range 1 + random.IntN(5) {
-		file := pick("/etc", "/run", "/usr/local/lib", "/usr/lib") + "/sysctl.d/" + pick("10", "9", "Z", "a", "a-b", "a.b") + pick(".conf", ".conf", ".conf", "")
+		file := pick("/etc", "/run", "/usr/local/lib", "/usr/lib") + "/sysctl.d/" +
+			pick("10", "9", "Z", "a", "a-b", "a.b") + pick(".conf", ".conf", ".conf", "")
 		if random.IntN(8) == 0 {
 			delete(c.text, file)
 			c.links[file] = pick("/dev/null", "nowhere", "10.conf")
@@ -54,8 +55,8 @@ func randomCase(t *testing.T, random *rand.Rand) lineCase {
 		text := ""
 		for range random.IntN(7) {
 			text += pick("", "", "", "-", "- ", " ", "#", ";", "--", "/") +
-				pick("n.c.e0.x", "n/c/e0/x", "n.c.*.x", "n/c/*/x", "n.c.e?.x", "n.c.[!a]0.x", "n.c.e0/1.x", "n/c/e0.1/x", "n.c.e0.1.x", "n.*.x", "*.*.*.*",
-					"n.c.e*/1.x", "n..c.e0.x.", "") +
+				pick("n.c.e0.x", "n/c/e0/x", "n.c.*.x", "n/c/*/x", "n.c.e?.x", "n.c.[!a]0.x", "n.c.e0/1.x",
+					"n/c/e0.1/x", "n.c.e0.1.x", "n.*.x", "*.*.*.*", "n.c.e*/1.x", "n..c.e0.x.", "") +
 				pick(" = ", "=", "\t=\t", " = ", "=", "") + pick("1", "2", "3", "1 ", "2 # c", "a=b", "", "9999999999") +
 				pick("\n", "\n", "\r\n", "\n\r", "\r", "\x00", "\n\n", "\\\n")
 		}

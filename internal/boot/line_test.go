@@ -40,7 +40,8 @@ func lineCases(t *testing.T) []lineCase {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := lineCase{name: strings.TrimSuffix(filepath.Base(f), ".txtar"), text: map[string]string{}, links: map[string]string{}}
+		name := strings.TrimSuffix(filepath.Base(f), ".txtar")
+		c := lineCase{name: name, text: map[string]string{}, links: map[string]string{}}
 		for _, file := range archive.Files {
 			switch file.Name {
 			case "want":
@@ -135,7 +136,8 @@ func TestLineAfter(t *testing.T) {
 	}
 }
 
-// TestLineIgnore guards that a forgiven failure is told from one that fails the unit: a "-" on any of the lines with the value forgives.
+// TestLineIgnore guards that a forgiven failure is told from one that fails the unit: a "-" on any of the lines with
+// the value forgives.
 func TestLineIgnore(t *testing.T) {
 	k, err := sysctl.ParseKey("vm.a")
 	if err != nil {
@@ -160,7 +162,8 @@ func TestLineIgnore(t *testing.T) {
 	}
 }
 
-// TestCasesAreClean guards the cases themselves: white space at line ends that an editor took away would let them pass for nothing.
+// TestCasesAreClean guards the cases themselves: without the white space at line ends, which an editor may remove, they
+// would pass for nothing.
 func TestCasesAreClean(t *testing.T) {
 	data, err := os.ReadFile("testdata/lines/comments-and-blanks.txtar")
 	if err != nil {

@@ -24,8 +24,9 @@ var update = flag.Bool("update", false, "rewrite the want section of every case 
 
 // parseCase reads a case: the files of a host, and sections that say what else it is.
 //
-//	host   kernel RELEASE, init NAME, cmdline WORDS, looked-for MODULES, loaded MODULES, in-sys-module MODULES, builtin MODULES, read-only, others-read-only, no-modules,
-//	       off SERVICES, modules-first, runlevels LEVEL/SERVICES, enabled UNITS, writer FILE:LINE BY ORDER PATTERN [VALUE]
+//	host   kernel RELEASE, init NAME, cmdline WORDS, looked-for MODULES, loaded MODULES, in-sys-module MODULES,
+//	       builtin MODULES, read-only, others-read-only, no-modules, off SERVICES, modules-first,
+//	       runlevels LEVEL/SERVICES, enabled UNITS, writer FILE:LINE BY ORDER PATTERN [VALUE]
 //	dep/RELEASE, alias/RELEASE, softdep/RELEASE, builtin/RELEASE   files of /lib/modules/RELEASE
 //	links, unread, entries   PATH TARGET; PATH WORDS, for a file that root could read; PATH WORDS, for what nobody can
 //	proc   KEY VALUE, or KEY alone for one that is not there
@@ -237,7 +238,8 @@ func by(source string) string {
 	return ", by " + source
 }
 
-// TestPredict guards every decision about the next boot, its source and its words: each case of testdata is a host's files and what becomes of them.
+// TestPredict guards every decision about the next boot, its source and its words. Each case of testdata is a host's
+// files and what becomes of them.
 func TestPredict(t *testing.T) {
 	cases, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(cases) == 0 {
@@ -329,7 +331,7 @@ func TestReasonsHaveWords(t *testing.T) {
 	}
 }
 
-// TestPredictHugeFile guards what a file of 10 MB does: systemd reads lines up to 1 MiB, and gives up on the file at a longer one.
+// TestPredictHugeFile guards what a file of 10 MB does: systemd reads lines up to 1 MiB, and stops at a longer one.
 func TestPredictHugeFile(t *testing.T) {
 	k, err := sysctl.ParseKey("vm.swappiness")
 	if err != nil {
@@ -341,7 +343,10 @@ func TestPredictHugeFile(t *testing.T) {
 		fails      bool
 	}{
 		{"many lines", strings.Repeat("# "+strings.Repeat("x", 997)+"\n", 10_000) + "vm.swappiness = 2\n", "2", false},
-		{"many assignments", strings.Repeat("vm.dirty_ratio = 1\nvm.dirty_ratio = 2\n", 250_000) + "vm.swappiness = 2\n", "2", false},
+		{
+			"many assignments",
+			strings.Repeat("vm.dirty_ratio = 1\nvm.dirty_ratio = 2\n", 250_000) + "vm.swappiness = 2\n", "2", false,
+		},
 		{"the longest line", "vm.swappiness = 2\n#" + strings.Repeat("x", maxLine-2) + "\nvm.swappiness = 3\n", "3", false},
 		{"a longer line", "vm.swappiness = 2\n#" + strings.Repeat("x", maxLine-1) + "\nvm.swappiness = 3\n", "2", true},
 		{"no line end", "vm.swappiness = 2\n" + strings.Repeat("x", 10<<20), "2", true},
@@ -349,7 +354,8 @@ func TestPredictHugeFile(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := Predict(&Snapshot{Init: "systemd", Sysctl: []confdir.File{{Path: "/etc/sysctl.d/x.conf", Regular: true, Text: tt.text}}})
+			f := confdir.File{Path: "/etc/sysctl.d/x.conf", Regular: true, Text: tt.text}
+			p := Predict(&Snapshot{Init: "systemd", Sysctl: []confdir.File{f}})
 			if o := p.Key(k, tt.want); !o.Holds || (len(p.Failures()) > 0) != tt.fails {
 				t.Errorf("got %+v, failures %v; want %s, failure %v", o, p.Failures(), tt.want, tt.fails)
 			}

@@ -219,8 +219,8 @@ func parseUnits(printed string) []Unit {
 	return units
 }
 
-// outOfOrder returns a failure if systemd does not start last, the unit that applies sysctls, after first, the unit that
-// loads modules, because every prediction assumes that order. It returns nil if systemd does.
+// outOfOrder returns a failure if systemd does not start last, the unit that applies sysctls, after first, the unit
+// that loads modules, because every prediction assumes that order. It returns nil if systemd does.
 func outOfOrder(units []Unit, first, last string) *boot.UnitFailure {
 	i := slices.IndexFunc(units, func(u Unit) bool { return u.Name == last })
 	fault := &boot.UnitFailure{Unit: last}

@@ -247,7 +247,8 @@ func TestUnitsInOrder(t *testing.T) {
 		{"masked", Unit{Name: "systemd-sysctl.service", LoadState: "masked", After: []string{modules.Name}}, false},
 		{"not there", Unit{Name: "other.service", LoadState: "loaded", After: []string{modules.Name}}, false},
 	} {
-		if got := outOfOrder([]Unit{modules, test.sysctls}, modules.Name, "systemd-sysctl.service"); (got == nil) != test.want {
+		got := outOfOrder([]Unit{modules, test.sysctls}, modules.Name, "systemd-sysctl.service")
+		if (got == nil) != test.want {
 			t.Errorf("%s: %v", test.name, got)
 		}
 	}

@@ -688,8 +688,8 @@ func (s Sysctls) restored(snap *boot.Snapshot, originals, before map[sysctl.Key]
 	return slices.DeleteFunc(slices.Clone(all), func(v Setting) bool { return zeroedBy(v, all) })
 }
 
-// setByOther returns the line that sets k at the next boot through other: the key that is the same switch under another name, or the
-// same limit in another unit.
+// setByOther returns the line that sets k at the next boot through other: the key that is the same switch under another
+// name, or the same limit in another unit.
 func setByOther(
 	snap *boot.Snapshot, next *boot.Prediction, k sysctl.Key,
 ) (other sysctl.Key, by boot.Line, ok bool) {
