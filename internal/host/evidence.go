@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
@@ -21,24 +22,54 @@ import (
 //go:embed scripts/evidence.sh
 var evidenceScript string
 
-// withEvidence returns snap with what this boot has shown. It takes one exchange, unless snap has it.
+// evidence is what a boot has shown, as of so many writes of this process. A second process may have written since.
+type evidence struct {
+	*boot.Evidence
+	machine string
+	writes  int
+}
+
+// withEvidence returns snap with what this boot has shown. That takes one exchange for all resources of the host,
+// unless something was written.
 func (h *Host) withEvidence(ctx context.Context, snap *boot.Snapshot) (*boot.Snapshot, error) {
 	if snap.Evidence != nil {
 		return snap, nil
 	}
-	var files []string
-	for _, f := range snap.Sysctl {
-		if f.Regular {
-			files = append(files, f.Path)
-		}
+	select {
+	case h.evidenceLock <- struct{}{}:
+		defer func() { <-h.evidenceLock }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	r, err := h.conn.Run(ctx, shell.Script{Name: "evidence", Text: evidenceScript, Args: files, Repeatable: true})
-	if err != nil {
-		return nil, err
+	h.mu.Lock()
+	e, writes := h.evidence, h.writes
+	h.mu.Unlock()
+	if e.Evidence == nil || e.machine != h.machine(snap) || e.writes != writes {
+		r, err := h.conn.Run(ctx, shell.Script{Name: "evidence", Text: evidenceScript, Args: plainNames(snap.Sysctl),
+			Repeatable: true})
+		if err != nil {
+			return nil, err
+		}
+		e = evidence{parseEvidence(r), h.machine(snap), writes}
+		h.mu.Lock()
+		h.evidence = e
+		h.mu.Unlock()
 	}
 	c := *snap
-	c.Evidence = parseEvidence(r)
+	c.Evidence = e.Evidence
 	return &c, nil
+}
+
+// plainNames returns the paths of the files that exist. Paths with control characters, which stat prints as they are, are
+// left out: nothing is known of when those changed.
+func plainNames(files []confdir.File) []string {
+	var names []string
+	for _, f := range files {
+		if f.Regular && !strings.ContainsFunc(f.Path, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) {
+			names = append(names, f.Path)
+		}
+	}
+	return names
 }
 
 // parseEvidence decodes what evidence.sh printed.

@@ -168,7 +168,7 @@ func (f *Fleet) newHost(name string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Host{fleet: f, name: name, conn: c, snapshotLock: make(chan struct{}, 1),
+	return &Host{fleet: f, name: name, conn: c, snapshotLock: make(chan struct{}, 1), evidenceLock: make(chan struct{}, 1),
 		turnstile: turnstile{expect: c.Expect}}, nil
 }
 
@@ -184,6 +184,8 @@ type Host struct {
 	// snapshotLock is held by whoever takes or extends the snapshot, so that those who come meanwhile find it taken; a
 	// channel, since waiting for it can be cancelled.
 	snapshotLock chan struct{}
+	// evidenceLock is likewise held by whoever asks what the boot has shown. It is taken after snapshotLock, if at all.
+	evidenceLock chan struct{}
 	mu           sync.Mutex
 
 	machineName    string         // what a snapshot called the machine; locks go by it
@@ -193,6 +195,7 @@ type Host struct {
 	writes         int            // how many writes began; a snapshot that was under way meanwhile is not kept
 	modules        []string       // what module trees are searched for beside the modules that own keys
 	single         bool           // files change while they are read, so each is read by itself
+	evidence       evidence       // what the boot has shown
 	everything     bool           // single keys are read that no file names, so snapshots for readers hold all keys
 	wanted         []string       // paths that readers wait for while another one reads
 	queued         int            // readers that wait for the one who reads

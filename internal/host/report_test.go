@@ -41,7 +41,7 @@ func TestBootReportAgreesWithTheReboot(t *testing.T) {
 		},
 		{
 			"set by hand over the file", "vm.swappiness",
-			"sysctl -w vm.swappiness=20; echo vm.swappiness=10 >/etc/sysctl.d/a.conf", false, false, boot.Shadowed, "10",
+			"sysctl -w vm.swappiness=20; echo vm.swappiness=10 >/etc/sysctl.d/a.conf", false, false, boot.NotApplied, "10",
 		},
 		{"module loaded by hand", "net.netfilter.nf_conntrack_tcp_be_liberal",
 			"modprobe nf_conntrack; sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1; echo " +

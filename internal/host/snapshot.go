@@ -391,7 +391,7 @@ func (h *Host) searched(s *boot.Snapshot) bool {
 func (h *Host) forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.snapshot, h.unreachable = nil, nil
+	h.snapshot, h.unreachable, h.evidence = nil, nil, evidence{}
 }
 
 // invalidate throws the snapshot away; every step that changes the host calls it before and after.
