@@ -45,6 +45,6 @@ func (j *judgement) otherWriter() Cause {
 		return Cause{OtherWriter, last.At.String(), fmt.Sprintf("%s sets %s, by %s. Nothing orders it and %s, so either may "+
 			"come last.", last.By, what, last.At, sysctlUnit)}
 	}
-	return Cause{OtherWriter, last.At.String(), fmt.Sprintf("%s sets %s, by %s, when %s has run.", last.By, what, last.At,
-		sysctlUnit)}
+	return Cause{OtherWriter, last.At.String(), fmt.Sprintf("%s sets %s, by %s, after sysctl.d is applied.", last.By, what,
+		last.At)}
 }
