@@ -38,7 +38,11 @@ const (
 // accel is how QEMU runs the guest's instructions; name and cpu are arguments of its, properties included.
 type accel struct{ program, name, cpu, cpus string }
 
-// findQEMU returns how to run QEMU here, and its version. Whether KVM works is tried, since it may be there and not work.
+// virtualizes matches the flags of a CPU that runs guests itself. Where it does not, KVM may still be offered by a host that takes only kernels made for it
+// (PVM), and interprets Debian's kernel so slowly that it never comes up.
+var virtualizes = regexp.MustCompile(`(?m)^flags\s*:.* (vmx|svm)( |$)`)
+
+// findQEMU returns how to run QEMU here, and its version. Whether KVM works is tried, because the device may exist without it.
 func findQEMU(ctx context.Context) (accel, string, error) {
 	program, err := lookPath("qemu-system-x86_64")
 	if err != nil {
@@ -51,7 +55,11 @@ func findQEMU(ctx context.Context) (accel, string, error) {
 	kvm := accel{program: program, name: "kvm", cpu: "host", cpus: "2"}
 	try := exec.CommandContext(ctx, program, append(kvm.args("", ""), "-S", "-qmp", "stdio")...)
 	try.Stdin = strings.NewReader(`{"execute":"qmp_capabilities"}{"execute":"quit"}`)
-	if try.Run() == nil {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return accel{}, "", err
+	}
+	if virtualizes.Match(info) && try.Run() == nil {
 		return kvm, string(version), nil
 	}
 	// With two CPUs, QEMU's emulation on a busy machine now and then hangs in a lock of the kernel's, and is no faster. What it keeps of translated code is
