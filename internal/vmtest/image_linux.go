@@ -25,17 +25,27 @@ import (
 //go:embed scripts/image.sh
 var imageScript string
 
-const (
-	suite    = "bookworm"
-	packages = "busybox-static,dropbear-bin,iproute2,iptables,kmod,openrc,openssh-server,procps,sudo,systemd,sysvinit-core,udev"
+const systemd = "/lib/systemd/systemd"
 
-	systemd = "/lib/systemd/systemd"
-)
+// recipe is the part of an image that differs between releases of Debian.
+type recipe struct {
+	suite string
+	// packages are what mmdebstrap installs; off are services of theirs that do not start unless a test enables them.
+	packages, off string
+}
+
+const common = "busybox-static,dropbear-bin,iproute2,iptables,kmod,openrc,openssh-server,procps,sudo,systemd,sysvinit-core,udev"
+
+var recipes = map[Suite]recipe{
+	Bookworm: {suite: "bookworm", packages: common},
+	Trixie:   {suite: "trixie", packages: common},
+}
 
 // image is a directory in the cache and how QEMU runs what is in it.
 type image struct {
-	dir   string
-	accel accel
+	dir    string
+	recipe recipe
+	accel  accel
 	// hostKey is a line as in known_hosts, privateKey is in OpenSSH's form.
 	hostKey, privateKey string
 }
@@ -43,7 +53,11 @@ type image struct {
 func (i *image) path(name string) string { return filepath.Join(i.dir, name) }
 
 // open returns the image, built first where the cache does not have it. Callers may race: a finished image is renamed into place.
-func open(ctx context.Context) (*image, error) {
+func open(ctx context.Context, s Suite) (*image, error) {
+	r, known := recipes[s]
+	if !known {
+		return nil, fmt.Errorf("no machine is made of Debian %q", s)
+	}
 	a, version, err := findQEMU(ctx)
 	if err != nil {
 		return nil, err
@@ -52,9 +66,9 @@ func open(ctx context.Context) (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{imageScript, suite, packages, version, strings.Join(a.args("", ""), "\n"), cmdline}, "\n\n")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{imageScript, r.suite, r.packages, r.off, version, strings.Join(a.args("", ""), "\n"), cmdline}, "\n\n")))
 	parent := filepath.Join(cache, "terraform-provider-host")
-	i := &image{dir: filepath.Join(parent, "vm-"+hex.EncodeToString(sum[:8])), accel: a}
+	i := &image{dir: filepath.Join(parent, "vm-"+hex.EncodeToString(sum[:8])), recipe: r, accel: a}
 	if _, err := os.Stat(i.path("memory")); errors.Is(err, fs.ErrNotExist) {
 		if err := build(ctx, i, parent); err != nil {
 			return nil, err
@@ -88,8 +102,8 @@ func build(ctx context.Context, i *image, parent string) error {
 		return err
 	}
 	defer os.RemoveAll(building)
-	fmt.Fprintf(os.Stderr, "Building a Debian machine in %s: some minutes, once on this machine.\n", parent)
-	unfinished := &image{dir: building, accel: i.accel}
+	fmt.Fprintf(os.Stderr, "Building a machine of Debian %s in %s: some minutes, once on this machine.\n", i.recipe.suite, parent)
+	unfinished := &image{dir: building, recipe: i.recipe, accel: i.accel}
 	if err := unfinished.makeKeys(); err != nil {
 		return err
 	}
@@ -135,7 +149,7 @@ func (i *image) makeKeys() error {
 
 // makeDisk installs Debian's packages. Where this process is not root's, all but the transfer of files happens in a user namespace, which cannot see the cache.
 func (i *image) makeDisk(ctx context.Context) error {
-	args := []string{"--mode=root", "--variant=apt", "--include=" + packages}
+	args := []string{"--mode=root", "--variant=apt", "--include=" + i.recipe.packages}
 	namespaces := []string{"--mount", "--"}
 	if os.Getuid() != 0 { // mmdebstrap makes them
 		args[0], namespaces = "--mode=unshare", []string{"--"}
@@ -144,7 +158,7 @@ func (i *image) makeDisk(ctx context.Context) error {
 	for _, name := range []string{"image.sh", "host_key", "host_key.pub", "user_key.pub"} {
 		hooks = append(hooks, "upload "+name+" /mnt/"+name)
 	}
-	hooks = append(hooks, `sh "$1/mnt/image.sh" "$1"`)
+	hooks = append(hooks, `sh "$1/mnt/image.sh" "$1" '`+i.recipe.off+"'")
 	for _, name := range []string{"vmlinuz", "initrd.img", "disk"} {
 		hooks = append(hooks, "download /mnt/"+name+" "+name+".part")
 	}
@@ -152,7 +166,7 @@ func (i *image) makeDisk(ctx context.Context) error {
 		args = append(args, "--customize-hook="+h)
 	}
 	// In a mount namespace, so that not even a killed mmdebstrap leaves a mount.
-	if err := i.run(ctx, "unshare", append(append(namespaces, "mmdebstrap"), append(args, suite, os.DevNull)...)...); err != nil {
+	if err := i.run(ctx, "unshare", append(append(namespaces, "mmdebstrap"), append(args, i.recipe.suite, os.DevNull)...)...); err != nil {
 		return err
 	}
 	for _, name := range []string{"vmlinuz", "initrd.img", "disk"} { // most of the disk is empty

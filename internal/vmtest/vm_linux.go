@@ -28,7 +28,7 @@ type VM struct {
 
 // Start starts a fresh VM, building the machine first where the cache does not have it. It returns when the VM is up. The error is an *Error.
 func Start(ctx context.Context, o Options) (*VM, error) {
-	i, err := open(ctx)
+	i, err := open(ctx, o.Suite)
 	if err == nil {
 		var v *VM
 		if v, err = boot(ctx, i, o, true); err == nil {
@@ -50,7 +50,7 @@ func boot(ctx context.Context, i *image, o Options, fresh bool) (v *VM, err erro
 	more := ""
 	if fresh {
 		more = ",snapshot=on"
-		if o == (Options{}) {
+		if o == (Options{Suite: o.Suite}) {
 			if memory, err = os.Open(i.path("memory")); err != nil {
 				return nil, err
 			}

@@ -36,20 +36,28 @@ func sh(t *testing.T, v *VM, script string) string {
 
 const bootID = "cat /proc/sys/kernel/random/boot_id"
 
-// Guards that a VM is what the tests take it for: a well systemd, a real kernel on which no module of interest is loaded yet, users who log in, sudo as said.
+// Guards that a VM is what the tests take it for: the release asked for, a well systemd, a real kernel on which no module of interest is loaded yet, users who
+// log in, sudo as said.
 func TestVMIsWell(t *testing.T) {
-	v := start(t, Options{})
-	if out := sh(t, v, "systemctl is-system-running --wait"); out != "running" {
-		t.Errorf("systemd is %s: %s", out, sh(t, v, "systemctl --failed"))
-	}
-	if out, status := v.Sh("grep -E '^(nf_conntrack|overlay|br_netfilter|tcp_bbr) ' /proc/modules"); status == 0 {
-		t.Errorf("loaded already: %s", out)
-	}
-	sh(t, v, "modprobe nf_conntrack && grep '^nf_conntrack ' /proc/modules")
-	for user, want := range map[string]string{Root: "0", Sudoer: "0", NoSudo: "1"} {
-		if out := login(t, v, user, "sudo -n true 2>/dev/null; echo $?"); out != want {
-			t.Errorf("sudo of %s ends with %q", user, out)
-		}
+	for name, suite := range map[string]Suite{"bookworm": Bookworm, "trixie": Trixie} {
+		t.Run(name, func(t *testing.T) {
+			v := start(t, Options{Suite: suite})
+			if out := sh(t, v, ". /etc/os-release; echo $VERSION_CODENAME"); out != name {
+				t.Errorf("the machine is of %s", out)
+			}
+			if out := sh(t, v, "systemctl is-system-running --wait"); out != "running" {
+				t.Errorf("systemd is %s: %s", out, sh(t, v, "systemctl --failed"))
+			}
+			if out, status := v.Sh("grep -E '^(nf_conntrack|overlay|br_netfilter|tcp_bbr) ' /proc/modules"); status == 0 {
+				t.Errorf("loaded already: %s", out)
+			}
+			sh(t, v, "modprobe nf_conntrack && grep '^nf_conntrack ' /proc/modules")
+			for user, want := range map[string]string{Root: "0", Sudoer: "0", NoSudo: "1"} {
+				if out := login(t, v, user, "sudo -n true 2>/dev/null; echo $?"); out != want {
+					t.Errorf("sudo of %s ends with %q", user, out)
+				}
+			}
+		})
 	}
 }
 
@@ -163,7 +171,7 @@ func TestVMLeavesNothing(t *testing.T) {
 	if _, status := v.Sh("true"); status == 0 {
 		t.Error("a closed VM answers")
 	}
-	i, err := open(t.Context())
+	i, err := open(t.Context(), Bookworm)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
 // Package vmtest runs a Debian machine in QEMU for tests: systemd, OpenSSH, a Debian kernel with its modules, and reboots that are real. Linux only; a plain user
 // can run it. Where KVM works it is used.
 //
-// The machine is built once, from Debian's packages, into the user's cache directory, under a hash of its recipe and of QEMU's version. What is kept there is a
+// The machine of each release is built once, from Debian's packages, into the user's cache directory, under a hash of its recipe and of QEMU's version. What is kept there is a
 // disk and the memory of the machine when it had just booted. Each VM starts from both in about a second, and writes to a temporary file that has no name, so
 // that every VM is as fresh as the first. Nothing outlives Close, nor the process that called Start.
 package vmtest
@@ -10,11 +10,22 @@ import "time"
 
 // Options say what a VM is like. The zero value is the fresh machine.
 type Options struct {
+	// Suite is the release of Debian.
+	Suite Suite
 	// Cmdline holds further words of the kernel command line. The VM then boots instead of going on from the memory that was kept.
 	Cmdline string
 	// Init is what starts the machine's services; with one that is not Systemd the VM boots too.
 	Init Init
 }
+
+// Suite is a release of Debian.
+type Suite string
+
+// The releases that there is a machine of.
+const (
+	Bookworm Suite = ""
+	Trixie   Suite = "trixie"
+)
 
 // Init is a program that starts a machine's services.
 type Init string

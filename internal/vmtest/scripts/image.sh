@@ -1,7 +1,8 @@
 # Runs as a hook of mmdebstrap, as root or as root of a user namespace, when the packages are in the root file system $1. Adds a kernel, accounts and units to
-# it, and leaves an image of its disk, its kernel and an initrd in $1/mnt, another file system, which has host_key, host_key.pub and user_key.pub.
+# it, turns off the services $2, and leaves an image of its disk, its kernel and an initrd in $1/mnt, another file system, which has host_key, host_key.pub and user_key.pub.
 set -eu
 root=$1
+off=$2
 out=$root/mnt
 
 # The kernel as its package has it, without the initramfs-tools that the package depends on.
@@ -11,7 +12,7 @@ mkdir /tmp/kernel
 cd /tmp/kernel
 apt-get -q -o APT::Sandbox::User=root download "$package"
 dpkg-deb -x ./*.deb .
-mv lib/modules /usr/lib/modules
+if [ -d usr/lib/modules ]; then mv usr/lib/modules /usr/lib/modules; else mv lib/modules /usr/lib/modules; fi
 release=$(ls /usr/lib/modules)
 # What the CPU or the board would have udev load takes long without KVM.
 rm -rf "/usr/lib/modules/$release/kernel/arch" "/usr/lib/modules/$release/kernel/sound"
@@ -30,8 +31,12 @@ cp /bin/busybox /tmp/initrd/bin/busybox
 insmod=
 for m in virtio_pci virtio_blk virtio_net; do
 	for file in $(modprobe -S "$release" --show-depends "$m" | sed -n 's/^insmod \([^ ]*\).*/\1/p'); do
-		cp "$file" /tmp/initrd/modules
-		insmod="$insmod ${file##*/}"
+		name=${file##*/}
+		case $name in # the initrd's insmod takes no compressed module
+		*.xz) busybox xzcat "$file" >"/tmp/initrd/modules/${name%.xz}" ;;
+		*) cp "$file" /tmp/initrd/modules ;;
+		esac
+		insmod="$insmod ${name%.xz}"
 	done
 done
 cat >/tmp/initrd/init <<INIT
@@ -151,6 +156,9 @@ for name in agetty bootlogs bootmisc.sh brightness cgroups hostname.sh hwclock.s
 	rc.local rmnologin savecache single ssh sudo udev urandom; do
 	rm -f "$root/etc/init.d/$name" "$root"/etc/runlevels/*/"$name"
 done
+
+# Services that a test may turn on again.
+for service in $off; do chroot "$root" systemctl -q disable "$service"; done
 
 # What nothing here needs only makes the boot longer.
 chroot "$root" systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
