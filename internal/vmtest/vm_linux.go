@@ -28,6 +28,9 @@ type VM struct {
 
 // Start starts a fresh VM, building the machine first where the cache does not have it. It returns when the VM is up. The error is an *Error.
 func Start(ctx context.Context, o Options) (*VM, error) {
+	if o.Record && o.Suite != Trixie {
+		return nil, &Error{What: "the boots of this machine cannot be recorded", Next: "Options.Suite must be Trixie."}
+	}
 	i, err := open(ctx, o.Suite)
 	if err == nil {
 		var v *VM
@@ -57,10 +60,17 @@ func boot(ctx context.Context, i *image, o Options, fresh bool) (v *VM, err erro
 			defer closeAll(memory)
 		}
 	}
+	words := []string{cmdline, "init=" + cmp.Or(string(o.Init), systemd)}
+	if o.Record {
+		words = append(words, recorder())
+	}
+	if o.Cmdline != "" {
+		words = append(words, o.Cmdline)
+	}
 	const port = "22"
 	const forward = ",hostfwd=tcp:127.0.0.1:0-10.0.2.15:"
 	args := append(i.accel.args(i.path("disk"), more), "-kernel", i.path("vmlinuz"), "-initrd", i.path("initrd.img"),
-		"-append", strings.TrimSpace(cmdline+" init="+cmp.Or(string(o.Init), systemd)+" "+o.Cmdline),
+		"-append", strings.Join(words, " "),
 		"-netdev", "user,id=net,restrict=on"+forward+port+forward+"2222", "-device", "virtio-net-pci,netdev=net,romfile=")
 	v = &VM{image: i}
 	if v.qemu, err = startQEMU(ctx, i.accel.program, args, memory, i.dir); err != nil {

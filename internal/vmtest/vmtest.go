@@ -14,6 +14,9 @@ type Options struct {
 	Suite Suite
 	// Cmdline holds further words of the kernel command line. The VM then boots instead of going on from the memory that was kept.
 	Cmdline string
+	// Record has the kernel record writes to /proc/sys and loads of modules from its start, for VM.Recording. Only Trixie
+	// has a kernel that can, and the VM then boots too.
+	Record bool
 	// Init is what starts the machine's services; with one that is not Systemd the VM boots too.
 	Init Init
 }
