@@ -63,30 +63,42 @@ type bench struct {
 
 func newBench(t *testing.T, cmdline string) *bench {
 	t.Helper()
-	v, err := vmtest.Start(t.Context(), vmtest.Options{Cmdline: cmdline})
+	return newBenchOf(t, vmtest.Options{Cmdline: cmdline})
+}
+
+func newBenchOf(t *testing.T, options vmtest.Options) *bench {
+	t.Helper()
+	v, err := vmtest.Start(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := sshconn.NewPool(sshconn.Config{
-		Defaults:       route.Settings{Login: route.Login{PrivateKey: v.PrivateKey(), HostKey: v.HostKey()}},
-		ConnectTimeout: time.Minute, Timeout: time.Minute,
-	})
 	t.Cleanup(func() {
-		pool.Close()
 		if err := v.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	h, err := NewFleet(func(name string) (Conn, error) { return pool.Conn(name) }).Host(v.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := process(t, v)
 	b := &bench{VM: v, host: h}
 	for _, m := range bootModules {
 		h.searchFor(m)
 	}
 	b.defaults = b.values(t)
 	return b
+}
+
+// process returns the machine as a process of the provider sees it that has just begun.
+func process(t *testing.T, v *vmtest.VM) *Host {
+	t.Helper()
+	pool := sshconn.NewPool(sshconn.Config{
+		Defaults:       route.Settings{Login: route.Login{PrivateKey: v.PrivateKey(), HostKey: v.HostKey()}},
+		ConnectTimeout: time.Minute, Timeout: time.Minute,
+	})
+	t.Cleanup(pool.Close)
+	h, err := NewFleet(func(name string) (Conn, error) { return pool.Conn(name) }).Host(v.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
 }
 
 // values is what the bootKeys read, by key; one that is not there is left out.
