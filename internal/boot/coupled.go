@@ -1,6 +1,6 @@
 package boot
 
-// Keys that one write changes together: the measured table of package sysctl, as the prediction uses it.
+// Keys that one write changes together, by the measured table of package sysctl.
 
 import (
 	"slices"
@@ -10,36 +10,18 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// Coupling is what a write to one key does to another.
-type Coupling = sysctl.Effect
-
-// The couplings that callers tell apart.
-const (
-	// Apart: nothing.
-	Apart Coupling = ""
-	// Zeroes: the other reads 0 since, being the same limit in another unit.
-	Zeroes = sysctl.Zeroes
-	// Copies: the other takes the same value.
-	Copies = sysctl.Copies
-	// Opposes: the other is switched off where this one is switched on, and on where it is switched off.
-	Opposes = sysctl.Opposes
-)
-
-// CouplingOf returns what a write that changes written does to other, if other has been written itself before: no
-// default reaches it then.
-func CouplingOf(written, other sysctl.Key) Coupling {
+// effectOf returns what a write that changes written does to other, if other has been written itself before: then no
+// default reaches it. It returns "" if it does nothing.
+func effectOf(written, other sysctl.Key) sysctl.Effect {
 	if e, ok := sysctl.Follows(written, other); ok && e != sysctl.Inherits {
 		return e
 	}
-	return Apart
+	return ""
 }
 
-// Coupled reports whether there is any key that a write to k changes, or whose write changes k.
-func Coupled(k sysctl.Key) bool { return sysctl.Coupled(k) }
-
-// leaders are the keys whose writes change k, even if k has been written itself.
+// leaders returns the keys whose writes change k, even if k has been written itself.
 func leaders(k sysctl.Key) []sysctl.Key {
-	return slices.DeleteFunc(sysctl.Leaders(k), func(w sysctl.Key) bool { return CouplingOf(w, k) == Apart })
+	return slices.DeleteFunc(sysctl.Leaders(k), func(w sysctl.Key) bool { return effectOf(w, k) == "" })
 }
 
 // inUnitOf converts a value of the key from to the unit of the key to, which has the same name but for _ms. It returns
@@ -73,17 +55,17 @@ func (p *sysctlPlan) overwritten(k sysctl.Key, own *option) (by *option, value s
 			continue
 		}
 		left, sure := d.option.Value, true
-		switch does, mutual := CouplingOf(w, k), CouplingOf(k, w) != Apart; {
-		case does == Zeroes:
+		switch does, mutual := effectOf(w, k), effectOf(k, w) != ""; {
+		case does == sysctl.Zeroes:
 			left = "0"
 		case does == sysctl.Rescales:
 			left, sure = inUnitOf(k, w, left)
 		case does == sysctl.Resets:
 			left, sure = "", false
-		case does == Copies && mutual:
+		case does == sysctl.Copies && mutual:
 		case sysctl.Equal(w, left, p.before(w, d.option)): // only a change reaches other keys
 			continue
-		case does == Copies:
+		case does == sysctl.Copies:
 		case sysctl.Equal(w, left, "0"):
 			left = "1"
 		default:
@@ -99,7 +81,7 @@ func (p *sysctlPlan) overwritten(k sysctl.Key, own *option) (by *option, value s
 func (p *sysctlPlan) before(w sysctl.Key, own *option) string {
 	value := "0"
 	for _, twin := range leaders(w) {
-		if d := p.decide(twin); d.option != nil && d.option.order < own.order && CouplingOf(w, twin) == Copies {
+		if d := p.decide(twin); d.option != nil && d.option.order < own.order && effectOf(w, twin) == sysctl.Copies {
 			value = d.option.Value
 		}
 	}

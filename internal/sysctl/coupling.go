@@ -50,8 +50,6 @@ type follower struct {
 type couplings struct {
 	// followers are by the pattern of the written key.
 	followers map[string][]follower
-	// following has the pattern of every follower.
-	following map[string]bool
 	// ranks are the places of the patterns that lead others without following them: 0 for those that follow nothing.
 	ranks map[string]int
 	// clusters have for each pattern the first of all those that it changes or is changed by, over however many steps.
@@ -59,7 +57,7 @@ type couplings struct {
 }
 
 var table = sync.OnceValue(func() *couplings {
-	t := &couplings{followers: map[string][]follower{}, following: map[string]bool{}, ranks: map[string]int{}, clusters: map[string]string{}}
+	t := &couplings{followers: map[string][]follower{}, ranks: map[string]int{}, clusters: map[string]string{}}
 	for line := range strings.Lines(couplingTable + unmeasured) {
 		fields := strings.Split(strings.TrimRight(line, "\n"), "\t")
 		if len(fields) < 3 || strings.HasPrefix(line, "#") {
@@ -67,7 +65,6 @@ var table = sync.OnceValue(func() *couplings {
 		}
 		written, other := fields[0], fields[1]
 		t.followers[written] = append(t.followers[written], follower{other, Effect(fields[2])})
-		t.following[other] = true
 		if Effect(fields[2]) != Inherits {
 			t.join(written, other)
 		}
@@ -146,12 +143,6 @@ func Follows(written, other Key) (Effect, bool) {
 func Leads(k Key) bool {
 	p, _ := k.pattern()
 	return len(table().followers[p]) > 0
-}
-
-// Coupled reports whether any key follows k, or k follows any key.
-func Coupled(k Key) bool {
-	p, _ := k.pattern()
-	return table().following[p] || len(table().followers[p]) > 0
 }
 
 // Cluster names the keys that k changes or is changed by, over however many steps: changes of keys of one cluster must not
