@@ -33,7 +33,7 @@ func (j *judgement) otherWriter() Cause {
 	for _, leader := range leaders(j.k) {
 		set := j.p.sysctls.decide(leader).option
 		consider(leader, func(value string) bool {
-			copied := CouplingOf(leader, j.k) == Copies && j.Known && sysctl.Equal(j.k, value, j.Value)
+			copied := effectOf(leader, j.k) == sysctl.Copies && j.Known && sysctl.Equal(j.k, value, j.Value)
 			return !copied && (set == nil || !sysctl.Equal(leader, value, set.Value))
 		}, fmt.Sprintf(", which changes %s", j.k))
 	}

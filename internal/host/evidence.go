@@ -120,6 +120,8 @@ type Loss struct {
 	// Boot is the last of them, and At when it was, in seconds since 1970; 0 if that is not known.
 	Boot string `json:"boot"`
 	At   int64  `json:"at,omitempty"`
+	// By is the path:line of another writer that was known to write the key, or "".
+	By string `json:"by,omitempty"`
 }
 
 // lost returns what is remembered of a key that no boot has left since; ok is false if nothing is.
@@ -149,20 +151,28 @@ func (h *Host) follow(ctx context.Context, snap *boot.Snapshot, s Sysctls) error
 	predicted := h.predict(snap)
 	for _, v := range s.Settings {
 		l, remembered := before.lost(v.Key)
-		if remembered && !booted {
+		if own[v.Key] == nil {
+			continue
+		}
+		o := predicted.Key(v.Key, own[v.Key].Value)
+		mended := o.Holds && l.By != "" // what did it is gone
+		if remembered && !booted && !mended {
 			s.Boots.Lost[v.Key.String()] = l
 		}
 		r := snap.Values[v.Key.Path()]
-		if !booted || own[v.Key] == nil || !r.Absent && sysctl.Equal(v.Key, r.Text, own[v.Key].Value) ||
-			!predicted.Key(v.Key, own[v.Key].Value).Holds {
+		if !booted || !r.Absent && sysctl.Equal(v.Key, r.Text, own[v.Key].Value) || !o.Holds && o.Reason != boot.OtherWriter {
 			continue
 		}
-		var err error
-		if snap, err = h.withEvidence(ctx, snap); err != nil {
+		with, err := h.withEvidence(ctx, snap)
+		if err != nil {
 			*s.Boots = before
 			return err
 		}
-		s.Boots.Lost[v.Key.String()] = Loss{Times: l.Times + 1, Boot: now, At: snap.Evidence.Booted}
+		snap, l = with, Loss{Times: l.Times + 1, Boot: now, At: with.Evidence.Booted}
+		if !o.Holds {
+			l.By = o.Source
+		}
+		s.Boots.Lost[v.Key.String()] = l
 	}
 	return nil
 }
@@ -172,35 +182,33 @@ func (h *Host) follow(ctx context.Context, snap *boot.Snapshot, s Sysctls) error
 func (h *Host) checkDrift(ctx context.Context, snap *boot.Snapshot, s Sysctls) ([]*Error, error) {
 	file, _ := snap.File(s.Path())
 	own := assigned(file, s)
-	var warnings []*Error
-	for _, v := range s.inOrder() {
+	drifted := slices.DeleteFunc(s.inOrder(), func(v Setting) bool {
 		r, line := snap.Values[v.Key.Path()], own[v.Key]
-		if line == nil || !sysctl.Equal(v.Key, line.Value, v.Value) || r.Absent || r.Unread != "" ||
-			sysctl.Equal(v.Key, r.Text, v.Value) {
-			continue
-		}
-		with, err := h.withEvidence(ctx, snap)
-		if err != nil {
-			return nil, err
-		}
-		snap = with
-		is := "another value"
-		if !sysctl.Secret(v.Key) {
-			is = quoted(r.Text)
-		}
-		sets := fmt.Sprintf("although %s sets it to %s", line.At, quoted(v.Value))
+		return line == nil || !sysctl.Equal(v.Key, line.Value, v.Value) || r.Absent || r.Unread != "" ||
+			sysctl.Equal(v.Key, r.Text, v.Value)
+	})
+	if len(drifted) == 0 {
+		return nil, nil
+	}
+	snap, err := h.withEvidence(ctx, snap)
+	if err != nil {
+		return nil, err
+	}
+	predicted, booted := boot.Predict(snap), shownTime(snap.Evidence.Booted)
+	var warnings []*Error
+	for _, v := range drifted {
+		is, sets := quoted(snap.Values[v.Key.Path()].Text), quoted(v.Value)
 		if sysctl.Secret(v.Key) {
-			sets = fmt.Sprintf("although %s sets another one", line.At)
+			is, sets = "another value", "one that is kept secret"
 		}
-		booted := shownTime(snap.Evidence.Booted)
-		predicted := boot.Predict(snap)
+		although := fmt.Sprintf("although %s sets it to %s", own[v.Key].At, sets)
 		switch l, lost := s.Boots.lost(v.Key); {
 		case lost && l.Boot == h.machine(snap):
 			warnings = append(warnings, h.errorf(KeyOverwritten, "the boot of %s left %s at %s, %s.%s%s An apply sets it again. %s",
-				booted, v.Key, is, sets, again(l.Times), suspects(predicted, v.Key), boot.OverwrittenAtBoot.Remedy()))
+				booted, v.Key, is, although, again(l.Times), suspects(predicted, v.Key), boot.OverwrittenAtBoot.Remedy()))
 		case s.Boots != nil && s.Boots.Boot == h.machine(snap) || predicted.ChangedSinceBoot(v.Key):
 			warnings = append(warnings, h.errorf(KeyChanged, "%s is %s now, %s. It has changed since the boot of %s.%s An apply "+
-				"sets it again.", v.Key, is, sets, booted, suspects(predicted, v.Key)))
+				"sets it again.", v.Key, is, although, booted, suspects(predicted, v.Key)))
 		}
 	}
 	return warnings, nil

@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -153,4 +154,39 @@ func TestLossAtBootIsRemembered(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	mustPlan("proven", "", "")
+}
+
+// Guards that a loss by a line that was known before the boot is told as one of the boot, and forgotten when the line is
+// gone: nothing else was refuted.
+func TestLossByAKnownWriterGoesWithIt(t *testing.T) {
+	b := newBench(t)
+	b.WriteFile("/etc/cron.d/tune", "@reboot root sysctl -w vm.swappiness=1\n")
+	k, err := sysctl.ParseKey("vm.swappiness")
+	must(t, err)
+	s := host.Sysctl{Key: k, Value: "10", Persist: true, FileName: k.DropInName(), Instance: "0123456789abcdef",
+		Boots: &host.Boots{}}
+	_, err = b.host.SetSysctl(t.Context(), s, nil, nil)
+	must(t, err)
+	b.Reboot()
+	b.Sh("sysctl -w vm.swappiness=1")
+	b = bench{b.Host, newHost(t, b.Host, false)}
+	_, err = b.host.ReadSysctl(t.Context(), s)
+	must(t, err)
+	p, err := b.host.PlanSysctl(t.Context(), s, &s)
+	must(t, err)
+	var kinds []host.Kind
+	for _, w := range p.Warnings {
+		kinds = append(kinds, w.Kind)
+	}
+	if p.Keys[k].Reason != boot.OtherWriter || !slices.Equal(kinds, []host.Kind{host.KeyContested, host.KeyOverwritten}) ||
+		!strings.Contains(p.Warnings[1].Detail, "cron sets vm.swappiness to another value, by /etc/cron.d/tune:1") {
+		t.Errorf("%+v with %v", p.Keys[k], p.Warnings)
+	}
+	b.RemoveFile("/etc/cron.d/tune")
+	b = bench{b.Host, newHost(t, b.Host, false)}
+	st, err := b.host.ReadSysctl(t.Context(), s)
+	must(t, err)
+	if !st.Holds || st.Boot == nil || len(s.Boots.Lost) > 0 {
+		t.Errorf("%+v, remembered %+v", st, s.Boots)
+	}
 }
