@@ -82,8 +82,15 @@ func emptyAfterReboot(t *testing.T, v *vmtest.VM, c string, look func()) resourc
 // is gone once a firewall rule loads the module.
 func TestVMFileAloneIsLost(t *testing.T) {
 	t.Parallel()
+	t.Run("bookworm", func(t *testing.T) { fileAloneIsLost(t, vmtest.Bookworm) })
+	t.Run("trixie", func(t *testing.T) { fileAloneIsLost(t, vmtest.Trixie) })
+}
+
+func fileAloneIsLost(t *testing.T, suite vmtest.Suite) {
+	t.Helper()
+	t.Parallel()
 	const key, path = "net.netfilter.nf_conntrack_tcp_be_liberal", "net/netfilter/nf_conntrack_tcp_be_liberal"
-	v := startVM(t)
+	v := startVMWith(t, vmtest.Options{Suite: suite})
 	if out, status := v.Sh("modprobe nf_conntrack"); status != 0 {
 		t.Fatal(out)
 	}

@@ -34,11 +34,13 @@ type recipe struct {
 	packages, off string
 }
 
-const common = "busybox-static,dropbear-bin,iproute2,iptables,kmod,openrc,openssh-server,procps,sudo,systemd,sysvinit-core,udev"
+const common = "busybox-static,dropbear-bin,iproute2,iptables,kmod,openssh-server,procps,sudo,systemd,udev,"
 
 var recipes = map[Suite]recipe{
-	Bookworm: {suite: "bookworm", packages: common},
-	Trixie:   {suite: "trixie", packages: common},
+	Bookworm: {suite: "bookworm", packages: common + "openrc,sysvinit-core"},
+	// For tests of the last writer, programs that set sysctls after systemd-sysctl; systemd has networkd. tuned depends on
+	// polkitd, which needs systemd's own /sbin/init.
+	Trixie: {suite: "trixie", packages: common + "cron,systemd-sysv,tuned,ufw", off: "cron tuned ufw"},
 }
 
 // image is a directory in the cache and how QEMU runs what is in it.

@@ -28,6 +28,9 @@ type VM struct {
 
 // Start starts a fresh VM, building the machine first where the cache does not have it. It returns when the VM is up. The error is an *Error.
 func Start(ctx context.Context, o Options) (*VM, error) {
+	if o.Init == OpenRC && o.Suite != Bookworm {
+		return nil, &Error{What: "this machine has no OpenRC", Next: "Options.Suite must be Bookworm."}
+	}
 	if o.Record && o.Suite != Trixie {
 		return nil, &Error{What: "the boots of this machine cannot be recorded", Next: "Options.Suite must be Trixie."}
 	}

@@ -36,7 +36,7 @@ type Init string
 // The inits of a VM.
 const (
 	Systemd Init = ""
-	OpenRC  Init = "/sbin/init"                          // as Debian has it: sysvinit starts it, and its services are Debian's kmod and procps
+	OpenRC  Init = "/sbin/init"                          // on Bookworm: sysvinit starts it, and its services are Debian's kmod and procps
 	BusyBox Init = "/usr/local/sbin/vmtest-busybox-init" // reads no file of sysctl.d or modules-load.d
 )
 

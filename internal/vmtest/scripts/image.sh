@@ -150,8 +150,10 @@ exec busybox init
 END
 chmod 755 "$root/usr/local/sbin/vmtest-up" "$root/usr/local/sbin/vmtest-busybox-init"
 echo '::sysinit:/usr/local/sbin/vmtest-up' >"$root/etc/inittab.busybox"
-sed -i '/getty/d' "$root/etc/inittab"
-echo 'vm:2:once:/usr/local/sbin/vmtest-up' >>"$root/etc/inittab"
+[ ! -e "$root/etc/inittab" ] || {
+	sed -i '/getty/d' "$root/etc/inittab"
+	echo 'vm:2:once:/usr/local/sbin/vmtest-up' >>"$root/etc/inittab"
+}
 for name in agetty bootlogs bootmisc.sh brightness cgroups hostname.sh hwclock.sh killprocs mount-configfs mountnfs.sh mountnfs-bootclean.sh \
 	rc.local rmnologin savecache single ssh sudo udev urandom; do
 	rm -f "$root/etc/init.d/$name" "$root"/etc/runlevels/*/"$name"
