@@ -102,6 +102,35 @@ func TestSnapshotScriptInEveryShell(t *testing.T) {
 	}
 }
 
+// Guards that a snapshot has the tree's lines about all that a load may come to, in every shell: what an alias stands for,
+// and what soft dependencies of the tree and of modprobe.d name, even as an alias and on a line that goes on.
+func TestTreeScriptInEveryShell(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"lib/modules/6.1/modules.dep": "kernel/a.ko:\nkernel/b-b.ko.xz: kernel/a.ko\nkernel/c.ko:\nkernel/d.ko:\nkernel/e.ko:\n" +
+			"kernel/f.ko:\nkernel/g.ko:\nkernel/h.ko:\n",
+		"lib/modules/6.1/modules.alias":   "alias al-b b_b\nalias crypto-c c\nalias other h\n",
+		"lib/modules/6.1/modules.softdep": "# a comment\nsoftdep a pre: crypto-c post: d\n",
+		"etc/modules-load.d/x.conf":       "al_b\n",
+		"etc/modprobe.d/x.conf":           "blacklist h\n softdep d\tpre: \\\n  e\nalias local f\nsoftdep local post: g",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inDir := strings.NewReplacer("/lib/modules/", dir+"/lib/modules/", "/etc/mod", dir+"/etc/mod")
+	for _, argv := range shells(t) {
+		s, _ := decode(inShell(t, argv, shell.Script{Text: inDir.Replace(filesScript + bootScript), Args: []string{"x"}}))
+		want := map[string][]string{"a": {}, "b_b": {"a"}, "c": {}, "d": {}, "e": {}, "f": {}, "g": {}}
+		if len(s.Trees) != 1 || !reflect.DeepEqual(s.Trees[0].Dep, want) {
+			t.Errorf("%v: the trees are %v, want the lines %v", argv, s.Trees, want)
+		}
+	}
+}
+
 // Guards the writes in every shell: each value as it is, and of a refused one the program's words, in which the reason
 // is found; the writes after it are made.
 func TestSetScriptInEveryShell(t *testing.T) {

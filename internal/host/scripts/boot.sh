@@ -1,6 +1,6 @@
 # Prints which modules $1 has it search for, what tells this machine from others, where $links point, and what else decides at boot: the kernel command line, the init system and what it makes of its services, whether /proc/sys is read-only, what the first
-# process may do, whether root is the machine's, and of each kernel's module tree the lines about the modules that $names and the command line name, and about those
-# that the extended regular expression $1 matches. Takes $1 away.
+# process may do, whether root is the machine's, and of each kernel's module tree the lines about the modules that $names and the command line name, about those
+# that the extended regular expression $1 matches, and about what any of them stands for or may load. Takes $1 away.
 rec searched
 printf '%s' "$1"
 rec proc
@@ -75,7 +75,9 @@ if [ -f /etc/modules ] && ! [ -d /run/systemd/system ]; then
 fi
 any=$1
 shift
-for name in $names; do
+# Sets $pattern to what matches $1 in each spelling.
+spellings() {
+	name=$1
 	pattern=
 	while :; do
 		case $name in
@@ -85,13 +87,33 @@ for name in $names; do
 		pattern="$pattern${name%%[-_]*}[-_]"
 		name=${name#*[-_]}
 	done
-	any="$any|$pattern$name"
+	pattern=$pattern$name
+}
+set -f
+for name in $names $(set +f; grep -hs '^softdep ' /lib/modules/*/modules.softdep); do
+	case $name in
+	softdep | *[!A-Za-z0-9_-]*) continue ;;
+	esac
+	spellings "$name"
+	any="$any|$pattern"
 done
+set +f
 rec trees
 for d in /lib/modules/*; do
 	[ -f "$d/modules.dep" ] || continue
 	rec tree
 	printf '%s' "${d##*/}"
 	rec lines
-	grep -hE "(^|/)($any)[.]ko[^/:]*:|^alias ($any) |^softdep |^[^:[:blank:]]*[.]ko$" "$d/modules.dep" "$d/modules.alias" "$d/modules.softdep" "$d/modules.builtin" 2>/dev/null
+	lines=$(grep -hE "(^|/)($any)[.]ko[^/:]*:|^alias ($any) |^softdep |^[^:[:blank:]]*[.]ko$" "$d/modules.dep" "$d/modules.alias" "$d/modules.softdep" "$d/modules.builtin" 2>/dev/null)
+	printf '%s\n' "$lines"
+	# What an alias stands for was not searched for by its name.
+	real=
+	while read -r word _ name; do
+		[ "$word" = alias ] || continue
+		spellings "$name"
+		real="$real|$pattern"
+	done <<LINES
+$lines
+LINES
+	[ -z "$real" ] || grep -hE "(^|/)(${real#|})[.]ko[^/:]*:" "$d/modules.dep"
 done

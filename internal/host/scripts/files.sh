@@ -1,5 +1,5 @@
 # Prints every file of the three families, /etc/sysctl.conf, /etc/modules, the credential sysctl.extra and the modules that are there. Sets $keys to the paths that
-# sysctl files name, and $names to the modules that modules-load.d files do. Programs are what a snapshot costs a host, so one counts and one prints the bytes of all
+# sysctl files name, and $names to the modules that modules-load.d files and lines of modprobe.d about aliases and soft dependencies do. Programs are what a snapshot costs a host, so one counts and one prints the bytes of all
 # files. Where a file cannot be read, or $single is set, each is read by itself. Where there are many interfaces, a pattern for all of them stands for the keys of "all" and
 # "default", which each interface has too.
 dirs='/etc /run /usr/local/lib /usr/lib /lib'
@@ -64,6 +64,26 @@ found=$(
 	set -- /proc/sys/net/ipv4/conf/*
 	wide=
 	[ $# -le 64 ] || wide=yes
+	set --
+	for f in /etc/modprobe.d/*.conf /run/modprobe.d/*.conf /usr/local/lib/modprobe.d/*.conf /usr/lib/modprobe.d/*.conf /lib/modprobe.d/*.conf; do
+		[ ! -f "$f" ] || set -- "$@" "$f"
+	done
+	set -f
+	# A backslash joins lines, for read as for kmod: what may be the rest of a line counts too.
+	[ $# -eq 0 ] || grep -ahE '^[[:blank:]]*(alias|softdep)[[:blank:]]|^[[:blank:]]*[A-Za-z0-9_:-]+([[:blank:]]+[A-Za-z0-9_:-]+)*[[:blank:]]*\\?$' "$@" 2>/dev/null |
+		while read command rest || [ -n "$command" ]; do
+			case $command in
+			alias | softdep) ;;
+			*) continue ;;
+			esac
+			for word in $rest; do
+				case $word in
+				*[!A-Za-z0-9_-]*) ;;
+				*) printf 'modules:%s\n' "$word" ;;
+				esac
+			done
+		done
+	set +f
 	set --
 	for f in $extra /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf \
 		/etc/modules-load.d/*.conf /run/modules-load.d/*.conf /usr/local/lib/modules-load.d/*.conf /usr/lib/modules-load.d/*.conf /lib/modules-load.d/*.conf; do
