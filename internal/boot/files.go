@@ -73,12 +73,11 @@ func parseFiles(s *Snapshot, by programs) *contents {
 		directives, _ := by.modprobe(f.Path, f.Text)
 		return directives
 	}
-	// kmod, unlike systemd, ignores directories: they mask nothing.
-	isDir := func(f confdir.File) bool { return !f.Regular && f.Unread == isDirectory }
 	c := &contents{
-		sysctl:   parseFamily(s.Sysctl, parseSysctl),
-		load:     parseFamily(s.ModulesLoad, parseLoad),
-		modprobe: parseFamily(slices.DeleteFunc(slices.Clone(s.Modprobe), isDir), parseModprobe),
+		sysctl: parseFamily(passed(s.Sysctl, !by.linksMask, !by.linksMask), parseSysctl),
+		load:   parseFamily(passed(s.ModulesLoad, !by.linksMask, !by.linksMask), parseLoad),
+		// kmod, unlike systemd, has always ignored directories.
+		modprobe: parseFamily(passed(s.Modprobe, true, !by.kmodLinksMask), parseModprobe),
 	}
 	if s.Extra != nil {
 		c.sysctl.order = append(c.sysctl.order, *s.Extra)
@@ -93,6 +92,15 @@ func parseFiles(s *Snapshot, by programs) *contents {
 		}
 	}
 	return c
+}
+
+// passed returns the files without the directories, and without the links that lead nowhere or to themselves, if a
+// program takes them for nothing.
+func passed(files []confdir.File, directories, links bool) []confdir.File {
+	return slices.DeleteFunc(slices.Clone(files), func(f confdir.File) bool {
+		isDir := f.Unread == isDirectory
+		return !f.Regular && f.Unread != "" && (isDir && directories || !isDir && links)
+	})
 }
 
 // parseFamily sorts the files of a family, and parses each.

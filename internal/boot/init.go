@@ -37,6 +37,13 @@ type programs struct {
 	modprobe    func(file, text string) ([]kmod.Directive, []kmod.BadLine)
 	// etcModules parses /etc/modules; nil if none of them reads that file.
 	etcModules func(file, text string) []kmod.LoadLine
+	// linksMask reports whether a directory, or a link that leads nowhere or to itself, hides a weaker file of its name in
+	// sysctl.d and modules-load.d, and kmodLinksMask whether such a link does in modprobe.d.
+	linksMask, kmodLinksMask bool
+	// refusalFails reports whether the unit fails if the kernel refuses a module by module_blacklist=.
+	refusalFails bool
+	// credentialFails reports whether the unit fails because of a bad line in the credential sysctl.extra.
+	credentialFails bool
 	// longestLine is the length in bytes, with the line's end, at which they stop reading a file of sysctl.d or
 	// modules-load.d.
 	longestLine int

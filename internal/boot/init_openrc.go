@@ -19,7 +19,7 @@ type openRC struct{ s *Snapshot }
 
 // programs reads the files as systemd's do, and /etc/modules too.
 func (openRC) programs() programs {
-	by := systemd{}.programs()
+	by := systemd{s: &Snapshot{}}.programs()
 	by.etcModules, by.order, by.units = kmod.ParseModules, OrderByVersion, nil
 	return by
 }

@@ -37,11 +37,24 @@ func newSystemd(s *Snapshot, cmd commandLine) systemd {
 	return systemd{s, off}
 }
 
-func (systemd) programs() programs {
-	return programs{
-		sysctl: parseSysctlD, modulesLoad: kmod.ParseLoad, modprobe: kmod.ParseModprobe, longestLine: maxLine,
+// The versions that read files in another way than those before them. Systemd 252, 257 and 262 and kmod 30 and 34 were
+// compared; what lies between may have changed earlier. An unknown version counts as the oldest.
+const (
+	systemdAcceptsRefusals = 254 // a module that the kernel refuses is no failure
+	systemdReadsPlainly    = 259 // ";" begins no comment of sysctl.d, bad lines of the credential fail, broken links hide nothing
+	kmodPassesLinks        = 34  // a link of modprobe.d that leads nowhere hides nothing
+)
+
+func (i systemd) programs() programs {
+	p := programs{
+		sysctl: parseSysctlD(sysctl.ParseFile), modulesLoad: kmod.ParseLoad, modprobe: kmod.ParseModprobe, longestLine: maxLine,
 		order: OrderByName, units: []string{modulesUnit, sysctlUnit},
+		linksMask: true, kmodLinksMask: i.s.Kmod < kmodPassesLinks, refusalFails: i.s.Systemd < systemdAcceptsRefusals,
 	}
+	if i.s.Systemd >= systemdReadsPlainly {
+		p.sysctl, p.linksMask, p.credentialFails = parseSysctlD(sysctl.ParsePlainFile), false, true
+	}
+	return p
 }
 
 func (i systemd) modulesOff() Cause {
@@ -77,18 +90,23 @@ func (i systemd) failures(p *Prediction) []UnitFailure {
 	return failures
 }
 
+// sysctlParser parses a file of sysctl.d.
+type sysctlParser func(file, text string) ([]sysctl.Assignment, []sysctl.BadLine)
+
 // parseSysctlD parses a file as systemd-sysctl does, which takes a line without a name for an assignment.
-func parseSysctlD(file, text string) (assignments []sysctl.Assignment, bad []sysctl.BadLine) {
-	assignments, bad = sysctl.ParseFile(file, text)
-	rest := bad[:0]
-	for _, b := range bad {
-		if a, ok := assignsNothing(b); ok {
-			assignments = append(assignments, a)
-		} else {
-			rest = append(rest, b)
+func parseSysctlD(parse sysctlParser) sysctlParser {
+	return func(file, text string) ([]sysctl.Assignment, []sysctl.BadLine) {
+		assignments, bad := parse(file, text)
+		rest := bad[:0]
+		for _, b := range bad {
+			if a, ok := assignsNothing(b); ok {
+				assignments = append(assignments, a)
+			} else {
+				rest = append(rest, b)
+			}
 		}
+		return assignments, rest
 	}
-	return assignments, rest
 }
 
 // assignsNothing returns what a line such as "= 1" is to systemd-sysctl: an assignment to /proc/sys itself. It returns

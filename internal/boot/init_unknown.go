@@ -10,7 +10,7 @@ type unknownInit struct{}
 
 // programs reads the files as systemd's do, because what would be set is still told.
 func (unknownInit) programs() programs {
-	by := systemd{}.programs()
+	by := systemd{s: &Snapshot{}}.programs()
 	by.etcModules, by.order, by.units = kmod.ParseModules, OrderUnknown, nil
 	return by
 }

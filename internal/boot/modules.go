@@ -16,6 +16,7 @@ type modulePlan struct {
 	s    *Snapshot
 	cmd  commandLine
 	tree *Tree
+	by   programs
 	// directives are the lines of modprobe.d, with those of modules.softdep at the position of that name.
 	directives []kmod.Directive
 	// asked are the names of the command line and of modules-load.d, in the order they are loaded.
@@ -52,8 +53,8 @@ type blocked struct {
 const fromCommandLine = "/proc/cmdline"
 
 // planModules plans what is loaded with one kernel's tree. off is what keeps anything from loading modules.
-func planModules(s *Snapshot, cmd commandLine, tree *Tree, files *contents, off Cause) *modulePlan {
-	p := &modulePlan{s: s, cmd: cmd, tree: tree, loaded: map[string]string{}, blocked: map[string]blocked{}}
+func planModules(s *Snapshot, cmd commandLine, tree *Tree, files *contents, by programs, off Cause) *modulePlan {
+	p := &modulePlan{s: s, by: by, cmd: cmd, tree: tree, loaded: map[string]string{}, blocked: map[string]blocked{}}
 	p.readModprobe(files)
 	p.readLoad(files)
 	for _, a := range p.asked {
@@ -359,7 +360,7 @@ func (b *probe) obstacle(m string, exists bool) (why blocked, fails bool) {
 	case p.cmd.noModules:
 		why.Cause = noMoreModules()
 	case p.cmd.refuse[m]:
-		why.Cause = refusedByKernel(m)
+		why.Cause, why.quiet = refusedByKernel(m), !p.by.refusalFails
 	}
 	return why, true
 }

@@ -40,12 +40,13 @@ func Predict(s *Snapshot) *Prediction {
 		cmd = parseCommandLine("")
 	}
 	init := initOf(s, cmd)
-	files := parseFiles(s, init.programs())
-	p := &Prediction{s: s, cmd: cmd, init: init, sysctls: planSysctls(s, files)}
+	by := init.programs()
+	files := parseFiles(s, by)
+	p := &Prediction{s: s, cmd: cmd, init: init, sysctls: planSysctls(s, files, by)}
 	trees, pending := s.candidates()
 	p.pending = pending
 	for _, t := range trees {
-		p.modules = append(p.modules, planModules(s, cmd, t, files, init.modulesOff()))
+		p.modules = append(p.modules, planModules(s, cmd, t, files, by, init.modulesOff()))
 	}
 	p.failures = init.failures(p)
 	return p

@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "rewrite the want section of every case 
 
 // parseCase reads a case: the files of a host, and sections that say what else it is.
 //
-//	host   kernel RELEASE, init NAME, cmdline WORDS, looked-for MODULES, loaded MODULES, in-sys-module MODULES,
+//	host   kernel RELEASE, init NAME, systemd VERSION, kmod VERSION, cmdline WORDS, looked-for MODULES, loaded MODULES, in-sys-module MODULES,
 //	       builtin MODULES, read-only, others-read-only, no-modules, off SERVICES, modules-first,
 //	       runlevels LEVEL/SERVICES, enabled UNITS, writer FILE:LINE BY ORDER PATTERN [VALUE]
 //	dep/RELEASE, alias/RELEASE, softdep/RELEASE, builtin/RELEASE   files of /lib/modules/RELEASE
@@ -138,6 +138,10 @@ func parseHost(t *testing.T, s *Snapshot, data string) {
 			s.OthersReadOnly = true
 		case "no-modules":
 			s.NoModules = true
+		case "systemd":
+			s.Systemd, _ = strconv.Atoi(rest)
+		case "kmod":
+			s.Kmod, _ = strconv.Atoi(rest)
 		case "enabled":
 			s.Enabled = strings.Fields(rest)
 		case "writer":

@@ -57,6 +57,8 @@ type Snapshot struct {
 	// NoModules reports whether nothing can load a module, as in a container: the first process lacks CAP_SYS_MODULE, or
 	// root is not the machine's.
 	NoModules bool
+	// Systemd and Kmod are the major versions of these programs; 0 if they are not known, or not there.
+	Systemd, Kmod int
 	// Writes are the lines by which something other than what applies sysctl.d writes keys at boot, and Enabled the names
 	// of the units that are enabled.
 	Writes  []writer.Write

@@ -50,7 +50,7 @@ type maskedAssignment struct {
 }
 
 // planSysctls plans what systemd-sysctl writes on a host with these files.
-func planSysctls(s *Snapshot, files *contents) *sysctlPlan {
+func planSysctls(s *Snapshot, files *contents, by programs) *sysctlPlan {
 	p := &sysctlPlan{named: map[string]*option{}, failures: fileFailures(files.sysctl.broken, sysctlUnit)}
 	patterns := map[string]*option{}
 	order := 0
@@ -61,7 +61,7 @@ func planSysctls(s *Snapshot, files *contents) *sysctlPlan {
 			continue
 		}
 		lines := files.sysctl.lines[f.Path]
-		if s.Extra == nil || f.Path != s.Extra.Path { // systemd-sysctl ignores bad lines of the credential
+		if s.Extra == nil || f.Path != s.Extra.Path || by.credentialFails {
 			p.failures = append(p.failures, badLines(lines)...)
 		}
 		for _, a := range lines.read {
@@ -249,8 +249,10 @@ func existingParent(name string, files map[string]bool) string {
 
 // matchesPath reports whether a pattern matches a path, part by part.
 func matchesPath(a sysctl.Assignment, below string) bool {
-	patterns, parts := strings.Split(a.Pattern, "/"), strings.Split(below, "/")
-	return slices.EqualFunc(patterns, parts, confdir.Match)
+	parts := strings.Split(below, "/")
+	return slices.ContainsFunc(confdir.Braces(a.Pattern), func(pattern string) bool {
+		return slices.EqualFunc(strings.Split(pattern, "/"), parts, confdir.Match)
+	})
 }
 
 // decision is what the files make of one key.

@@ -2,6 +2,7 @@ package confdir
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -156,10 +157,34 @@ func TestMatch(t *testing.T) {
 		{`\*`, "*", true},
 		{`\*`, "x", false},
 		{`a\`, `a\`, false},
+		{"[[:alpha:]]*", "eth0", true},
+		{"[[:alpha:]]*", "0eth", false},
+		{"[![:alpha:]]", "0", true},
+		{"[[:digit:]x]", "x", true},
+		{"[[:digit:]x]", "7", true},
+		{"[[:digit:]x]", "y", false},
+		{"[[:nothing:]]", "n]", true},
+		{"[[:upper:][:punct:]]", "-", true},
+		{"[[:upper:][:punct:]]", "a", false},
 	}
 	for _, tt := range tests {
 		if got := Match(tt.pattern, tt.name); got != tt.want {
 			t.Errorf("Match(%q, %q) = %v, want %v", tt.pattern, tt.name, got, tt.want)
 		}
+	}
+}
+
+// TestBraces guards what a pattern with braces stands for; each row was checked with glob(3) and GLOB_BRACE.
+func TestBraces(t *testing.T) {
+	for pattern, want := range map[string][]string{
+		"a*": {"a*"}, "{a,b}c*": {"ac*", "bc*"}, "{a,b}{c,d}": {"ac", "ad", "bc", "bd"}, "{a,{b,c}}": {"a", "b", "c"},
+		"x{}y": {"x{}y"}, "{a": {"{a"}, "{a}": {"a"}, `\{a,b}`: {`\{a,b}`}, "{net,x}/*": {"net/*", "x/*"}, "{,a}b": {"b", "ab"},
+	} {
+		if got := Braces(pattern); !slices.Equal(got, want) {
+			t.Errorf("Braces(%q) = %q, want %q", pattern, got, want)
+		}
+	}
+	if n := len(Braces(strings.Repeat("{a,b}", 30))); n > 1<<10 {
+		t.Errorf("%d patterns", n)
 	}
 }

@@ -4,6 +4,7 @@ package host
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -166,6 +167,8 @@ func (d *decoder) boot(rec shell.Record) {
 		d.proc(rec.Body)
 	case "init":
 		d.s.Init = rec.Body
+	case "versions":
+		d.s.Systemd, d.s.Kmod = versions(rec.Body)
 	case "off":
 		d.s.Off = map[string]string{}
 		for line := range strings.Lines(rec.Body) {
@@ -205,6 +208,29 @@ func (d *decoder) writer(rec shell.Record) {
 			d.scan.Files[n-1].Text = rec.Body
 		}
 	}
+}
+
+// versions returns the major versions of systemd and kmod, by the names of their libraries: that of systemd has the
+// version, and libkmod.so.2.5.1 is of kmod 34, 2.5.0 of 33, and older ones of 32 or before.
+func versions(libraries string) (systemd, kmod int) {
+	for name := range strings.Lines(libraries) {
+		name = strings.TrimSpace(name)
+		if rest, ok := strings.CutPrefix(name, "libsystemd-shared-"); ok {
+			digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]
+			systemd, _ = strconv.Atoi(digits)
+		}
+		var minor, patch int
+		if n, _ := fmt.Sscanf(name, "libkmod.so.2.%d.%d", &minor, &patch); n == 2 {
+			kmod = 30
+			if minor >= 5 {
+				kmod = 33 + min(patch, 1)
+			}
+			if minor > 5 {
+				kmod = 34
+			}
+		}
+	}
+	return systemd, kmod
 }
 
 // proc decodes files of /proc, which grep -H prints line by line with the path before each.

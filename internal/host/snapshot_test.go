@@ -333,3 +333,23 @@ func TestMarksDiffer(t *testing.T) {
 		t.Error("a host with a file that could not be read has a mark")
 	}
 }
+
+// Guards which versions of systemd and kmod the names of their libraries tell.
+func TestVersionsByLibraries(t *testing.T) {
+	for _, tt := range []struct {
+		libraries     string
+		systemd, kmod int
+	}{
+		{"libsystemd-shared-252.so\nlibkmod.so.2.4.0\n", 252, 30},           // Debian 12
+		{"libsystemd-shared-257.so\nlibkmod.so.2.5.1\n", 257, 34},           // Debian 13
+		{"libsystemd-shared-262.so\nlibkmod.so.2.5.1\n", 262, 34},           // Debian sid
+		{"libsystemd-shared-257.10-1.fc42.so\nlibkmod.so.2.5.0\n", 257, 33}, // as Fedora names it
+		{"libkmod.so.2.6.0\n", 0, 34},
+		{"libsystemd-shared-x.so\nlibkmod.so.2\n", 0, 0},
+		{"", 0, 0},
+	} {
+		if systemd, kmod := versions(tt.libraries); systemd != tt.systemd || kmod != tt.kmod {
+			t.Errorf("%q: %d and %d", tt.libraries, systemd, kmod)
+		}
+	}
+}

@@ -31,9 +31,11 @@ func (a Assignment) Matches(k Key) bool {
 	if !a.IsGlob() {
 		return a.Pattern == k.path
 	}
-	patterns, parts := strings.Split(a.Pattern, "/"), strings.Split(k.path, "/")
-	return slices.EqualFunc(patterns, parts, func(pattern, part string) bool {
-		return confdir.Match(pattern, part) && (part[0] != '.' || pattern[0] == '.')
+	parts := strings.Split(k.path, "/")
+	return slices.ContainsFunc(confdir.Braces(a.Pattern), func(pattern string) bool {
+		return slices.EqualFunc(strings.Split(pattern, "/"), parts, func(pattern, part string) bool {
+			return confdir.Match(pattern, part) && (part[0] != '.' || pattern != "" && pattern[0] == '.')
+		})
 	})
 }
 
@@ -49,11 +51,20 @@ type BadLine struct {
 // ParseFile reads the text of one sysctl.d file as systemd-sysctl does: one assignment a line; lines that begin with #
 // or ; are comments, and nothing else is. Which of several lines for one key counts is for package boot to decide.
 func ParseFile(file, text string) (assignments []Assignment, bad []BadLine) {
+	return parseFile(file, text, "#;")
+}
+
+// ParsePlainFile is ParseFile as systemd-sysctl reads files from version 259 on: only # begins a comment.
+func ParsePlainFile(file, text string) (assignments []Assignment, bad []BadLine) {
+	return parseFile(file, text, "#")
+}
+
+func parseFile(file, text, comments string) (assignments []Assignment, bad []BadLine) {
 	at := confdir.Position{File: file}
 	for raw := range confdir.Lines(text) {
 		at.Line++
 		s := strings.Trim(raw, confdir.Blanks)
-		if s == "" || s[0] == '#' || s[0] == ';' {
+		if s == "" || strings.IndexByte(comments, s[0]) >= 0 {
 			continue
 		}
 		refuse := func(problem string) { bad = append(bad, BadLine{At: at, Text: s, Problem: problem}) }

@@ -10,6 +10,11 @@ ls -ld /proc/self/ns/mnt /proc/self/ns/net $links 2>/dev/null
 rec init
 if [ -d /run/systemd/system ]; then printf systemd; elif [ -d /run/openrc ]; then printf openrc; fi
 if [ -d /run/systemd/system ]; then
+	rec versions # of systemd and kmod, by the names of their libraries
+	for f in /usr/lib/systemd/libsystemd-shared-*.so /usr/lib/*/systemd/libsystemd-shared-*.so /usr/lib64/systemd/libsystemd-shared-*.so \
+		/usr/lib/libkmod.so.2.* /usr/lib/*/libkmod.so.2.* /usr/lib64/libkmod.so.2.*; do
+		[ ! -e "$f" ] || printf '%s\n' "${f##*/}"
+	done
 	rec off
 	for unit in systemd-modules-load.service systemd-sysctl.service; do
 		for f in "/etc/systemd/system.control/$unit" "/etc/systemd/system/$unit"; do

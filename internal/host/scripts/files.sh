@@ -6,7 +6,7 @@ dirs='/etc /run /usr/local/lib /usr/lib /lib'
 if [ -L /lib ]; then dirs='/etc /run /usr/local/lib /usr/lib'; fi
 links=
 extra=
-for d in /run/credentials/@system /etc/credstore /run/credstore /usr/lib/credstore; do
+for d in /run/credentials/@system /etc/credstore /run/credstore /usr/local/lib/credstore /usr/lib/credstore; do
 	if [ -f "$d/sysctl.extra" ]; then
 		extra=$d/sysctl.extra
 		break

@@ -16,7 +16,7 @@ if [ -L /lib ]; then dirs='/etc /run /usr/local/lib /usr/lib'; fi
 	for f in /etc/sysctl.conf /etc/modules; do
 		if [ -f "$f" ]; then set -- "$@" "$f"; fi
 	done
-	for d in /run/credentials/@system /etc/credstore /run/credstore /usr/lib/credstore; do
+	for d in /run/credentials/@system /etc/credstore /run/credstore /usr/local/lib/credstore /usr/lib/credstore; do
 		if [ -f "$d/sysctl.extra" ]; then
 			set -- "$@" "$d/sysctl.extra"
 			break
