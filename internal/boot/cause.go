@@ -80,7 +80,8 @@ func Reasons() []Reason {
 	return []Reason{
 		Shadowed, Voided, Masked, Excluded, Covered, Unset, SysctlConfUnread, CommandLine,
 		NotLoaded, LoadedNowOnly, DenyListed, InstallLine, NotInTree, KernelPending, Container,
-		KeyMissing, InterfaceLater, ReadOnly, OtherWriter, ChangedSinceBoot, OverwrittenAtBoot, NotApplied, Disagree, UnitFails, Volatile, ServiceOff, Unread, InitUncertain,
+		KeyMissing, InterfaceLater, ReadOnly, OtherWriter, ChangedSinceBoot, OverwrittenAtBoot, NotApplied, Disagree,
+		UnitFails, Volatile, ServiceOff, Unread, InitUncertain,
 	}
 }
 
@@ -192,10 +193,12 @@ var words = map[Reason]struct{ sentence, remedy string }{
 	},
 	OverwrittenAtBoot: {
 		"The last boot did not leave the value, although the files say that it would.",
-		"Find what writes the key at boot, and let one of the two own it. A boot that leaves the value proves that it is mended.",
+		"Find what writes the key at boot, and let one of the two own it. A boot that leaves the value proves that it is " +
+			"mended.",
 	},
 	NotApplied: {
-		"The line that decides sets another value than the key has now: nothing has applied it, or something has changed the key.",
+		"The line that decides sets another value than the key has now: nothing has applied it, or something has changed " +
+			"the key.",
 		"Apply it, with systemctl restart systemd-sysctl or with Terraform, or remove the line.",
 	},
 	ServiceOff: {

@@ -50,7 +50,8 @@ func (e *Evidence) refusal(k sysctl.Key) string {
 func (p *Prediction) Proven(k sysctl.Key) int64 {
 	j := p.judge(k)
 	now := p.s.Values[k.Path()]
-	if !j.Known || j.Reason != "" || now.Absent || !sysctl.Equal(k, now.Text, j.Value) || !p.s.Evidence.applies(j.lines.option) {
+	if !j.Known || j.Reason != "" || now.Absent || !sysctl.Equal(k, now.Text, j.Value) ||
+		!p.s.Evidence.applies(j.lines.option) {
 		return 0
 	}
 	return p.s.Evidence.Applied
@@ -83,6 +84,7 @@ func NotAppliedBy(source string, k sysctl.Key) Cause {
 // refusedThisBoot adds a note if systemd-sysctl could not write the key in this boot.
 func (j *judgement) refusedThisBoot() {
 	if why := j.p.s.Evidence.refusal(j.k); why != "" {
-		j.note(NotApplied, "", fmt.Sprintf("In this boot systemd-sysctl could not write %s: %s.", j.k, strings.TrimSuffix(why, ".")))
+		j.note(NotApplied, "", fmt.Sprintf("In this boot systemd-sysctl could not write %s: %s.", j.k,
+			strings.TrimSuffix(why, ".")))
 	}
 }

@@ -41,14 +41,15 @@ func newSystemd(s *Snapshot, cmd commandLine) systemd {
 // compared; what lies between may have changed earlier. An unknown version counts as the oldest.
 const (
 	systemdAcceptsRefusals = 254 // a module that the kernel refuses is no failure
-	systemdReadsPlainly    = 259 // ";" begins no comment of sysctl.d, bad lines of the credential fail, broken links hide nothing
-	kmodPassesLinks        = 34  // a link of modprobe.d that leads nowhere hides nothing
+	// ";" begins no comment of sysctl.d, bad lines of the credential fail, and broken links hide nothing.
+	systemdReadsPlainly = 259
+	kmodPassesLinks     = 34 // a link of modprobe.d that leads nowhere hides nothing
 )
 
 func (i systemd) programs() programs {
 	p := programs{
-		sysctl: parseSysctlD(sysctl.ParseFile), modulesLoad: kmod.ParseLoad, modprobe: kmod.ParseModprobe, longestLine: maxLine,
-		order: OrderByName, units: []string{modulesUnit, sysctlUnit},
+		sysctl: parseSysctlD(sysctl.ParseFile), modulesLoad: kmod.ParseLoad, modprobe: kmod.ParseModprobe,
+		longestLine: maxLine, order: OrderByName, units: []string{modulesUnit, sysctlUnit},
 		linksMask: true, kmodLinksMask: i.s.Kmod < kmodPassesLinks, refusalFails: i.s.Systemd < systemdAcceptsRefusals,
 	}
 	if i.s.Systemd >= systemdReadsPlainly {

@@ -117,7 +117,8 @@ var (
 		(*judgement).covered,
 		(*judgement).setByOther,
 	}
-	// differencesNow are for a key whose value is known and is not the one that it has now. The last one always has a Reason.
+	// differencesNow are for a key whose value is known and is not the one that it has now. The last one always has a
+	// Reason.
 	differencesNow = []keyCheck{
 		(*judgement).setByCommandLine,
 		(*judgement).changedByOther,

@@ -24,7 +24,8 @@ var update = flag.Bool("update", false, "rewrite the want section of every case 
 
 // parseCase reads a case: the files of a host, and sections that say what else it is.
 //
-//	host   kernel RELEASE, init NAME, systemd VERSION, kmod VERSION, cmdline WORDS, looked-for MODULES, loaded MODULES, in-sys-module MODULES,
+//	host   kernel RELEASE, init NAME, systemd VERSION, kmod VERSION, cmdline WORDS, looked-for MODULES,
+//	       loaded MODULES, in-sys-module MODULES,
 //	       builtin MODULES, read-only, others-read-only, no-modules, off SERVICES, modules-first,
 //	       runlevels LEVEL/SERVICES, enabled UNITS, writer FILE:LINE BY ORDER PATTERN [VALUE]
 //	dep/RELEASE, alias/RELEASE, softdep/RELEASE, builtin/RELEASE   files of /lib/modules/RELEASE
@@ -164,7 +165,8 @@ func parseWriter(t *testing.T, text string) writer.Write {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := writer.Write{By: words[1], Assignment: sysctl.Assignment{Pattern: words[3], At: confdir.Position{File: file, Line: n}}}
+	at := confdir.Position{File: file, Line: n}
+	w := writer.Write{By: words[1], Assignment: sysctl.Assignment{Pattern: words[3], At: at}}
 	w.Order = writer.Order(slices.Index([]string{"later", "unordered", "earlier"}, words[2]))
 	if len(words) == 5 {
 		w.Value, w.HasValue = words[4], true

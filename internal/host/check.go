@@ -274,7 +274,8 @@ func (h *Host) checkApplied(snap *boot.Snapshot, s Sysctls) (map[sysctl.Key]Sysc
 				"%s was set to %s, but reads %s a moment later. Something else on the host writes it; find out what, and let one "+
 					"of the two own the key.",
 				v.Key, quoted(v.Value), shown(st.Running)))
-		case s.Persist && st.Reason != boot.OtherWriter && st.Reason != boot.OverwrittenAtBoot && (st.Boot == nil || *st.Boot != v.Value):
+		case s.Persist && st.Reason != boot.OtherWriter && st.Reason != boot.OverwrittenAtBoot &&
+			(st.Boot == nil || *st.Boot != v.Value):
 			faults = append(faults, h.errorf(NotKept,
 				"%s was written, but a moment later the next boot would set %s to %s. Something else on the host writes these "+
 					"files.",

@@ -60,12 +60,13 @@ func (h *Host) withEvidence(ctx context.Context, snap *boot.Snapshot) (*boot.Sna
 	return &c, nil
 }
 
-// plainNames returns the paths of the files that exist. Paths with control characters, which stat prints as they are, are
-// left out: nothing is known of when those changed.
+// plainNames returns the paths of the files that exist, without those that hold control characters: stat prints them as
+// they are. Nothing is then known of when those files changed.
 func plainNames(files []confdir.File) []string {
 	var names []string
 	for _, f := range files {
-		if f.Regular && !strings.ContainsFunc(f.Path, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) {
+		odd := func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
+		if f.Regular && !strings.ContainsFunc(f.Path, odd) {
 			names = append(names, f.Path)
 		}
 	}
@@ -133,8 +134,8 @@ func (b *Boots) lost(k sysctl.Key) (l Loss, ok bool) {
 	return l, ok
 }
 
-// follow brings s.Boots up to date with how the keys of s are in snap. A key is lost if the boot has changed, and the key
-// is not what its drop-in sets, although nothing was predicted against it.
+// follow brings s.Boots up to date with how the keys of s are in snap. A key is lost if the boot has changed, and the
+// key is not what its drop-in sets, although nothing but another writer was predicted against it.
 func (h *Host) follow(ctx context.Context, snap *boot.Snapshot, s Sysctls) error {
 	if s.Boots == nil {
 		return nil
@@ -204,11 +205,13 @@ func (h *Host) checkDrift(ctx context.Context, snap *boot.Snapshot, s Sysctls) (
 		although := fmt.Sprintf("although %s sets it to %s", own[v.Key].At, sets)
 		switch l, lost := s.Boots.lost(v.Key); {
 		case lost && l.Boot == h.machine(snap):
-			warnings = append(warnings, h.errorf(KeyOverwritten, "the boot of %s left %s at %s, %s.%s%s An apply sets it again. %s",
-				booted, v.Key, is, although, again(l.Times), suspects(predicted, v.Key), boot.OverwrittenAtBoot.Remedy()))
+			warnings = append(warnings, h.errorf(KeyOverwritten,
+				"the boot of %s left %s at %s, %s.%s%s An apply sets it again. %s", booted, v.Key, is,
+				although, again(l.Times), suspects(predicted, v.Key), boot.OverwrittenAtBoot.Remedy()))
 		case s.Boots != nil && s.Boots.Boot == h.machine(snap) || predicted.ChangedSinceBoot(v.Key):
-			warnings = append(warnings, h.errorf(KeyChanged, "%s is %s now, %s. It has changed since the boot of %s.%s An apply "+
-				"sets it again.", v.Key, is, although, booted, suspects(predicted, v.Key)))
+			warnings = append(warnings, h.errorf(KeyChanged,
+				"%s is %s now, %s. It has changed since the boot of %s.%s An apply sets it again.", v.Key, is,
+				although, booted, suspects(predicted, v.Key)))
 		}
 	}
 	return warnings, nil

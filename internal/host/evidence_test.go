@@ -10,9 +10,9 @@ import (
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
-// Guards that the report goes by what this boot has shown: a value that it set is proven, another value on top of a line
-// that it applied was changed since, and a line that is newer than the boot was not applied. Our own line is not said to
-// be shadowed, and nothing refuted is repeated as a prediction.
+// Guards that the report goes by what this boot has shown: a value that it set is proven, another value on top of a
+// line that it applied was changed since, and a line that is newer than the boot was not applied. Our own line is not
+// said to be shadowed, and nothing refuted is repeated as a prediction.
 func TestReportGoesByEvidence(t *testing.T) {
 	b := newBench(t)
 	b.WriteFile("/usr/lib/sysctl.d/50-vendor.conf", "vm.dirty_ratio = 30\n")
@@ -128,7 +128,8 @@ func TestLossAtBootIsRemembered(t *testing.T) {
 	if st := refresh(); st.Holds || st.Reason != boot.OverwrittenAtBoot || st.Boot != nil {
 		t.Errorf("%+v", st)
 	}
-	mustPlan("lost", boot.OverwrittenAtBoot, host.KeyOverwritten, "the boot of 20", `left vm.swappiness at "1"`, "/etc/cron.d/tune:1")
+	mustPlan("lost", boot.OverwrittenAtBoot, host.KeyOverwritten, "the boot of 20", `left vm.swappiness at "1"`,
+		"/etc/cron.d/tune:1")
 	_, err = b.host.SetSysctl(t.Context(), s, &s, nil)
 	must(t, err)
 	if st := refresh(); st.Holds || st.Reason != boot.OverwrittenAtBoot || *st.Running != "10" {
@@ -156,8 +157,8 @@ func TestLossAtBootIsRemembered(t *testing.T) {
 	mustPlan("proven", "", "")
 }
 
-// Guards that a loss by a line that was known before the boot is told as one of the boot, and forgotten when the line is
-// gone: nothing else was refuted.
+// Guards that a loss by a line that was known before the boot is told as one of the boot, and forgotten when the line
+// is gone: nothing else was refuted.
 func TestLossByAKnownWriterGoesWithIt(t *testing.T) {
 	b := newBench(t)
 	b.WriteFile("/etc/cron.d/tune", "@reboot root sysctl -w vm.swappiness=1\n")

@@ -102,12 +102,13 @@ func TestSnapshotScriptInEveryShell(t *testing.T) {
 	}
 }
 
-// Guards that a snapshot has the tree's lines about all that a load may come to, in every shell: what an alias stands for,
+// Guards that a snapshot has the tree's lines about all that a load may come to, in every shell: what an alias is for,
 // and what soft dependencies of the tree and of modprobe.d name, even as an alias and on a line that goes on.
 func TestTreeScriptInEveryShell(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"lib/modules/6.1/modules.dep": "kernel/a.ko:\nkernel/b-b.ko.xz: kernel/a.ko\nkernel/c.ko:\nkernel/d.ko:\nkernel/e.ko:\n" +
+		"lib/modules/6.1/modules.dep": "kernel/a.ko:\nkernel/b-b.ko.xz: kernel/a.ko\nkernel/c.ko:\nkernel/d.ko:\n" +
+			"kernel/e.ko:\n" +
 			"kernel/f.ko:\nkernel/g.ko:\nkernel/h.ko:\n",
 		"lib/modules/6.1/modules.alias":   "alias al-b b_b\nalias crypto-c c\nalias other h\n",
 		"lib/modules/6.1/modules.softdep": "# a comment\nsoftdep a pre: crypto-c post: d\n",

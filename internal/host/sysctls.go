@@ -445,8 +445,8 @@ func (s Sysctls) changedFiles(snap *boot.Snapshot, prior *Sysctls, held map[sysc
 		}
 	}
 	written, removed = s.takeOver(held)
-	if o, _ := ownerOf(file); s.Persist && (!s.isExactly(file) || s.mends(snap) || o.Instance != s.Instance && o.Resource != "" ||
-		len(led) != len(followersIn(file))) {
+	if o, _ := ownerOf(file); s.Persist && (!s.isExactly(file) || s.mends(snap) ||
+		o.Instance != s.Instance && o.Resource != "" || len(led) != len(followersIn(file))) {
 		written = append(written, shell.File{Path: s.Path(), Content: s.dropIn(originals, led)})
 	}
 	if prior != nil && prior.Persist && (!s.Persist || prior.FileName != s.FileName) {

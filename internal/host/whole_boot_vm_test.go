@@ -61,7 +61,8 @@ func TestVMOtherWriters(t *testing.T) {
 		b.WriteFile(path, text)
 	}
 	sh(`chmod 755 /etc/rc.local /usr/local/sbin/stand-in; rm -f /etc/systemd/system-generators/systemd-rc-local-generator
-systemctl -q enable tune shell by-timer.timer ufw docker systemd-networkd; systemctl daemon-reload; systemctl start systemd-networkd`)
+systemctl -q enable tune shell by-timer.timer ufw docker systemd-networkd
+systemctl daemon-reload; systemctl start systemd-networkd`)
 	want := []struct{ key, value, source string }{
 		{"vm.swappiness", "10", "/etc/systemd/system/tune.service:3"},
 		{"net.ipv4.ip_forward", "0", "/etc/systemd/system/tune.service:3"},

@@ -19,7 +19,8 @@ func TestOtherWritersAreFound(t *testing.T) {
 	unit("by-timer.service", "ExecStart=/sbin/sysctl -w kernel.panic=1")
 	unit("at@.service", "ExecStart=/sbin/sysctl -w kernel.sysrq=1")
 	b.WriteFile("/usr/lib/systemd/system/cron.service", "[Service]\nExecStart=/usr/sbin/cron\n")
-	b.WriteFile("/etc/systemd/system/cron.service.d/tune.conf", "[Service]\nExecStartPre=/sbin/sysctl -w vm.dirty_ratio=7\n")
+	b.WriteFile("/etc/systemd/system/cron.service.d/tune.conf",
+		"[Service]\nExecStartPre=/sbin/sysctl -w vm.dirty_ratio=7\n")
 	b.WriteFile("/usr/lib/systemd/system/masked.service", "[Service]\nExecStart=/sbin/sysctl -w vm.overcommit_memory=1\n")
 	b.WriteFile("/etc/tmpfiles.d/tune.conf", "w /proc/sys/net/core/somaxconn - - - - 77\n")
 	b.WriteFile("/usr/lib/tmpfiles.d/hidden.conf", "w /proc/sys/net/ipv4/tcp_syncookies - - - - 0\n")

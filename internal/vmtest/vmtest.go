@@ -1,9 +1,10 @@
-// Package vmtest runs a Debian machine in QEMU for tests: systemd, OpenSSH, a Debian kernel with its modules, and reboots that are real. Linux only; a plain user
-// can run it. Where KVM works it is used.
+// Package vmtest runs a Debian machine in QEMU for tests: systemd, OpenSSH, a Debian kernel with its modules, and reboots
+// that are real. Linux only; a plain user can run it. Where KVM works it is used.
 //
-// The machine of each release is built once, from Debian's packages, into the user's cache directory, under a hash of its recipe and of QEMU's version. What is kept there is a
-// disk and the memory of the machine when it had just booted. Each VM starts from both in about a second, and writes to a temporary file that has no name, so
-// that every VM is as fresh as the first. Nothing outlives Close, nor the process that called Start.
+// The machine of each release is built once, from Debian's packages, into the user's cache directory, under a hash of its
+// recipe and of QEMU's version. What is kept there is a disk and the memory of the machine when it had just booted. Each
+// VM starts from both in about a second, and writes to a temporary file that has no name, so that every VM is as fresh as
+// the first. Nothing outlives Close, nor the process that called Start.
 package vmtest
 
 import "time"

@@ -67,14 +67,15 @@ func readRules(_ *Scan, f File) []Write {
 	return writes("udev", Unordered, found)
 }
 
-// readApplied reads a file of keys and values that a unit applies, if that is enabled. ufw.service, the one that is known,
-// has no order with systemd-sysctl.service.
+// readApplied reads a file of keys and values that a unit applies, if that is enabled. The one that is known,
+// ufw.service, has no order with systemd-sysctl.service.
 func readApplied(s *Scan, f File) []Write {
 	if !contains(s.Enabled, f.Applier) {
 		return nil
 	}
 	assignments, _ := sysctl.ParseFile(f.Path, f.Text)
-	return writes(f.Applier, Unordered, slices.DeleteFunc(assignments, func(a sysctl.Assignment) bool { return !a.HasValue }))
+	noValue := func(a sysctl.Assignment) bool { return !a.HasValue }
+	return writes(f.Applier, Unordered, slices.DeleteFunc(assignments, noValue))
 }
 
 // readCron reads a file of cron. In /etc each line names the user.

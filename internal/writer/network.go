@@ -32,7 +32,9 @@ var networkValues = map[string]map[string]string{
 	"IPv6PrivacyExtensions": {"no": "0", "prefer-public": "1", "yes": "2", "kernel": ""},
 }
 
-var yesNo = map[string]string{"yes": "1", "true": "1", "on": "1", "1": "1", "no": "0", "false": "0", "off": "0", "0": "0"}
+var yesNo = map[string]string{
+	"yes": "1", "true": "1", "on": "1", "1": "1", "no": "0", "false": "0", "off": "0", "0": "0",
+}
 
 // readNetwork reads a network file, if systemd-networkd is enabled.
 func readNetwork(s *Scan, f File) []Write {

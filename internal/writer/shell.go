@@ -129,8 +129,7 @@ func split(text string, add func(word), end func(pipe bool)) {
 }
 
 // programs that run the words behind them as a command.
-var wrappers = []string{"sudo", "exec", "env", "nohup", "then", "do", "else", "if", "!", "time", "command", "while", "post-up",
-	"up", "pre-up"}
+var wrappers = []string{"sudo", "exec", "env", "nohup", "then", "do", "else", "if", "!", "time", "command", "while"}
 
 // simple returns the writes of one simple command, given what it reads from a pipe.
 func simple(words []word, in value) []sysctl.Assignment {
@@ -145,7 +144,8 @@ func simple(words []word, in value) []sysctl.Assignment {
 			found = append(found, assign(below, printed(words)))
 		}
 	}
-	for len(plain) > 1 && (contains(wrappers, path.Base(plain[0].text)) || strings.Contains(plain[0].text, "=") && !plain[0].quoted) {
+	for len(plain) > 1 && (contains(wrappers, path.Base(plain[0].text)) ||
+		strings.Contains(plain[0].text, "=") && !plain[0].quoted) {
 		plain = plain[1:]
 	}
 	if len(plain) == 0 {

@@ -46,7 +46,7 @@ func execLine(file string, line int, text string) []sysctl.Assignment {
 				found = append(found, command(file, line, unescape.Replace(w.text), 1)...)
 			}
 		}
-		if len(words) > 0 && contains([]string{"sysctl", "systemd-sysctl"}, path.Base(strings.TrimLeft(words[0].text, "-@:+!"))) {
+		if len(words) > 0 && path.Base(strings.TrimLeft(words[0].text, "-@:+!")) == "sysctl" {
 			for _, a := range sysctlCommand(words[1:]) {
 				a.At = confdir.Position{File: file, Line: line}
 				found = append(found, a)

@@ -39,7 +39,8 @@ func TestFind(t *testing.T) {
 			}
 			var got strings.Builder
 			for _, w := range Find(s) {
-				fmt.Fprintf(&got, "%s:%d %s %s %s", w.At.File, w.At.Line, w.By, [...]string{"later", "unordered", "earlier"}[w.Order], w.Pattern)
+				order := [...]string{"later", "unordered", "earlier"}[w.Order]
+				fmt.Fprintf(&got, "%s:%d %s %s %s", w.At.File, w.At.Line, w.By, order, w.Pattern)
 				if w.HasValue {
 					fmt.Fprintf(&got, " = %s", w.Value)
 				}
