@@ -4,11 +4,13 @@ package vmtest
 // an arrow are looked up in the kernel's BTF, which a kernel before 6.6 does not do: bookworm's has no recorder.
 
 import (
+	"context"
 	_ "embed"
 	"errors"
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 )
 
 //go:embed scripts/recording.sh
@@ -65,4 +67,22 @@ func (v *VM) Recording() (*Recording, error) {
 		return nil, &Error{What: "the recording is not understood", Err: err}
 	}
 	return r, nil
+}
+
+// RecordingWhen waits until a recording has what done looks for, and returns it: a service may set sysctls long after
+// the machine is up. If that does not come, it returns the last recording and an error.
+func (v *VM) RecordingWhen(ctx context.Context, done func(*Recording) bool) (*Recording, error) {
+	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
+	defer cancel()
+	for {
+		r, err := v.Recording()
+		if err != nil || done(r) {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return r, &Error{What: "what was waited for is not in the recording", Err: ctx.Err()}
+		case <-time.After(time.Second):
+		}
+	}
 }
