@@ -145,8 +145,8 @@ type event struct {
 type parser struct {
 	Recording
 	units  map[string]string // of tasks that were started or moved
-	writes map[string]int    // the write in All that a task has not finished
-	loads  map[string]int    // the load in Loads that a task has not finished
+	writes map[string]int    // the last write of a task, in All
+	loads  map[string]int    // the last load of a task, in Loads
 }
 
 var errArguments = errors.New("its arguments are not those that the recorder asks for")
@@ -192,7 +192,7 @@ func (p *parser) write(e event) error {
 	w := Write{Actor: p.actor(e, m[1]), Path: "/proc"}
 	names := nameArgument.FindAllStringSubmatch(m[4], -1)
 	root := slices.IndexFunc(names, func(n []string) bool { return n[1] == "/" })
-	if root < 2 || names[root-1][1] != "sys" {
+	if root < 1 || names[root-1][1] != "sys" {
 		return errors.New("its names do not end in /proc/sys: the offsets of the probe are not those of this kernel")
 	}
 	for _, n := range slices.Backward(names[:root]) {
@@ -229,13 +229,11 @@ func (p *parser) done(e event, result string) {
 	if digits, failed := strings.CutPrefix(result, "-"); failed {
 		errno, _ = strconv.Atoi(digits) // which the expression takes digits for
 	}
-	if i, open := p.writes[e.pid]; open && e.name == eventWritten {
+	if i, ok := p.writes[e.pid]; ok && e.name == eventWritten {
 		p.All[i].Errno = errno
-		delete(p.writes, e.pid)
 	}
-	if i, open := p.loads[e.pid]; open && e.name == eventLoaded {
+	if i, ok := p.loads[e.pid]; ok && e.name == eventLoaded {
 		p.Loads[i].Errno = errno
-		delete(p.loads, e.pid)
 	}
 }
 

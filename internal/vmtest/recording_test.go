@@ -114,6 +114,20 @@ func TestParseTrace(t *testing.T) {
 				moved + "dst_path=/system.slice/b.service/below pid=7 comm=(sh)\n" + load + `comm="sh" module="m"` + "\n",
 			"   4.000000 sh[7] b.service loads m\n",
 		},
+		"a unit below a unit": {
+			fork + `pid=7 cgroup="x.service" parent="user@0.service"` + "\n" + load + `comm="sh" module="m"` + "\n" +
+				moved + "dst_path=/user.slice/user@0.service/app.slice/y.service pid=7 comm=(sh)\n" + load + `comm="sh" module="n"` + "\n",
+			"   4.000000 sh[7] x.service loads m\n   4.000000 sh[7] y.service loads n\n",
+		},
+		"a write that is refused after a load": {
+			load + `comm="sh" module="m"` + "\n" + write + `comm="sh" iter=0 count=1 ` + names + "user=\"1\"\n" + done + "error=-22\n",
+			`   2.000000 sh[7] - /proc/sys/net/k="1" refused with errno 22` + "\n   4.000000 sh[7] - loads m\n",
+		},
+		"a load that fails after a write": {
+			write + `comm="sh" iter=0 count=1 ` + names + "user=\"1\"\n" + done + "error=1\n" + load + `comm="sh" module="m"` + "\n" +
+				fails + "error=-19\n",
+			`   2.000000 sh[7] - /proc/sys/net/k="1"` + "\n   4.000000 sh[7] - loads m refused with errno 19\n",
+		},
 		"a PID that is used again": {
 			fork + `pid=7 cgroup="a.service" parent="system.slice"` + "\n" + fork + `pid=7 cgroup="" parent=(fault)` + "\n" +
 				load + `comm="sh" module="m"` + "\n",
@@ -134,6 +148,8 @@ func TestParseTrace(t *testing.T) {
 	for name, text := range map[string]string{
 		"other arguments": write + "comm=\"sh\"\n",
 		"names of nothing": write + `comm="sh" iter=0 count=1 name0="x" name1=(fault) name2="/" name3="/" name4="/" ` +
+			`name5="/" name6="/" kernel=(fault) user="1"` + "\n",
+		"the root alone": write + `comm="sh" iter=0 count=1 name0="/" name1="/" name2="/" name3="/" name4="/" ` +
 			`name5="/" name6="/" kernel=(fault) user="1"` + "\n",
 		"a path that is too deep": write + `comm="sh" iter=0 count=1 name0="a" name1="b" name2="c" name3="d" name4="e" ` +
 			`name5="f" name6="sys" kernel=(fault) user="1"` + "\n",
