@@ -63,6 +63,8 @@ const (
 	Volatile Reason = "volatile"
 	// OtherWriter: something other than what applies sysctl.d writes another value at boot.
 	OtherWriter Reason = "other_writer"
+	// OtherProgram: a program that is enabled may write another value by its own code.
+	OtherProgram Reason = "other_program"
 	// ChangedSinceBoot: this boot applied the line, and the key has another value now.
 	ChangedSinceBoot Reason = "changed_since_boot"
 	// OverwrittenAtBoot: the value was there before the last boot, and was not after it.
@@ -80,7 +82,7 @@ func Reasons() []Reason {
 	return []Reason{
 		Shadowed, Voided, Masked, Excluded, Covered, Unset, SysctlConfUnread, CommandLine,
 		NotLoaded, LoadedNowOnly, DenyListed, InstallLine, NotInTree, KernelPending, Container,
-		KeyMissing, InterfaceLater, ReadOnly, OtherWriter, ChangedSinceBoot, OverwrittenAtBoot, NotApplied, Disagree,
+		KeyMissing, InterfaceLater, ReadOnly, OtherWriter, OtherProgram, ChangedSinceBoot, OverwrittenAtBoot, NotApplied, Disagree,
 		UnitFails, Volatile, ServiceOff, Unread, InitUncertain,
 	}
 }
@@ -186,6 +188,10 @@ var words = map[Reason]struct{ sentence, remedy string }{
 	OtherWriter: {
 		"Something other than systemd-sysctl sets the key to another value at boot.",
 		"Remove that line, or set there what this host should have.",
+	},
+	OtherProgram: {
+		"A program that is enabled may set the key to another value by its own code.",
+		"See whether it does on this host, and have it leave the key alone, or set here what it sets.",
 	},
 	ChangedSinceBoot: {
 		"This boot applied the line, and the key has another value now: somebody or something has changed it since.",

@@ -4,6 +4,7 @@ package boot
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"strings"
 
@@ -59,13 +60,36 @@ func (p *Prediction) Proven(k sysctl.Key) int64 {
 
 // ChangedSinceBoot reports whether this boot applied the line that decides k as it is now. If the key has another value
 // than that line sets, something changed it afterwards.
-func (p *Prediction) ChangedSinceBoot(k sysctl.Key) bool {
-	return p.s.Evidence.applies(p.judge(k).lines.option)
+func (p *Prediction) ChangedSinceBoot(k sysctl.Key) bool { return p.judge(k).setByThisBoot() }
+
+// setByThisBoot reports whether this boot set the key to what the line says. It does not if systemd-sysctl could not write
+// it, and not for sure if a file was removed since, which may have overruled the line.
+func (j *judgement) setByThisBoot() bool {
+	e := j.p.s.Evidence
+	return e.applies(j.lines.option) && e.refusal(j.k) == "" && !e.fileRemoved()
+}
+
+// fileRemoved reports whether a directory of sysctl.d has changed since its files were applied, and no file in it is as new
+// as that.
+func (e *Evidence) fileRemoved() bool {
+	for _, root := range []string{"/etc", "/run", "/usr/local/lib", "/usr/lib"} {
+		dir := root + "/sysctl.d"
+		newest := e.Applied
+		for file, changed := range e.Changed {
+			if path.Dir(file) == dir {
+				newest = max(newest, changed)
+			}
+		}
+		if e.Changed[dir] > newest {
+			return true
+		}
+	}
+	return false
 }
 
 // changedSinceBoot has a Reason if this boot applied the line, so that something has changed the value afterwards.
 func (j *judgement) changedSinceBoot() Cause {
-	if j.p.s.Values[j.k.Path()].Absent || !j.p.s.Evidence.applies(j.lines.option) {
+	if j.p.s.Values[j.k.Path()].Absent || !j.setByThisBoot() {
 		return Cause{}
 	}
 	j.Value, j.Known = "", false

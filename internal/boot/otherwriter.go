@@ -27,14 +27,20 @@ func (j *judgement) otherWriter() Cause {
 			}
 		}
 		for _, p := range writer.Programs(j.p.s.Enabled, k) {
-			j.note(OtherWriter, p.Unit, fmt.Sprintf("%s is enabled, and may write %s%s: %s.", p.Unit, k, effect, p.Why))
+			if p.Value == "" || changes(p.Value) {
+				j.note(OtherProgram, p.Unit, fmt.Sprintf("%s is enabled, and may write %s%s: %s.", p.Unit, k, effect, p.Why))
+			}
 		}
 	}
 	for _, leader := range leaders(j.k) {
 		set := j.p.sysctls.decide(leader).option
 		consider(leader, func(value string) bool {
 			copied := effectOf(leader, j.k) == sysctl.Copies && j.Known && sysctl.Equal(j.k, value, j.Value)
-			return !copied && (set == nil || !sysctl.Equal(leader, value, set.Value))
+			is := j.p.s.Values[leader.Path()].Text
+			if set != nil {
+				is = set.Value
+			}
+			return !copied && !sysctl.Equal(leader, value, is)
 		}, fmt.Sprintf(", which changes %s", j.k))
 	}
 	consider(j.k, func(value string) bool { return !j.Known || !sysctl.Equal(j.k, value, j.Value) }, "")

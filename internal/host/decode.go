@@ -201,13 +201,34 @@ func (d *decoder) writer(rec shell.Record) {
 		d.scan.Enabled = strings.Fields(rec.Body)
 	case "writer":
 		d.scan.Files = append(d.scan.Files, writer.File{Path: rec.Body})
-	case "ufw":
+	case "applied-by-ufw":
 		d.scan.Files = append(d.scan.Files, writer.File{Path: rec.Body, Applier: "ufw.service"})
-	case "lines-of":
+	case "applied-by-command":
+		d.scan.Files = append(d.scan.Files, writer.File{Path: rec.Body, Applier: "sysctl -p"})
+	case "lines-of", "numbered-lines":
 		if n := len(d.scan.Files); n > 0 {
 			d.scan.Files[n-1].Text = rec.Body
+			if rec.Head == "numbered-lines" {
+				d.scan.Files[n-1].Text = atTheirNumbers(rec.Body)
+			}
 		}
 	}
+}
+
+// atTheirNumbers returns a text that has the lines which grep -n prints at their numbers, and nothing between them.
+func atTheirNumbers(printed string) string {
+	var text strings.Builder
+	at := 1
+	for line := range strings.Lines(printed) {
+		number, rest, _ := strings.Cut(line, ":")
+		n, err := strconv.Atoi(number)
+		if err != nil || n < at || n > 1<<16 {
+			continue
+		}
+		text.WriteString(strings.Repeat("\n", n-at) + rest)
+		at = n + 1
+	}
+	return text.String()
 }
 
 // versions returns the major versions of systemd and kmod, by the names of their libraries: that of systemd has the

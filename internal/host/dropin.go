@@ -111,6 +111,10 @@ func (s Sysctls) isExactly(f confdir.File) bool { return s.assignsAll(f) && s.ot
 // mends reports whether a key of s has another value now. Its file is then written again even if it sets the value, so
 // that it is newer than the boot, which did not leave the value: a file that is older is evidence that the boot did.
 func (s Sysctls) mends(snap *boot.Snapshot) bool {
+	file, _ := snap.File(s.Path())
+	if _, ours := ownerOf(file); !ours {
+		return false
+	}
 	return slices.ContainsFunc(s.Settings, func(v Setting) bool {
 		r := snap.Values[v.Key.Path()]
 		return !r.Absent && r.Unread == "" && !sysctl.Equal(v.Key, r.Text, v.Value)

@@ -3,10 +3,10 @@ package host
 // What the boots of a host have shown: evidence of the present one, and what a resource remembers of earlier ones.
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -108,8 +108,10 @@ func shownTime(seconds int64) string {
 
 // Boots is what a resource remembers of the boots of its host. The zero Boots remembers nothing.
 type Boots struct {
-	// Boot tells the boot in which the keys were last read.
-	Boot string `json:"boot,omitempty"`
+	// Boot tells the boot in which the keys were last read, and Right are those that were then, or were set to be, as their
+	// drop-in says, by their names.
+	Boot  string          `json:"boot,omitempty"`
+	Right map[string]bool `json:"right,omitempty"`
 	// Lost are the keys that a boot did not leave as the files say, by their names.
 	Lost map[string]Loss `json:"lost,omitempty"`
 }
@@ -140,9 +142,9 @@ func (h *Host) follow(ctx context.Context, snap *boot.Snapshot, s Sysctls) error
 	if s.Boots == nil {
 		return nil
 	}
-	now := h.machine(snap)
+	now := bootOf(snap)
 	before := *s.Boots
-	*s.Boots = Boots{Boot: now, Lost: map[string]Loss{}}
+	*s.Boots = Boots{Boot: now, Right: map[string]bool{}, Lost: map[string]Loss{}}
 	if !s.Persist {
 		return nil
 	}
@@ -151,17 +153,24 @@ func (h *Host) follow(ctx context.Context, snap *boot.Snapshot, s Sysctls) error
 	own := assigned(file, s)
 	predicted := h.predict(snap)
 	for _, v := range s.Settings {
+		name := v.Key.String()
 		l, remembered := before.lost(v.Key)
-		if own[v.Key] == nil {
+		r := snap.Values[v.Key.Path()]
+		line := own[v.Key]
+		unseen := r.Unread != "" || waits(snap, v.Key)
+		if line == nil {
 			continue
 		}
-		o := predicted.Key(v.Key, own[v.Key].Value)
-		mended := o.Holds && l.By != "" // what did it is gone
-		if remembered && !booted && !mended {
-			s.Boots.Lost[v.Key.String()] = l
+		o := predicted.Key(v.Key, line.Value)
+		right := !r.Absent && !unseen && sysctl.Equal(v.Key, r.Text, line.Value)
+		if right || !booted && before.Right[name] {
+			s.Boots.Right[name] = true
 		}
-		r := snap.Values[v.Key.Path()]
-		if !booted || !r.Absent && sysctl.Equal(v.Key, r.Text, own[v.Key].Value) || !o.Holds && o.Reason != boot.OtherWriter {
+		mended := o.Holds && l.By != "" // the writer that was known is gone
+		if remembered && (!booted || unseen) && !mended {
+			s.Boots.Lost[name] = l
+		}
+		if !booted || unseen || right || !o.Holds && o.Reason != boot.OtherWriter {
 			continue
 		}
 		with, err := h.withEvidence(ctx, snap)
@@ -173,9 +182,30 @@ func (h *Host) follow(ctx context.Context, snap *boot.Snapshot, s Sysctls) error
 		if !o.Holds {
 			l.By = o.Source
 		}
-		s.Boots.Lost[v.Key.String()] = l
+		s.Boots.Lost[name] = l
 	}
 	return nil
+}
+
+// setRight remembers that this boot has all keys of s as their drop-in says.
+func (s Sysctls) setRight(snap *boot.Snapshot) {
+	if s.Boots == nil {
+		return
+	}
+	s.Boots.Boot, s.Boots.Right = bootOf(snap), map[string]bool{}
+	for _, v := range s.Settings {
+		s.Boots.Right[v.Key.String()] = true
+	}
+}
+
+// bootOf tells this boot from all others: by the kernel's boot id, and by the network namespace, which a container gets
+// anew. Another mount namespace may be that of a login.
+func bootOf(snap *boot.Snapshot) string {
+	fields := strings.Fields(snap.Machine)
+	if len(fields) == 0 {
+		return ""
+	}
+	return strings.Join(slices.DeleteFunc(fields, func(f string) bool { return strings.HasPrefix(f, "mnt:") }), " ")
 }
 
 // checkDrift returns a warning for each key of s that its own drop-in sets and that has another value now: whether the
@@ -195,20 +225,17 @@ func (h *Host) checkDrift(ctx context.Context, snap *boot.Snapshot, s Sysctls) (
 	if err != nil {
 		return nil, err
 	}
-	predicted, booted := boot.Predict(snap), shownTime(snap.Evidence.Booted)
+	predicted, booted := boot.Predict(snap), cmp.Or(shownTime(snap.Evidence.Booted), "a time that is not known")
 	var warnings []*Error
 	for _, v := range drifted {
-		is, sets := quoted(snap.Values[v.Key.Path()].Text), quoted(v.Value)
-		if sysctl.Secret(v.Key) {
-			is, sets = "another value", "one that is kept secret"
-		}
-		although := fmt.Sprintf("although %s sets it to %s", own[v.Key].At, sets)
+		is := quoted(snap.Values[v.Key.Path()].Text)
+		although := fmt.Sprintf("although %s sets it to %s", own[v.Key].At, quoted(v.Value))
 		switch l, lost := s.Boots.lost(v.Key); {
-		case lost && l.Boot == h.machine(snap):
+		case lost && l.Boot == bootOf(snap):
 			warnings = append(warnings, h.errorf(KeyOverwritten,
-				"the boot of %s left %s at %s, %s.%s%s An apply sets it again. %s", booted, v.Key, is,
-				although, again(l.Times), suspects(predicted, v.Key), boot.OverwrittenAtBoot.Remedy()))
-		case s.Boots != nil && s.Boots.Boot == h.machine(snap) || predicted.ChangedSinceBoot(v.Key):
+				"the boot of %s left %s at %s, or what ran until it was looked at, %s.%s%s An apply sets it again. %s", booted,
+				v.Key, is, although, again(l.Times), suspects(predicted, v.Key), boot.OverwrittenAtBoot.Remedy()))
+		case s.Boots != nil && s.Boots.Boot == bootOf(snap) && s.Boots.Right[v.Key.String()] || predicted.ChangedSinceBoot(v.Key):
 			warnings = append(warnings, h.errorf(KeyChanged,
 				"%s is %s now, %s. It has changed since the boot of %s.%s An apply sets it again.", v.Key, is,
 				although, booted, suspects(predicted, v.Key)))
@@ -230,7 +257,7 @@ func suspects(p *boot.Prediction, k sysctl.Key) string {
 	var all []string
 	o := p.KeyNow(k)
 	for _, c := range append([]boot.Cause{o.Cause}, o.Notes...) {
-		if c.Reason == boot.OtherWriter || c.Reason == boot.NotApplied && c.Source == "" {
+		if c.Reason == boot.OtherWriter || c.Reason == boot.OtherProgram || c.Reason == boot.NotApplied && c.Source == "" {
 			all = append(all, " "+c.Detail)
 		}
 	}
@@ -243,10 +270,7 @@ func isOurs(snap *boot.Snapshot, source string) bool {
 	if i := strings.LastIndexByte(source, ':'); i > 0 {
 		name = source[:i]
 	}
-	f, ok := snap.File(path.Clean(name))
-	if !ok {
-		f = confdir.File{}
-	}
+	f, ok := snap.File(name)
 	_, ours := ownerOf(f)
 	return ok && ours
 }

@@ -191,3 +191,80 @@ func TestLossByAKnownWriterGoesWithIt(t *testing.T) {
 		t.Errorf("%+v, remembered %+v", st, s.Boots)
 	}
 }
+
+// Guards what is no loss by a boot: an interface that is not there yet, a value that was mended or left by a boot before
+// the next refresh, and a first look at a host. And that a loss which an apply meets first is remembered all the same.
+func TestLossesThatAreNone(t *testing.T) {
+	key := func(name string) sysctl.Key {
+		k, err := sysctl.ParseKey(name)
+		must(t, err)
+		return k
+	}
+	start := func(name string) (b bench, s host.Sysctl) {
+		b = newBench(t)
+		k := key(name)
+		s = host.Sysctl{Key: k, Value: "2", Persist: true, FileName: k.DropInName(), Instance: "0123456789abcdef",
+			Boots: &host.Boots{}}
+		_, err := b.host.SetSysctl(t.Context(), s, nil, nil)
+		must(t, err)
+		return b, s
+	}
+	again := func(b bench) bench { return bench{b.Host, newHost(t, b.Host, false)} }
+
+	b, s := start("net.ipv4.conf.wg0.rp_filter")
+	b.Reboot()
+	b = again(b)
+	st, err := b.host.ReadSysctl(t.Context(), s)
+	must(t, err)
+	if !st.Holds || len(s.Boots.Lost) > 0 {
+		t.Errorf("an interface that is not there yet: %+v, %+v", st, s.Boots)
+	}
+
+	b, s = start("vm.swappiness")
+	b.Reboot()
+	b.Sh("sysctl -w vm.swappiness=1")
+	b = again(b)
+	_, err = b.host.SetSysctl(t.Context(), s, &s, nil) // without a refresh before it
+	must(t, err)
+	if s.Boots.Lost["vm.swappiness"].Times != 1 {
+		t.Errorf("a loss that the apply met first: %+v", s.Boots)
+	}
+	b.Reboot()
+	b = again(b)
+	_, err = b.host.SetSysctl(t.Context(), s, &s, nil)
+	must(t, err)
+	if len(s.Boots.Lost) > 0 {
+		t.Errorf("a boot that left the value: %+v", s.Boots)
+	}
+
+	b, s = start("vm.swappiness")
+	b.Sh("sysctl -w vm.swappiness=1")
+	s.Boots = &host.Boots{}
+	b = again(b)
+	_, err = b.host.ReadSysctl(t.Context(), s)
+	must(t, err)
+	p, err := b.host.PlanSysctl(t.Context(), s, &s)
+	must(t, err)
+	for _, w := range p.Warnings {
+		if w.Kind == host.KeyChanged || w.Kind == host.KeyOverwritten {
+			t.Errorf("a first look, at a file newer than the boot: %s", w.Detail)
+		}
+	}
+}
+
+// Guards that a line which another one overruled until that was removed is no evidence, and neither is one whose key
+// systemd-sysctl could not write: nothing has changed the value since.
+func TestWhatIsNoEvidence(t *testing.T) {
+	b := newBench(t)
+	b.WriteFile("/etc/sysctl.d/60-site.conf", "vm.swappiness = 10\nnet.netfilter.nf_conntrack_tcp_be_liberal = 1\n")
+	b.WriteFile("/etc/sysctl.d/70-other.conf", "vm.swappiness = 33\n")
+	b.Reboot()
+	b.RemoveFile("/etc/sysctl.d/70-other.conf")
+	b.Sh("modprobe nf_conntrack")
+	b.WriteFile("/etc/modules-load.d/a.conf", "nf_conntrack\n")
+	for _, name := range []string{"vm.swappiness", "net.netfilter.nf_conntrack_tcp_be_liberal"} {
+		if _, k := comesBack(t, b, name); k.Reason != boot.NotApplied || k.Boot == nil {
+			t.Errorf("%s: %q, %s", name, k.Reason, k.Detail)
+		}
+	}
+}

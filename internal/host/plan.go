@@ -132,7 +132,8 @@ func (h *Host) predictInto(ctx context.Context, p *SysctlsPlan, snap *boot.Snaps
 		}
 		if o.Reason == boot.OtherWriter {
 			p.Keys[v.Key] = KeyPlan{Reason: o.Reason, Contested: o.Source}
-			p.Warnings = append(p.Warnings, h.errorf(KeyContested, "%s %s", o.Detail, o.Reason.Remedy()))
+			p.Warnings = append(p.Warnings, h.errorf(KeyContested, "%s %s If that line goes between plan and "+
+				"apply, plan again.", o.Detail, o.Reason.Remedy()))
 			continue
 		}
 		own := len(o.Shadows) == 0 && (within(o.Source, s.Path()) || !o.Known) && !coupled

@@ -364,6 +364,9 @@ func (h *Host) setSysctls(ctx context.Context, l look, s Sysctls, prior *Sysctls
 	if l.mark != "" && !readLeaders(snap, s.Settings) {
 		return nil, errLookAgain
 	}
+	if err := h.follow(ctx, snap, s); err != nil {
+		return nil, err
+	}
 	held := s.holdings(snap, prior)
 	if err := h.checkSettable(snap, s, prior, held); err != nil {
 		if l.mark != "" {
@@ -413,9 +416,7 @@ func (h *Host) setSysctls(ctx context.Context, l look, s Sysctls, prior *Sysctls
 		states[k] = st
 	}
 	h.noteUnpersisted(h.machine(snap), s)
-	if s.Boots != nil {
-		s.Boots.Boot = h.machine(snap)
-	}
+	s.setRight(snap)
 	c.undos = nil
 	return states, several(notRestored)
 }

@@ -173,7 +173,7 @@ func (m *machine) putLink(path, target string) {
 
 // enter adds an entry that survives a power cut.
 func (m *machine) enter(dir *node, name string, n *node) {
-	dir.children[name] = n
+	dir.children[name], dir.mtime = n, m.now()
 	if dir.savedChildren == nil {
 		dir.savedChildren = map[string]*node{}
 	}
@@ -192,5 +192,6 @@ func (m *machine) drop(path string) {
 		return
 	}
 	delete(at.dir.children, at.name)
+	at.dir.mtime = m.now()
 	delete(at.dir.savedChildren, at.name)
 }

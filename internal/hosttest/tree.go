@@ -197,7 +197,7 @@ func (m *machine) create(c cred, at place, n *node) error {
 		}
 	}
 	n.uid, n.mtime = c.uid, time.Now()
-	at.dir.children[at.name] = n
+	at.dir.children[at.name], at.dir.mtime = n, m.now()
 	return nil
 }
 
@@ -247,7 +247,7 @@ func (m *machine) hardLink(c cred, from, to string) error {
 	if err := m.mayChange(c, dst); err != nil {
 		return err
 	}
-	dst.dir.children[dst.name] = src.node
+	dst.dir.children[dst.name], dst.dir.mtime = src.node, m.now()
 	return nil
 }
 
@@ -278,6 +278,7 @@ func (m *machine) remove(c cred, path string, dir bool) error {
 		return syscall.EPERM
 	}
 	delete(at.dir.children, at.name)
+	at.dir.mtime = m.now()
 	return nil
 }
 
@@ -314,6 +315,7 @@ func (m *machine) rename(c cred, from, to string) error {
 	}
 	delete(src.dir.children, src.name)
 	dst.dir.children[dst.name] = src.node
+	src.dir.mtime, dst.dir.mtime = m.now(), m.now()
 	return nil
 }
 

@@ -19,7 +19,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/host-provider/terraform-provider-host/internal/boot"
 	"github.com/host-provider/terraform-provider-host/internal/host"
 	"github.com/host-provider/terraform-provider-host/internal/kmod"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
@@ -368,8 +367,8 @@ func (m *sysctlModel) take(st host.SysctlState) {
 func (m *sysctlModel) takeAsPlanned(st host.SysctlState, diags *diag.Diagnostics) {
 	value, source, holds, reason := m.BootValue, m.BootSource, m.HoldsAtBoot, m.BootReason
 	m.take(st)
-	if st.Reason == boot.OtherWriter && !value.IsUnknown() {
-		m.BootValue, m.BootSource = value, source // the other writer may be newer than the plan
+	if !value.IsUnknown() {
+		m.BootValue = value // what speaks against it may be newer than the plan, or gone since
 	}
 	m.BootSource = asPlanned(source, m.BootSource, diags)
 	if !holds.IsUnknown() {

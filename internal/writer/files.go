@@ -20,9 +20,8 @@ func readTmpfiles(_ *Scan, f File) []Write {
 		if len(words) < 2 || !strings.HasPrefix(words[1].text, "/proc/sys/") {
 			return
 		}
-		switch strings.TrimRight(words[0].text, "+!-=~^$?") {
-		case "w", "f", "F":
-		default:
+		// f without + writes only a file that does not exist.
+		if kind := strings.TrimRight(words[0].text, "!-=~^$?"); !slices.Contains([]string{"w", "w+", "f+", "F"}, kind) {
 			return
 		}
 		var text string
@@ -67,15 +66,18 @@ func readRules(_ *Scan, f File) []Write {
 	return writes("udev", Unordered, found)
 }
 
-// readApplied reads a file of keys and values that a unit applies, if that is enabled. The one that is known,
-// ufw.service, has no order with systemd-sysctl.service.
+// readApplied reads a file of keys and values that a unit or a command applies. ufw.service, if it is enabled, has no
+// order with systemd-sysctl.service in all versions.
 func readApplied(s *Scan, f File) []Write {
-	if !contains(s.Enabled, f.Applier) {
-		return nil
+	order := Later
+	if strings.HasSuffix(f.Applier, ".service") {
+		if order = Unordered; !slices.Contains(s.Enabled, f.Applier) {
+			return nil
+		}
 	}
 	assignments, _ := sysctl.ParseFile(f.Path, f.Text)
 	noValue := func(a sysctl.Assignment) bool { return !a.HasValue }
-	return writes(f.Applier, Unordered, slices.DeleteFunc(assignments, noValue))
+	return writes(f.Applier, order, slices.DeleteFunc(assignments, noValue))
 }
 
 // readCron reads a file of cron. In /etc each line names the user.
@@ -93,7 +95,8 @@ func readCron(_ *Scan, f File) []Write {
 			skip++
 		}
 		for range skip {
-			_, line, _ = strings.Cut(strings.TrimLeft(line, " \t"), " ")
+			line = strings.TrimLeft(line, " \t")
+			line = line[max(0, strings.IndexAny(line, " \t")):]
 		}
 		found = append(found, command(f.Path, n, line, 0)...)
 	})
@@ -104,9 +107,9 @@ func readCron(_ *Scan, f File) []Write {
 func readInterfaces(_ *Scan, f File) []Write {
 	var found []sysctl.Assignment
 	lines(f.Text, func(n int, line string) {
-		option, text, _ := strings.Cut(line, " ")
-		if contains([]string{"up", "pre-up", "post-up"}, option) {
-			found = append(found, command(f.Path, n, text, 0)...)
+		i := strings.IndexAny(line, " \t")
+		if i > 0 && slices.Contains([]string{"up", "pre-up", "post-up"}, line[:i]) {
+			found = append(found, command(f.Path, n, line[i:], 0)...)
 		}
 	})
 	return writes("ifupdown", Later, found)
@@ -115,13 +118,13 @@ func readInterfaces(_ *Scan, f File) []Write {
 // readWireGuard reads a file of wg-quick(8), if the interface comes up at boot.
 func readWireGuard(s *Scan, f File) []Write {
 	unit := "wg-quick@" + strings.TrimSuffix(path.Base(f.Path), ".conf") + ".service"
-	if !contains(s.Enabled, unit) {
+	if !slices.Contains(s.Enabled, unit) {
 		return nil
 	}
 	var found []sysctl.Assignment
 	lines(f.Text, func(n int, line string) {
 		option, text, _ := strings.Cut(line, "=")
-		if contains([]string{"PreUp", "PostUp"}, strings.TrimSpace(option)) {
+		if slices.Contains([]string{"PreUp", "PostUp"}, strings.TrimSpace(option)) {
 			found = append(found, command(f.Path, n, strings.TrimSpace(text), 0)...)
 		}
 	})

@@ -3,6 +3,7 @@ package writer
 // Network files of systemd-networkd: options that are keys of the interface.
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
@@ -38,11 +39,11 @@ var yesNo = map[string]string{
 
 // readNetwork reads a network file, if systemd-networkd is enabled.
 func readNetwork(s *Scan, f File) []Write {
-	if !contains(s.Enabled, "systemd-networkd.service") {
+	if !slices.Contains(s.Enabled, "systemd-networkd.service") {
 		return nil
 	}
 	var found []sysctl.Assignment
-	interfaces := []string{"*"}
+	interfaces, named := []string{"*"}, false
 	section := ""
 	lines(f.Text, func(n int, line string) {
 		if strings.HasPrefix(line, "[") {
@@ -54,7 +55,10 @@ func readNetwork(s *Scan, f File) []Write {
 			return
 		}
 		if section == "[Match]" && option == "Name" && !strings.Contains(v, "!") {
-			interfaces = strings.Fields(v)
+			if v == "" || !named {
+				interfaces = nil
+			}
+			interfaces, named = append(interfaces, strings.Fields(v)...), v != ""
 		}
 		if section != "[Network]" || networkKeys[option] == "" {
 			return

@@ -5,6 +5,7 @@ package writer
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/host-provider/terraform-provider-host/internal/confdir"
@@ -36,9 +37,11 @@ func command(file string, line int, text string, depth int) []sysctl.Assignment 
 			a.At = confdir.Position{File: file, Line: line}
 			found = append(found, a)
 		}
-		for _, w := range words {
-			if w.quoted && strings.ContainsAny(w.text, " \t") && !isAssignment(words, w) {
-				found = append(found, command(file, line, w.text, depth+1)...)
+		if !elsewhere(words) {
+			for i, w := range words {
+				if i > 0 && (shellOption.MatchString(words[i-1].text) || words[i-1].text == "eval") {
+					found = append(found, command(file, line, w.text, depth+1)...)
+				}
 			}
 		}
 		said = value{}
@@ -144,7 +147,7 @@ func simple(words []word, in value) []sysctl.Assignment {
 			found = append(found, assign(below, printed(words)))
 		}
 	}
-	for len(plain) > 1 && (contains(wrappers, path.Base(plain[0].text)) ||
+	for len(plain) > 1 && (slices.Contains(wrappers, path.Base(plain[0].text)) ||
 		strings.Contains(plain[0].text, "=") && !plain[0].quoted) {
 		plain = plain[1:]
 	}
@@ -173,9 +176,9 @@ func sysctlCommand(arguments []word) []sysctl.Assignment {
 		switch {
 		case a == "--system" || a == "-r" || a == "--pattern" || strings.HasPrefix(a, "--pattern="):
 			return nil // the files of sysctl.d again
-		case a == "-p" || a == "-f" || a == "--load" || strings.HasPrefix(a, "--load=") ||
+		case a == "--load" || strings.HasPrefix(a, "--load=") ||
 			len(a) > 1 && a[0] == '-' && a[1] != '-' && strings.ContainsAny(a, "pf"):
-			return append(found, sysctl.Assignment{})
+			return found // the file is one of Scan.Files
 		case strings.HasPrefix(a, "-"):
 		case assigns:
 			if i+1 < len(arguments) && v == "" && strings.TrimSpace(name) == name && !arguments[i].quoted {
@@ -191,14 +194,13 @@ func sysctlCommand(arguments []word) []sysctl.Assignment {
 	return found
 }
 
-// isAssignment says whether a quoted word is an argument of sysctl, as in sysctl -w "net.ipv4.tcp_rmem=4096 1 2".
-func isAssignment(words []word, w word) bool {
-	for _, other := range words {
-		if path.Base(other.text) == "sysctl" {
-			return strings.Contains(w.text, "=")
-		}
+// elsewhere says whether a command runs what it is given on another machine, in a container or in a namespace.
+func elsewhere(words []word) bool {
+	for len(words) > 1 && slices.Contains(wrappers, path.Base(words[0].text)) {
+		words = words[1:]
 	}
-	return false
+	return len(words) > 0 && slices.Contains([]string{"ssh", "docker", "podman", "nsenter", "chroot", "lxc-attach", "incus", "lxc",
+		"machinectl", "systemd-run", "ip", "kubectl"}, path.Base(words[0].text))
 }
 
 // printed is what echo or printf writes.
@@ -209,7 +211,7 @@ func printed(words []word) value {
 			plain = append(plain, w.text)
 		}
 	}
-	for len(plain) > 0 && contains(wrappers, path.Base(plain[0])) {
+	for len(plain) > 0 && slices.Contains(wrappers, path.Base(plain[0])) {
 		plain = plain[1:]
 	}
 	if len(plain) < 2 {
@@ -259,13 +261,4 @@ func pathOf(name string) string {
 		return name
 	}
 	return strings.NewReplacer(".", "/", "/", ".").Replace(name)
-}
-
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
 }

@@ -22,9 +22,7 @@ func readUnit(_ *Scan, f File) []Write {
 	var found []sysctl.Assignment
 	lines(f.Text, func(n int, line string) {
 		name, text, ok := strings.Cut(line, "=")
-		switch strings.TrimSpace(name) {
-		case "ExecStart", "ExecStartPre", "ExecStartPost":
-		default:
+		if !isExec(name) {
 			return
 		}
 		if !ok || !strings.Contains(text, "sysctl") && !strings.Contains(text, "/proc/sys") {
@@ -35,6 +33,55 @@ func readUnit(_ *Scan, f File) []Write {
 	return writes(unit, unitOrder(f.Text), found)
 }
 
+// isExec says whether an option of a unit holds a command that runs when the unit starts.
+func isExec(option string) bool {
+	return slices.Contains([]string{"ExecStart", "ExecStartPre", "ExecStartPost"}, strings.TrimSpace(option))
+}
+
+// withoutReset takes away the commands that an empty assignment takes back, later in the unit or in one of its drop-ins,
+// which follow it in the list. Lines stay where they are.
+func withoutReset(files []File) []File {
+	files = slices.Clone(files)
+	for i, f := range files {
+		unit := path.Base(f.Path)
+		if dir, ok := strings.CutSuffix(path.Dir(f.Path), ".d"); ok {
+			unit = path.Base(dir)
+		}
+		if !strings.HasSuffix(unit, ".service") {
+			continue
+		}
+		lines(f.Text, func(n int, line string) {
+			option, v, ok := strings.Cut(line, "=")
+			if !ok || !isExec(option) || strings.TrimSpace(v) != "" {
+				return
+			}
+			for j := range files[:i+1] {
+				dir, dropIn := strings.CutSuffix(path.Dir(files[j].Path), ".d")
+				if path.Base(files[j].Path) == unit || dropIn && path.Base(dir) == unit {
+					before := -1
+					if j == i {
+						before = n
+					}
+					files[j].Text = clear(files[j].Text, strings.TrimSpace(option), before)
+				}
+			}
+		})
+	}
+	return files
+}
+
+// clear empties the lines of a unit that set an option, up to the line with this number, or all if it is negative.
+func clear(text, option string, before int) string {
+	all := strings.Split(text, "\n")
+	for i, line := range all {
+		name, _, _ := strings.Cut(line, "=")
+		if strings.TrimSpace(name) == option && (before < 0 || i+1 < before) {
+			all[i] = ""
+		}
+	}
+	return strings.Join(all, "\n")
+}
+
 // execLine returns the writes of an Exec line (systemd.service(5), "COMMAND LINES"): it knows quotes, but neither pipes
 // nor redirections, unless a shell is called.
 func execLine(file string, line int, text string) []sysctl.Assignment {
@@ -42,7 +89,7 @@ func execLine(file string, line int, text string) []sysctl.Assignment {
 	var found []sysctl.Assignment
 	end := func() {
 		for i, w := range words {
-			if i > 0 && shellOption.MatchString(words[i-1].text) {
+			if i > 0 && shellOption.MatchString(words[i-1].text) && !elsewhere(words) {
 				found = append(found, command(file, line, unescape.Replace(w.text), 1)...)
 			}
 		}
@@ -108,7 +155,7 @@ func unitOrder(text string) Order {
 	order := Later
 	lines(text, func(_ int, line string) {
 		if name, v, _ := strings.Cut(line, "="); strings.TrimSpace(name) == "DefaultDependencies" &&
-			contains([]string{"no", "false", "0", "off"}, strings.ToLower(strings.TrimSpace(v))) {
+			slices.Contains([]string{"no", "false", "0", "off"}, strings.ToLower(strings.TrimSpace(v))) {
 			order = Unordered
 		}
 	})
@@ -117,12 +164,12 @@ func unitOrder(text string) Order {
 		switch strings.TrimSpace(name) {
 		case "After":
 			if slices.ContainsFunc(strings.Fields(v), func(u string) bool {
-				return contains([]string{"systemd-sysctl.service", "sysinit.target", "basic.target", "multi-user.target"}, u)
+				return slices.Contains([]string{"systemd-sysctl.service", "sysinit.target", "basic.target", "multi-user.target"}, u)
 			}) {
 				order = Later
 			}
 		case "Before":
-			if contains(strings.Fields(v), "systemd-sysctl.service") {
+			if slices.Contains(strings.Fields(v), "systemd-sysctl.service") {
 				order = Earlier
 			}
 		}

@@ -28,14 +28,33 @@ type Write struct {
 	sysctl.Assignment
 	// By names what runs the line, such as "ufw.service", "cron" or "tmpfiles.d".
 	By string
+	// EachInterface is set if a "*" in the pattern stands for network interfaces, so that it is neither all nor default.
+	EachInterface bool
 	// Order is when it runs.
 	Order Order
+}
+
+// Matches reports whether the line writes k.
+func (w Write) Matches(k sysctl.Key) bool {
+	if !w.Assignment.Matches(k) {
+		return false
+	}
+	if !w.EachInterface {
+		return true
+	}
+	patterns, parts := strings.Split(w.Pattern, "/"), strings.Split(strings.TrimPrefix(k.Path(), "/proc/sys/"), "/")
+	for i, pattern := range patterns {
+		if pattern == "*" && i < len(parts) && (parts[i] == "all" || parts[i] == "default") {
+			return false
+		}
+	}
+	return true
 }
 
 // File is a file that is in use at boot, and may hold such lines.
 type File struct {
 	Path, Text string
-	// Applier is the unit that sets all keys of the file, as `sysctl -p` does; "" for a file of another form.
+	// Applier is the unit or the command that sets all keys of the file; "" for a file of another form.
 	Applier string
 }
 
@@ -86,7 +105,7 @@ var kinds = []kind{
 // Find returns the writes of all files, in the order of the files.
 func Find(s Scan) []Write {
 	var found []Write
-	for _, f := range s.Files {
+	for _, f := range withoutReset(s.Files) {
 		if f.Applier != "" {
 			found = append(found, readApplied(&s, f)...)
 			continue
@@ -106,9 +125,11 @@ func script(by string) func(*Scan, File) []Write {
 
 // writes makes writes of assignments.
 func writes(by string, order Order, assignments []sysctl.Assignment) []Write {
+	each := slices.Contains([]string{"systemd-networkd.service", "udev", "ifupdown", "NetworkManager"}, by) ||
+		strings.HasPrefix(by, "wg-quick@")
 	list := make([]Write, len(assignments))
 	for i, a := range assignments {
-		list[i] = Write{Assignment: a, By: by, Order: order}
+		list[i] = Write{Assignment: a, By: by, Order: order, EachInterface: each}
 	}
 	return list
 }

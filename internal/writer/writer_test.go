@@ -61,7 +61,7 @@ func TestPrograms(t *testing.T) {
 		{"ssh.service", "net.ipv4.ip_forward", ""},
 		{"wg-quick@wg0.service", "net.ipv4.conf.all.src_valid_mark", "wg-quick@wg0.service"},
 		{"kubelet.service k3s.service", "kernel.panic", "kubelet.service k3s.service"},
-		{"keepalived.service", "net.ipv4.conf.eth0/100.rp_filter", "keepalived.service"},
+		{"keepalived.service", "net.ipv4.conf.all.rp_filter", "keepalived.service"},
 	} {
 		k, err := sysctl.ParseKey(tc.key)
 		if err != nil {
@@ -76,6 +76,24 @@ func TestPrograms(t *testing.T) {
 		}
 		if strings.Join(got, " ") != tc.want {
 			t.Errorf("%s of %s: got %q, want %q", tc.key, tc.enabled, got, tc.want)
+		}
+	}
+}
+
+// Guards that a line for whichever interface there is matches none of the keys that stand for all or for the default.
+func TestEachInterfaceIsNotAll(t *testing.T) {
+	w := Find(Scan{Enabled: []string{"systemd-networkd.service"}, Files: []File{{Path: "/etc/systemd/network/a.network",
+		Text: "[Match]\nMACAddress=00:11:22:33:44:55\n[Network]\nIPv4ReversePathFilter=no\n"}}})
+	if len(w) != 1 {
+		t.Fatalf("%+v", w)
+	}
+	for name, want := range map[string]bool{"eth0": true, "all": false, "default": false} {
+		k, err := sysctl.ParseKey("net.ipv4.conf." + name + ".rp_filter")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := w[0].Matches(k); got != want {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }

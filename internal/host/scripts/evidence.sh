@@ -1,9 +1,9 @@
-# Prints what this boot of the host has shown: when the kernel started, when systemd-sysctl.service started, when each
-# file that an argument names changed, and what the units that apply the files logged.
+# Prints what this boot of the host has shown: when the kernel started, when systemd-sysctl.service started, when
+# sysctl.d and each file that an argument names changed, and what the units that apply the files logged.
 rec booted
 grep '^btime ' /proc/stat
 rec changed
-[ $# -eq 0 ] || stat -L -c '%Z %n' "$@" 2>/dev/null
+stat -L -c '%Z %n' /etc/sysctl.d /run/sysctl.d /usr/local/lib/sysctl.d /usr/lib/sysctl.d "$@" 2>/dev/null
 if [ -d /run/systemd/system ]; then
 	rec applied
 	systemctl show -p ExecMainStartTimestampMonotonic systemd-sysctl.service
