@@ -82,8 +82,8 @@ func Reasons() []Reason {
 	return []Reason{
 		Shadowed, Voided, Masked, Excluded, Covered, Unset, SysctlConfUnread, CommandLine,
 		NotLoaded, LoadedNowOnly, DenyListed, InstallLine, NotInTree, KernelPending, Container,
-		KeyMissing, InterfaceLater, ReadOnly, OtherWriter, OtherProgram, ChangedSinceBoot, OverwrittenAtBoot, NotApplied, Disagree,
-		UnitFails, Volatile, ServiceOff, Unread, InitUncertain,
+		KeyMissing, InterfaceLater, ReadOnly, OtherWriter, OtherProgram, ChangedSinceBoot, OverwrittenAtBoot, NotApplied,
+		Disagree, UnitFails, Volatile, ServiceOff, Unread, InitUncertain,
 	}
 }
 

@@ -62,15 +62,15 @@ func (p *Prediction) Proven(k sysctl.Key) int64 {
 // than that line sets, something changed it afterwards.
 func (p *Prediction) ChangedSinceBoot(k sysctl.Key) bool { return p.judge(k).setByThisBoot() }
 
-// setByThisBoot reports whether this boot set the key to what the line says. It does not if systemd-sysctl could not write
-// it, and not for sure if a file was removed since, which may have overruled the line.
+// setByThisBoot reports whether this boot set the key to what the line says. It does not if systemd-sysctl could not
+// write it, and not for sure if a file was removed since, which may have overruled the line.
 func (j *judgement) setByThisBoot() bool {
 	e := j.p.s.Evidence
 	return e.applies(j.lines.option) && e.refusal(j.k) == "" && !e.fileRemoved()
 }
 
-// fileRemoved reports whether a directory of sysctl.d has changed since its files were applied, and no file in it is as new
-// as that.
+// fileRemoved reports whether a directory of sysctl.d has changed since its files were applied, and no file in it is as
+// new as that.
 func (e *Evidence) fileRemoved() bool {
 	for _, root := range []string{"/etc", "/run", "/usr/local/lib", "/usr/lib"} {
 		dir := root + "/sysctl.d"
@@ -92,7 +92,6 @@ func (j *judgement) changedSinceBoot() Cause {
 	if j.p.s.Values[j.k.Path()].Absent || !j.setByThisBoot() {
 		return Cause{}
 	}
-	j.Value, j.Known = "", false
 	return Cause{ChangedSinceBoot, j.lines.option.At.String(), fmt.Sprintf("%s applied %s in this boot, and something "+
 		"has changed %s since.", sysctlUnit, j.lines.option.At, j.k)}
 }

@@ -33,9 +33,7 @@ func (p *Prediction) Key(k sysctl.Key, want string) KeyPrediction {
 	if !j.Known || j.Reason != "" {
 		return j.KeyPrediction
 	}
-	if j.want, j.Holds = want, sysctl.Equal(k, j.Value, want); !j.Holds {
-		j.Cause = j.first(differences)
-	}
+	j.compare(want, differences)
 	return j.KeyPrediction
 }
 
@@ -46,18 +44,31 @@ func (p *Prediction) KeyNow(k sysctl.Key) KeyPrediction {
 	if !j.Known || j.Reason != "" {
 		return j.KeyPrediction
 	}
-	j.want = p.s.Values[k.Path()].Text
-	if j.Holds = sysctl.Equal(k, j.Value, j.want); !j.Holds {
-		j.Cause = j.first(differencesNow)
-	}
+	j.compare(p.s.Values[k.Path()].Text, differencesNow)
 	return j.KeyPrediction
 }
 
 // KeyAsSet returns what the next boot leaves in k, and whether that is the value to which the files set it.
 func (p *Prediction) KeyAsSet(k sysctl.Key) KeyPrediction {
 	j := p.judge(k)
-	j.Holds = j.Known && j.Reason == ""
+	if j.Known && j.Reason == "" {
+		j.compare(j.Value, nil)
+	}
 	return j.KeyPrediction
+}
+
+// compare sets whether the known value holds as the wanted one. A difference in what the files say goes before another
+// writer.
+func (j *judgement) compare(want string, differences []keyCheck) {
+	j.want, j.Holds = want, sysctl.Equal(j.k, j.Value, want)
+	if !j.Holds {
+		j.Cause = j.first(differences)
+	} else {
+		j.Cause = cmp.Or(j.otherWriter(), j.Cause)
+	}
+	if j.Reason == OtherWriter || j.Reason == ChangedSinceBoot {
+		j.Value, j.Known, j.Holds = "", false, false
+	}
 }
 
 // judgement is the prediction for one key while it is made.
@@ -90,13 +101,11 @@ var (
 		(*judgement).valueNeedsModule,
 		(*judgement).initUncertain,
 		(*judgement).tooFewNumbers,
-		(*judgement).otherWriter,
 	}
 	// commandLineChecks are for a key that only the kernel command line sets.
 	commandLineChecks = []keyCheck{
 		(*judgement).unread,
 		(*judgement).beforeModule,
-		(*judgement).otherWriter,
 	}
 	// unsetChecks are for a key that nothing sets. The last one always has a Reason.
 	unsetChecks = []keyCheck{
@@ -122,6 +131,7 @@ var (
 	differencesNow = []keyCheck{
 		(*judgement).setByCommandLine,
 		(*judgement).changedByOther,
+		(*judgement).otherWriter,
 		(*judgement).changedSinceBoot,
 		(*judgement).overruled,
 		(*judgement).masked,

@@ -108,8 +108,8 @@ func shownTime(seconds int64) string {
 
 // Boots is what a resource remembers of the boots of its host. The zero Boots remembers nothing.
 type Boots struct {
-	// Boot tells the boot in which the keys were last read, and Right are those that were then, or were set to be, as their
-	// drop-in says, by their names.
+	// Boot tells the boot in which the keys were last read, and Right are those that were then, or were set to be, as
+	// their drop-in says, by their names.
 	Boot  string          `json:"boot,omitempty"`
 	Right map[string]bool `json:"right,omitempty"`
 	// Lost are the keys that a boot did not leave as the files say, by their names.
@@ -235,7 +235,8 @@ func (h *Host) checkDrift(ctx context.Context, snap *boot.Snapshot, s Sysctls) (
 			warnings = append(warnings, h.errorf(KeyOverwritten,
 				"the boot of %s left %s at %s, or what ran until it was looked at, %s.%s%s An apply sets it again. %s", booted,
 				v.Key, is, although, again(l.Times), suspects(predicted, v.Key), boot.OverwrittenAtBoot.Remedy()))
-		case s.Boots != nil && s.Boots.Boot == bootOf(snap) && s.Boots.Right[v.Key.String()] || predicted.ChangedSinceBoot(v.Key):
+		case s.Boots != nil && s.Boots.Boot == bootOf(snap) && s.Boots.Right[v.Key.String()],
+			predicted.ChangedSinceBoot(v.Key):
 			warnings = append(warnings, h.errorf(KeyChanged,
 				"%s is %s now, %s. It has changed since the boot of %s.%s An apply sets it again.", v.Key, is,
 				although, booted, suspects(predicted, v.Key)))
@@ -255,12 +256,13 @@ func again(times int) string {
 // suspects are the sentences about what else may write a key.
 func suspects(p *boot.Prediction, k sysctl.Key) string {
 	var all []string
-	o := p.KeyNow(k)
-	for _, c := range append([]boot.Cause{o.Cause}, o.Notes...) {
+	o, now := p.KeyAsSet(k), p.KeyNow(k)
+	for _, c := range slices.Concat([]boot.Cause{o.Cause}, o.Notes, now.Notes) {
 		if c.Reason == boot.OtherWriter || c.Reason == boot.OtherProgram || c.Reason == boot.NotApplied && c.Source == "" {
 			all = append(all, " "+c.Detail)
 		}
 	}
+	slices.Sort(all)
 	return strings.Join(slices.Compact(all), "")
 }
 

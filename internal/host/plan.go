@@ -132,6 +132,9 @@ func (h *Host) predictInto(ctx context.Context, p *SysctlsPlan, snap *boot.Snaps
 		}
 		if o.Reason == boot.OtherWriter {
 			p.Keys[v.Key] = KeyPlan{Reason: o.Reason, Contested: o.Source}
+			for _, n := range o.Notes {
+				p.Warnings = append(p.Warnings, h.errorf(BootNote, "%s: %s %s", v.Key, n.Detail, n.Reason.Remedy()))
+			}
 			p.Warnings = append(p.Warnings, h.errorf(KeyContested, "%s %s If that line goes between plan and "+
 				"apply, plan again.", o.Detail, o.Reason.Remedy()))
 			continue

@@ -34,9 +34,12 @@ func TestOtherWritersAreFound(t *testing.T) {
 	unit("asleep.service", "ExecStart=/sbin/sysctl -w vm.overcommit_memory=1")
 	b.WriteFile("/etc/my.conf", "# ours\nkernel.panic_on_oops = 9\n")
 	b.WriteFile("/etc/cron.d/tune.disabled", "@reboot root sysctl -w vm.overcommit_memory=1\n")
-	b.WriteFile("/etc/systemd/system/masked.service.d/tune.conf", "[Service]\nExecStart=/sbin/sysctl -w vm.overcommit_memory=1\n")
-	b.WriteFile("/etc/wireguard/wg0.conf", "[Interface]\nPrivateKey = c2VjcmV0\nPostUp = sysctl -w net.ipv4.conf.all.proxy_arp=1\n")
-	if out, status := b.Sh(`cd /etc/systemd/system && mkdir -p multi-user.target.wants timers.target.wants sleep.target.wants &&
+	b.WriteFile("/etc/systemd/system/masked.service.d/tune.conf",
+		"[Service]\nExecStart=/sbin/sysctl -w vm.overcommit_memory=1\n")
+	b.WriteFile("/etc/wireguard/wg0.conf",
+		"[Interface]\nPrivateKey = c2VjcmV0\nPostUp = sysctl -w net.ipv4.conf.all.proxy_arp=1\n")
+	if out, status := b.Sh(`cd /etc/systemd/system &&
+mkdir -p multi-user.target.wants timers.target.wants sleep.target.wants &&
 ln -s /etc/systemd/system/loads.service multi-user.target.wants/loads.service &&
 ln -s /etc/systemd/system/asleep.service sleep.target.wants/asleep.service &&
 ln -s /usr/lib/systemd/system/wg-quick@.service multi-user.target.wants/wg-quick@wg0.service &&
@@ -60,7 +63,7 @@ ln -s /dev/null /etc/tmpfiles.d/hidden.conf && chmod 755 /etc/rc.local`); status
 		"vm.vfs_cache_pressure":          "/etc/cron.d/tune:1",
 		"net.ipv4.conf.all.log_martians": "/etc/ufw/sysctl.conf:1",
 		"net.ipv4.tcp_syncookies":        "", // its hook is not executable, and its line of tmpfiles.d is masked
-		"vm.overcommit_memory":           "", // of units that are masked, or wanted by sleep alone, and a file cron does not read
+		"vm.overcommit_memory":           "", // masked, wanted by sleep alone, and not read by cron
 		"kernel.panic_on_oops":           "/etc/my.conf:2",
 		"net.ipv4.conf.all.proxy_arp":    "/etc/wireguard/wg0.conf:3",
 	}
@@ -102,7 +105,8 @@ func TestUFWThatIsOffWritesNothing(t *testing.T) {
 		b.WriteFile("/etc/default/ufw", "IPV6=yes\nIPT_SYSCTL=\"/etc/ufw/sysctl.conf\"\n")
 		b.WriteFile("/etc/ufw/sysctl.conf", "vm.swappiness=1\n")
 		b.WriteFile("/etc/sysctl.d/a.conf", "vm.swappiness=60\n")
-		b.Sh("mkdir -p /etc/systemd/system/multi-user.target.wants && cd /etc/systemd/system && ln -s x multi-user.target.wants/ufw.service")
+		b.Sh("mkdir -p /etc/systemd/system/multi-user.target.wants && " +
+			"ln -s x /etc/systemd/system/multi-user.target.wants/ufw.service")
 		if _, k := comesBack(t, b, "vm.swappiness"); k.Reason != want {
 			t.Errorf("ENABLED=%s: %q, %s", enabled, k.Reason, k.Detail)
 		}

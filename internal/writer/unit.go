@@ -38,8 +38,8 @@ func isExec(option string) bool {
 	return slices.Contains([]string{"ExecStart", "ExecStartPre", "ExecStartPost"}, strings.TrimSpace(option))
 }
 
-// withoutReset takes away the commands that an empty assignment takes back, later in the unit or in one of its drop-ins,
-// which follow it in the list. Lines stay where they are.
+// withoutReset takes away the commands that an empty assignment cancels, later in the unit or in one of its drop-ins, which
+// follow it in the list. Lines stay where they are.
 func withoutReset(files []File) []File {
 	files = slices.Clone(files)
 	for i, f := range files {
@@ -62,7 +62,7 @@ func withoutReset(files []File) []File {
 					if j == i {
 						before = n
 					}
-					files[j].Text = clear(files[j].Text, strings.TrimSpace(option), before)
+					files[j].Text = withoutOption(files[j].Text, strings.TrimSpace(option), before)
 				}
 			}
 		})
@@ -70,8 +70,9 @@ func withoutReset(files []File) []File {
 	return files
 }
 
-// clear empties the lines of a unit that set an option, up to the line with this number, or all if it is negative.
-func clear(text, option string, before int) string {
+// withoutOption empties the lines of a unit that set an option: those before the line with this number, or all if it is
+// negative.
+func withoutOption(text, option string, before int) string {
 	all := strings.Split(text, "\n")
 	for i, line := range all {
 		name, _, _ := strings.Cut(line, "=")
