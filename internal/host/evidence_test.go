@@ -193,7 +193,8 @@ func TestLossByAKnownWriterGoesWithIt(t *testing.T) {
 }
 
 // Guards what is no loss by a boot: an interface that is not there yet, a value that was mended or left by a boot
-// before the next refresh, and a first look at a host. And that a loss which an apply meets first is remembered all the same.
+// before the next refresh, and a first look at a host. And that a loss which an apply meets first is remembered all the
+// same.
 func TestLossesThatAreNone(t *testing.T) {
 	key := func(name string) sysctl.Key {
 		k, err := sysctl.ParseKey(name)

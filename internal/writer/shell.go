@@ -199,8 +199,8 @@ func elsewhere(words []word) bool {
 	for len(words) > 1 && slices.Contains(wrappers, path.Base(words[0].text)) {
 		words = words[1:]
 	}
-	return len(words) > 0 && slices.Contains([]string{"ssh", "docker", "podman", "nsenter", "chroot", "lxc-attach", "incus",
-		"lxc", "machinectl", "systemd-run", "ip", "kubectl"}, path.Base(words[0].text))
+	return len(words) > 0 && slices.Contains([]string{"ssh", "docker", "podman", "nsenter", "chroot", "lxc-attach",
+		"incus", "lxc", "machinectl", "systemd-run", "ip", "kubectl"}, path.Base(words[0].text))
 }
 
 // printed is what echo or printf writes.

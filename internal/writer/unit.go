@@ -38,8 +38,8 @@ func isExec(option string) bool {
 	return slices.Contains([]string{"ExecStart", "ExecStartPre", "ExecStartPost"}, strings.TrimSpace(option))
 }
 
-// withoutReset takes away the commands that an empty assignment cancels, later in the unit or in one of its drop-ins, which
-// follow it in the list. Lines stay where they are.
+// withoutReset takes away the commands that an empty assignment cancels, later in the unit or in one of its drop-ins,
+// which follow it. Lines stay where they are.
 func withoutReset(files []File) []File {
 	files = slices.Clone(files)
 	for i, f := range files {
