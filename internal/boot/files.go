@@ -74,10 +74,10 @@ func parseFiles(s *Snapshot, by programs) *contents {
 		return directives
 	}
 	c := &contents{
-		sysctl: parseFamily(passed(s.Sysctl, !by.linksMask, !by.linksMask), parseSysctl),
-		load:   parseFamily(passed(s.ModulesLoad, !by.linksMask, !by.linksMask), parseLoad),
+		sysctl: parseFamily(passed(s.Sysctl, false, false, !by.loopsMask), parseSysctl),
+		load:   parseFamily(passed(s.ModulesLoad, !by.loadMasks, !by.loadMasks, !by.loadMasks), parseLoad),
 		// kmod, unlike systemd, has always ignored directories.
-		modprobe: parseFamily(passed(s.Modprobe, true, !by.kmodLinksMask), parseModprobe),
+		modprobe: parseFamily(passed(s.Modprobe, true, !by.kmodLinksMask, !by.kmodLinksMask), parseModprobe),
 	}
 	if s.Extra != nil {
 		c.sysctl.order = append(c.sysctl.order, *s.Extra)
@@ -94,12 +94,19 @@ func parseFiles(s *Snapshot, by programs) *contents {
 	return c
 }
 
-// passed returns the files without the directories, and without the links that lead nowhere or to themselves, if a
+// passed returns the files without the directories, the links that lead nowhere, and those that lead to themselves, if a
 // program takes them for nothing.
-func passed(files []confdir.File, directories, links bool) []confdir.File {
+func passed(files []confdir.File, directories, dangling, loops bool) []confdir.File {
 	return slices.DeleteFunc(slices.Clone(files), func(f confdir.File) bool {
-		isDir := f.Unread == isDirectory
-		return !f.Regular && f.Unread != "" && (isDir && directories || !isDir && links)
+		switch f.Unread {
+		case "":
+			return false
+		case isDirectory:
+			return !f.Regular && directories
+		case linkLoop, linkLoopToo:
+			return !f.Regular && loops
+		}
+		return !f.Regular && dangling
 	})
 }
 

@@ -37,9 +37,10 @@ type programs struct {
 	modprobe    func(file, text string) ([]kmod.Directive, []kmod.BadLine)
 	// etcModules parses /etc/modules; nil if none of them reads that file.
 	etcModules func(file, text string) []kmod.LoadLine
-	// linksMask reports whether a directory, or a link that leads nowhere or to itself, hides a weaker file of its name in
-	// sysctl.d and modules-load.d, and kmodLinksMask whether such a link does in modprobe.d.
-	linksMask, kmodLinksMask bool
+	// loopsMask reports whether a link that leads to itself hides a weaker file of its name in sysctl.d; directories, and
+	// links that lead nowhere, always do. loadMasks reports whether any of the three does in modules-load.d, and
+	// kmodLinksMask whether one of the links does in modprobe.d.
+	loopsMask, loadMasks, kmodLinksMask bool
 	// refusalFails reports whether the unit fails if the kernel refuses a module by module_blacklist=.
 	refusalFails bool
 	// credentialFails reports whether the unit fails because of a bad line in the credential sysctl.extra.

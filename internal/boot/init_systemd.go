@@ -41,7 +41,7 @@ func newSystemd(s *Snapshot, cmd commandLine) systemd {
 // compared; what lies between may have changed earlier. An unknown version counts as the oldest.
 const (
 	systemdAcceptsRefusals = 254 // a module that the kernel refuses is no failure
-	// ";" begins no comment of sysctl.d, bad lines of the credential fail, and broken links hide nothing.
+	// ";" begins no comment of sysctl.d, bad lines of the credential fail, and fewer broken entries hide others.
 	systemdReadsPlainly = 259
 	kmodPassesLinks     = 34 // a link of modprobe.d that leads nowhere hides nothing
 )
@@ -50,10 +50,11 @@ func (i systemd) programs() programs {
 	p := programs{
 		sysctl: parseSysctlD(sysctl.ParseFile), modulesLoad: kmod.ParseLoad, modprobe: kmod.ParseModprobe,
 		longestLine: maxLine, order: OrderByName, units: []string{modulesUnit, sysctlUnit},
-		linksMask: true, kmodLinksMask: i.s.Kmod < kmodPassesLinks, refusalFails: i.s.Systemd < systemdAcceptsRefusals,
+		loopsMask: true, loadMasks: true, kmodLinksMask: i.s.Kmod < kmodPassesLinks, refusalFails: i.s.Systemd < systemdAcceptsRefusals,
 	}
 	if i.s.Systemd >= systemdReadsPlainly {
-		p.sysctl, p.linksMask, p.credentialFails = parseSysctlD(sysctl.ParsePlainFile), false, true
+		p.sysctl, p.credentialFails = parseSysctlD(sysctl.ParsePlainFile), true
+		p.loopsMask, p.loadMasks = false, false
 	}
 	return p
 }

@@ -360,7 +360,7 @@ func (b *probe) obstacle(m string, exists bool) (why blocked, fails bool) {
 	case p.cmd.noModules:
 		why.Cause = noMoreModules()
 	case p.cmd.refuse[m]:
-		why.Cause, why.quiet = refusedByKernel(m), !p.by.refusalFails
+		why.Cause, why.quiet = refusedByKernel(m), !p.by.refusalFails && m == b.target
 	}
 	return why, true
 }

@@ -111,6 +111,8 @@ func doing(script string) string {
 		return "reading values of its kernel"
 	case "set":
 		return "writing values of its kernel"
+	case "evidence":
+		return "asking what its boot has done (stat, systemctl, journalctl)"
 	case "units":
 		return "asking systemd for its units (systemctl)"
 	case "resolve":
