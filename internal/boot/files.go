@@ -94,8 +94,8 @@ func parseFiles(s *Snapshot, by programs) *contents {
 	return c
 }
 
-// passed returns the files without the directories, the links that lead nowhere, and those that lead to themselves, if a
-// program takes them for nothing.
+// passed returns the files without the directories, the links that lead nowhere, and those that lead to themselves, if
+// a program takes them for nothing.
 func passed(files []confdir.File, directories, dangling, loops bool) []confdir.File {
 	return slices.DeleteFunc(slices.Clone(files), func(f confdir.File) bool {
 		switch f.Unread {

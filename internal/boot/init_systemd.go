@@ -50,7 +50,8 @@ func (i systemd) programs() programs {
 	p := programs{
 		sysctl: parseSysctlD(sysctl.ParseFile), modulesLoad: kmod.ParseLoad, modprobe: kmod.ParseModprobe,
 		longestLine: maxLine, order: OrderByName, units: []string{modulesUnit, sysctlUnit},
-		loopsMask: true, loadMasks: true, kmodLinksMask: i.s.Kmod < kmodPassesLinks, refusalFails: i.s.Systemd < systemdAcceptsRefusals,
+		loopsMask: true, loadMasks: true, kmodLinksMask: i.s.Kmod < kmodPassesLinks,
+		refusalFails: i.s.Systemd < systemdAcceptsRefusals,
 	}
 	if i.s.Systemd >= systemdReadsPlainly {
 		p.sysctl, p.credentialFails = parseSysctlD(sysctl.ParsePlainFile), true

@@ -181,7 +181,7 @@ func (p *modulePlan) load(line kmod.LoadLine) {
 		if b.failed == "" {
 			continue
 		}
-		why := p.blocked[b.failed]
+		why := b.why
 		if m != b.failed {
 			why.Detail = fmt.Sprintf("%s needs %s. %s", m, b.failed, why.Detail)
 			p.block(m, why)
@@ -267,8 +267,9 @@ type probe struct {
 	source  string
 	target  string
 	visited map[string]bool
-	// failed is the needed module that could not be loaded; nothing after it is.
+	// failed is the needed module that could not be loaded, and why says why; nothing after it is loaded.
 	failed string
+	why    blocked
 	// tried, if it is not nil, is called with each step, as `modprobe -n -v` prints it, and no step fails.
 	tried func(step string)
 }
@@ -321,7 +322,7 @@ func (b *probe) insert(m string, required, exists bool) {
 			return
 		}
 		if p.block(m, why); fails && required {
-			b.failed = m
+			b.failed, b.why = m, why
 		}
 	}
 }
