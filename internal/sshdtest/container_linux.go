@@ -3,22 +3,20 @@ package sshdtest
 import (
 	"archive/tar"
 	"context"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/host-provider/terraform-provider-host/internal/debiantest"
 )
 
 //go:embed scripts/tree.sh
@@ -27,13 +25,16 @@ var treeScript string
 //go:embed scripts/container.sh
 var containerScript string
 
-const (
-	suite    = "bookworm"
-	packages = "iproute2,kmod,openssh-server,procps,sudo,systemd,systemd-sysv"
+// containerCapabilities are what systemd-nspawn takes away from a container, as far as they would reach the machine.
+const containerCapabilities = "-sys_module,-sys_rawio,-sys_time,-sys_pacct,-syslog,-wake_alarm,-block_suspend"
 
-	// containerCapabilities are what systemd-nspawn takes away from a container, as far as they would reach the machine.
-	containerCapabilities = "-sys_module,-sys_rawio,-sys_time,-sys_pacct,-syslog,-wake_alarm,-block_suspend"
-)
+// containerTree returns the tree of a container.
+func containerTree() debiantest.Tree {
+	return debiantest.Tree{
+		Name: "container", Suite: "bookworm", Hook: treeScript,
+		Packages: []string{"iproute2", "kmod", "openssh-server", "procps", "sudo", "systemd", "systemd-sysv"},
+	}
+}
 
 // Container is a Debian that systemd-nspawn boots: a host with a systemd of its own, which loads no modules and may write no key but its network's. Its methods may be
 // called from several goroutines.
@@ -68,7 +69,7 @@ func StartContainer(ctx context.Context) (*Container, error) {
 			return nil, &Error{What: what, Err: err, Next: "On Debian: apt-get install " + pkg, Lacking: true}
 		}
 	}
-	tree, err := containerTree(ctx)
+	tree, err := containerTree().Dir(ctx)
 	if err != nil {
 		return nil, &Error{What: "the tree of a container could not be built", Err: err, Lacking: true}
 	}
@@ -77,76 +78,6 @@ func StartContainer(ctx context.Context) (*Container, error) {
 		return nil, &Error{What: what, Err: err, Lacking: Available() != nil} // such as a Docker without privileges
 	}
 	return c, nil
-}
-
-// containerTree is the directory of the tree, in the user's cache, under a hash of its recipe. Callers may race, from other processes too: one builds, the others wait.
-func containerTree(ctx context.Context) (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{treeScript, suite, packages}, "\n\n")))
-	parent := filepath.Join(cache, "terraform-provider-host")
-	tree := filepath.Join(parent, "container-"+hex.EncodeToString(sum[:8]))
-	if _, err := os.Stat(tree); !errors.Is(err, fs.ErrNotExist) {
-		return tree, err
-	}
-	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return "", err
-	}
-	lock, err := lockFile(ctx, tree+".lock")
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	if _, err := os.Stat(tree); !errors.Is(err, fs.ErrNotExist) {
-		return tree, err
-	}
-	building, err := os.MkdirTemp(parent, "container-building-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(building)
-	script := filepath.Join(building, "tree.sh")
-	if err := os.WriteFile(script, []byte(treeScript), 0o600); err != nil {
-		return "", err
-	}
-	fmt.Fprintf(os.Stderr, "Building the tree of a container in %s: a minute or two, once on this machine.\n", parent)
-	made := filepath.Join(building, "tree")
-	// In a mount namespace, so that not even a killed mmdebstrap leaves a mount.
-	cmd := exec.CommandContext(ctx, "unshare", "--mount", "--", "mmdebstrap", "--mode=root", "--variant=apt", "--include="+packages,
-		`--customize-hook=sh "$HOOK" "$1"`, suite, made)
-	cmd.Env = append(os.Environ(), "PATH="+searchPath, "LC_ALL=C", "HOOK="+script)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // mmdebstrap then takes its files away
-	cmd.WaitDelay = startTimeout
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("mmdebstrap: %w\n%s", err, out[max(0, len(out)-3000):])
-	}
-	return tree, os.Rename(made, tree)
-}
-
-// lockFile has the lock of a file, which closing it gives back.
-func lockFile(ctx context.Context, path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return f, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			f.Close()
-			return nil, fmt.Errorf("locking %s: %w", path, err)
-		}
-		select {
-		case <-ctx.Done():
-			f.Close()
-			return nil, fmt.Errorf("locking %s: %w", path, ctx.Err())
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
 }
 
 func startContainer(ctx context.Context, tree string) (c *Container, err error) {
