@@ -7,9 +7,11 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/host-provider/terraform-provider-host/internal/oracletest"
 	"github.com/host-provider/terraform-provider-host/internal/sysctl"
 )
 
@@ -18,7 +20,7 @@ import (
 //
 //	go test -tags oracle -run Oracle ./internal/boot
 func TestLineOracle(t *testing.T) {
-	r := newRoot(t, oracleProgram)
+	r := oracletest.New(t, oracletest.Sysctl)
 	for _, c := range lineCases(t) {
 		t.Run(c.name, func(t *testing.T) { askOracle(t, r, c) })
 	}
@@ -27,10 +29,16 @@ func TestLineOracle(t *testing.T) {
 // TestLineRandomOracle guards what no one thought of: files made of few names, keys, patterns and values at random, so
 // that they meet in every way, must mean to the prediction what they mean to systemd-sysctl.
 func TestLineRandomOracle(t *testing.T) {
-	r := newRoot(t, oracleProgram)
+	r := oracletest.New(t, oracletest.Sysctl)
+	version, err := r.Version(oracletest.Sysctl)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for seed := range uint64(300) {
 		c := randomCase(t, rand.New(rand.NewPCG(seed, 0)))
-		p := Predict(c.snapshot())
+		s := c.snapshot()
+		s.Systemd = version
+		p := Predict(s)
 		for i := range c.want {
 			l, ok := p.Line(c.want[i].key)
 			c.want[i].set, c.want[i].value = ok, l.Value
@@ -72,14 +80,12 @@ func randomCase(t *testing.T, random *rand.Rand) lineCase {
 	return c
 }
 
-const oracleProgram = "/usr/lib/systemd/systemd-sysctl"
-
 // askOracle runs systemd-sysctl on a case's files and compares what it leaves with what the case wants.
-func askOracle(t *testing.T, r root, c lineCase) {
+func askOracle(t *testing.T, r oracletest.Root, c lineCase) {
 	t.Helper()
 	// Longer than any value, so that a plain file shows where a shorter one, written over it, ends.
 	untouched := strings.Repeat("untouched ", 20)
-	if err := r.clear("etc", "run", "usr/local", "usr/lib/sysctl.d", "proc"); err != nil {
+	if err := r.Clear("etc", "run", "usr/local", "usr/lib/sysctl.d", "proc"); err != nil {
 		t.Fatal(err)
 	}
 	files := map[string]string{}
@@ -88,29 +94,32 @@ func askOracle(t *testing.T, r root, c lineCase) {
 	}
 	maps.Copy(files, c.text)
 	for p, text := range files {
-		if err := r.put(p, text); err != nil {
+		if err := r.Put(p, text); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for p, target := range c.links {
-		if err := (entry{path: p, kind: "link", target: target}).write(r); err != nil {
+		if err := os.MkdirAll(filepath.Dir(r.Path(p)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, r.Path(p)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// That it fails to set some key is a case's own matter; the values say what was done.
-	_, said, _, err := r.run(oracleProgram)
+	ran, err := r.Run(oracletest.Command{Args: []string{oracletest.Sysctl}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range c.want {
-		data, err := os.ReadFile(r.path(want.key.Path()))
+		data, err := os.ReadFile(r.Path(want.key.Path()))
 		if err != nil {
 			t.Fatal(err)
 		}
 		got, _, set := strings.Cut(string(data), "\n")
 		if set != want.set || set && got != want.value {
 			t.Errorf("systemd-sysctl left %q (set %v) in %s, want %q (set %v)\n%q %q\n%s",
-				got, set, want.key, want.value, want.set, c.text, c.links, said)
+				got, set, want.key, want.value, want.set, c.text, c.links, ran.Said)
 		}
 	}
 }

@@ -86,7 +86,14 @@ func (c lineCase) snapshot() *Snapshot {
 	}
 	for p, target := range c.links {
 		text, exists := c.text[path.Join(path.Dir(p), target)]
-		s.AddFile(confdir.File{Path: p, Target: target, Text: text, Regular: exists})
+		f := confdir.File{Path: p, Target: target, Text: text, Regular: exists}
+		switch {
+		case target == path.Base(p):
+			f.Unread = linkLoop
+		case !exists && target != os.DevNull:
+			f.Unread = "No such file or directory"
+		}
+		s.AddFile(f)
 	}
 	return s
 }

@@ -3,22 +3,21 @@
 package kmod
 
 import (
-	"bytes"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/host-provider/terraform-provider-host/internal/oracletest"
 )
 
 // TestParseModprobeOracle guards the rows of TestParseModprobe themselves: modprobe must show the same configuration, and complain of as many lines. It
-// needs kmod 30 or later, and no root:
+// needs kmod 30 or later, and root, for chroot(2):
 //
 //	go test -tags oracle -run Oracle ./internal/kmod
 func TestParseModprobeOracle(t *testing.T) {
-	always, _ := show(t, "")
+	root := oracletest.New(t, oracletest.Modprobe)
+	always, _ := show(t, root, "")
 	for _, tt := range modprobeCases {
 		t.Run(tt.name, func(t *testing.T) {
 			var want []string
@@ -26,7 +25,7 @@ func TestParseModprobeOracle(t *testing.T) {
 				want = append(want, strings.TrimSuffix(d.Command+" "+d.Name+" "+d.Text, " "))
 			}
 			slices.Sort(want)
-			got, complaints := show(t, tt.text)
+			got, complaints := show(t, root, tt.text)
 			got = slices.DeleteFunc(got, func(line string) bool { return slices.Contains(always, line) })
 			// kmod 30 leaves out the space before "post:".
 			for i := range got {
@@ -48,27 +47,23 @@ func TestParseModprobeOracle(t *testing.T) {
 }
 
 // show returns the configuration that modprobe reads from a file, sorted, and its complaints.
-func show(t *testing.T, text string) (lines []string, complaints string) {
+func show(t *testing.T, root oracletest.Root, text string) (lines []string, complaints string) {
 	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "x.conf"), []byte(text), 0o600); err != nil {
+	if err := root.Put("conf/x.conf", text); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "modprobe", "-C", dir, "-c")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if cmd.ProcessState == nil {
+	ran, err := root.Run(oracletest.Command{Args: []string{oracletest.Modprobe, "-C", "/conf", "-c"}})
+	if err != nil {
 		t.Fatal(err)
 	}
-	config, _, _ := strings.Cut(string(out), "\n# End of configuration files")
+	config, _, _ := strings.Cut(ran.Out, "\n# End of configuration files")
 	for line := range strings.SplitSeq(config, "\n") {
 		if line != "" {
 			lines = append(lines, line)
 		}
 	}
 	slices.Sort(lines)
-	for line := range strings.Lines(stderr.String()) {
+	for line := range strings.Lines(ran.Said) {
 		if strings.Contains(line, "x.conf") {
 			complaints += line
 		}
