@@ -43,7 +43,7 @@ var modules = []fakeModule{
 	{file: "mf", needs: "se"},
 	{file: "mg", info: []string{"alias=al-c", "alias=ma"}},
 	{file: "mh", needs: "sa", info: []string{"softdep=pre: al-c bb nosuch"}},
-	{file: "nf_conntrack", exports: "sn", keys: []string{"net/netfilter/nf_conntrack_max"}},
+	{file: "nf_conntrack", exports: "sn", keys: []string{"net/netfilter/nf_conntrack_tcp_be_liberal"}},
 	{file: "br_netfilter", needs: "sa", keys: []string{"net/bridge/bridge-nf-call-iptables"}},
 	{file: "sctp", needs: "sn", info: []string{"softdep=pre: me"}, keys: []string{"net/sctp/rto_min"}},
 }
@@ -80,8 +80,8 @@ func Keys() []string {
 // OtherKeys are keys of the fake kernel that no test sets by name, as paths below /proc/sys. The provider reads them.
 var OtherKeys = []string{"kernel/osrelease", "kernel/random/boot_id"}
 
-// NewKernel returns a fake kernel whose modules are in r. r must have depmod; it has the release of the machine's kernel,
-// because programs ask for that with uname(2).
+// NewKernel returns a fake kernel whose modules are in r. r must have depmod; it has the release of the machine's
+// kernel, because programs ask for that with uname(2).
 func NewKernel(t *testing.T, r Root) *Kernel {
 	t.Helper()
 	var uname unix.Utsname
@@ -168,8 +168,10 @@ func (k *Kernel) Boot(cmdline string) error {
 			return err
 		}
 	}
-	for name, target := range map[string]string{"mnt": "mnt:[4026531841]", "net": "net:[4026531840]"} {
-		if err := os.Symlink(target, k.root.Path("proc/self/ns/"+name)); err != nil {
+	for name, target := range map[string]string{
+		"ns/mnt": "mnt:[4026531841]", "ns/net": "net:[4026531840]", "fd": realProc + "/self/fd",
+	} {
+		if err := os.Symlink(target, k.root.Path("proc/self/"+name)); err != nil {
 			return err
 		}
 	}
@@ -296,13 +298,21 @@ func (k *Kernel) show(m fakeModule) error {
 
 // Run runs a program on this kernel.
 func (k *Kernel) Run(c Command) (Ran, error) {
+	ended, end, err := os.Pipe()
+	if err != nil {
+		return Ran{}, err
+	}
+	defer ended.Close()
+	var serving sync.WaitGroup
 	ran, err := k.root.run(c, func() error {
 		listener, err := listen(unix.SYS_FINIT_MODULE, unix.SYS_INIT_MODULE, unix.SYS_DELETE_MODULE)
 		if err == nil {
-			go k.serve(listener)
+			serving.Go(func() { k.serve(listener, int(ended.Fd())) })
 		}
 		return err
 	})
+	end.Close()
+	serving.Wait()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err == nil {
@@ -350,16 +360,19 @@ type (
 	}
 )
 
-// serve answers system calls until no process is left that may make one.
-func (k *Kernel) serve(listener int) {
+// serve answers system calls until the other end of the pipe ended is closed.
+func (k *Kernel) serve(listener, ended int) {
 	defer unix.Close(listener)
 	for {
-		ready := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}
+		ready := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}, {Fd: int32(ended)}}
 		if _, err := unix.Poll(ready, -1); err != nil {
 			continue // interrupted
 		}
-		if ready[0].Revents&unix.POLLIN == 0 {
+		if ready[1].Revents != 0 {
 			return
+		}
+		if ready[0].Revents&unix.POLLIN == 0 {
+			continue
 		}
 		var n notification
 		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), unix.SECCOMP_IOCTL_NOTIF_RECV,

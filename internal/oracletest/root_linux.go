@@ -57,6 +57,9 @@ func New(t *testing.T, programs ...string) Root {
 			t.Fatal(err)
 		}
 	}
+	if err := errors.Join(r.Put(os.DevNull, ""), r.Clear(realProc)); err != nil {
+		t.Fatal(err)
+	}
 	for _, p := range programs {
 		if err := r.install(t.Context(), p); err != nil {
 			t.Fatal(err)
@@ -208,6 +211,30 @@ func (r Root) Clear(dirs ...string) error {
 	return nil
 }
 
+// mount mounts, in a mount namespace of this thread, what no plain file can stand for: /dev/null, and a real proc to
+// which /proc/self/fd leads, because systemd opens files by that name.
+func (r Root) mount() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	for _, m := range []struct {
+		source, target, kind string
+		flags                uintptr
+	}{
+		{"", "/", "", unix.MS_REC | unix.MS_PRIVATE},
+		{os.DevNull, r.Path(os.DevNull), "", unix.MS_BIND},
+		{"proc", r.Path(realProc), "proc", 0},
+	} {
+		if err := unix.Mount(m.source, m.target, m.kind, m.flags, ""); err != nil {
+			return &os.PathError{Op: "mount", Path: m.target, Err: err}
+		}
+	}
+	return nil
+}
+
+// realProc is the directory of a root for the proc that /proc/self/fd leads to.
+const realProc = "/real-proc"
+
 // Command is a program and what it is given.
 type Command struct {
 	Args  []string
@@ -226,9 +253,14 @@ func (r Root) Run(c Command) (Ran, error) {
 	return r.run(c, func() error { return nil })
 }
 
+// init keeps the process's first thread for the main goroutine. A goroutine that ends while it is locked to that thread
+// would not end it, and /proc/self would show the mounts that are meant for one program.
+func init() { runtime.LockOSThread() }
+
 // run calls confine on the thread that starts the program, which inherits what confine restricts, and has no other use.
 func (r Root) run(c Command, confine func() error) (Ran, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // one that never ends is a finding, with its tree
+	// A program that never ends is a finding, with its tree.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
 	cmd.Dir, cmd.WaitDelay = "/", time.Minute
@@ -243,7 +275,10 @@ func (r Root) run(c Command, confine func() error) (Ran, error) {
 	go func() {
 		// The thread ends with the goroutine.
 		runtime.LockOSThread()
-		err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_MODULE, 0, 0, 0)
+		err := r.mount()
+		if err == nil {
+			err = unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_MODULE, 0, 0, 0)
+		}
 		if err == nil {
 			err = confine()
 		}

@@ -38,15 +38,12 @@ func (e Entry) write(r Root) error {
 
 // Configuration are the directories that entries are made in.
 var Configuration = []string{
-	"etc", "run", "usr/local", "usr/lib/sysctl.d", "usr/lib/modules-load.d", "usr/lib/modprobe.d", "dev",
+	"etc", "run", "usr/local", "usr/lib/sysctl.d", "usr/lib/modules-load.d", "usr/lib/modprobe.d", "usr/lib/credstore",
 }
 
 // Write makes these entries below r, and removes those that were there in the directories of Configuration.
 func (r Root) Write(lists ...[]Entry) error {
 	if err := r.Clear(Configuration...); err != nil {
-		return err
-	}
-	if err := r.Put("dev/null", ""); err != nil {
 		return err
 	}
 	for _, list := range lists {
