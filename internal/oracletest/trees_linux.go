@@ -180,16 +180,15 @@ func LoadText(t *rapid.T) string {
 	return b.String()
 }
 
-// CommandLine draws a kernel command line about modules.
-func CommandLine(t *rapid.T) string {
+// CommandLine draws a kernel command line about modules, with words of the forms in more too, which may hold %s for a
+// list of names.
+func CommandLine(t *rapid.T, more ...string) string {
 	var words []string
 	for range rapid.IntRange(0, 3).Draw(t, "words") {
 		rest := rapid.SampledFrom([]string{"", ",", ",mb", ",m-c,nosuch"})
 		list := rapid.SampledFrom(ModuleNames).Draw(t, "first") + rest.Draw(t, "rest")
-		word := rapid.SampledFrom([]string{
-			"modprobe.blacklist=%s", "modules_load=%s", "modules-load=%s", "rd.modules_load=%s", "quiet", "ma.p=1",
-			`modules_load="%s"`, "xmodules_load=%s",
-		}).Draw(t, "word")
+		word := rapid.SampledFrom(append(more, "modprobe.blacklist=%s", "modules_load=%s", "modules-load=%s",
+			"rd.modules_load=%s", "quiet", "ma.p=1", `modules_load="%s"`, "xmodules_load=%s")).Draw(t, "word")
 		if strings.Contains(word, "%s") {
 			word = fmt.Sprintf(word, list)
 		}
@@ -212,13 +211,15 @@ var (
 		"net.ipv4.conf.eth0/1*.rp_filter", "net.ipv4.*.*.rp_filter", "net.ipv4.conf.[ae]*.forwarding",
 		"net.ipv4.conf.[!a]*.*", "net.ipv4.conf.eth0?100.rp_filter", "vm.s*", "vm.[a-z]*", "kernel.*", "*.swappiness", "*",
 		"net.*", "net.ipv4.conf.*", "vm.swappin[e]ss", "vm.sw[", "fs.*.c", "fs/a?b/c", "vm/*/x", "nosuch.*", "net/../vm/*",
-		"vm/swappiness/*", `vm.s\w*`, "vm.?wappiness",
+		"vm/swappiness/*", `vm.s\w*`, "vm.?wappiness", "net/ipv4/conf/[[:alpha:]]*/rp_filter",
+		"{net,x}*.ipv4.conf.eth0.forwarding", "*/./swappiness",
 	}
 	names = []string{
 		"net.ipv4.conf.eth0/100.rp_filter", "net.ipv4.conf.eth0.100.rp_filter", "vm/nosuch", "net.netfilter.nosuch",
 		"/vm/swappiness", "vm//swappiness", "vm/swappiness/", ".vm.swappiness", "./vm/swappiness", "vm/../vm/swappiness",
 		"net/ipv4", "vm", "vm/swappiness/x", "", "vm.\xff", "vm swappiness", "fs.a/b.c", "fs/a.b/c",
 		"vm." + strings.Repeat("x", 256), "swappiness", "..", "vm.swappiness = 1 = ",
+		"/../vm/swappiness",
 	}
 	values = []string{
 		"1", "2", "33", "a b\tc", "4 # note", "", "=", "\xfe\xff", "-1", strings.Repeat("long", 60), ";", "#", "0x10", "*",
