@@ -1,3 +1,5 @@
+//go:build bootoracle
+
 package host
 
 // The prediction from end to end: the scripts read a machine in its own shell, and what they print is decoded. Then its
