@@ -47,6 +47,7 @@ func parseCommandLine(text string) commandLine {
 		case name == "modprobe.blacklist":
 			add(c.deny, names)
 		case kmod.Same(name, "module_blacklist") && !forInit:
+			c.refuse = map[string]bool{} // the last one counts
 			add(c.refuse, names)
 		case name == "systemd.mask":
 			c.masked = append(c.masked, value)

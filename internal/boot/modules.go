@@ -348,14 +348,20 @@ func (b *probe) obstacle(m string, exists bool) (why blocked, fails bool) {
 		why = blocked{Cause: installLine(d, m)}
 		switch outcome(d.Text) {
 		case "false":
-		case "true": // what needs the module then lacks its symbols
+		case "true":
 			why.quiet = true
-			return why, m != b.target
+			return why, false
 		default:
 			why.Detail += " What that does is not known."
 			why.unsure = true
 		}
 		return why, true
+	}
+	for _, dep := range p.tree.Dep[m] {
+		if missing, ok := p.blocked[dep]; ok && !p.builtin(dep) && p.loaded[dep] == "" {
+			missing.Detail, missing.quiet = fmt.Sprintf("%s needs %s. %s", m, dep, missing.Detail), true // it lacks symbols
+			return missing, true
+		}
 	}
 	switch {
 	case p.cmd.noModules:
