@@ -118,11 +118,9 @@ type Boots struct {
 
 // Loss is what is remembered of a key that a boot did not leave as the files say.
 type Loss struct {
-	// Times counts the boots in a row.
-	Times int `json:"times"`
-	// Boot is the last of them, and At when it was, in seconds since 1970; 0 if that is not known.
-	Boot string `json:"boot"`
-	At   int64  `json:"at,omitempty"`
+	// Times counts the boots in a row, and Boot is the last of them.
+	Times int    `json:"times"`
+	Boot  string `json:"boot"`
 	// By is the path:line of another writer that was known to write the key, or "".
 	By string `json:"by,omitempty"`
 }
@@ -138,15 +136,15 @@ func (b *Boots) lost(k sysctl.Key) (l Loss, ok bool) {
 
 // follow brings s.Boots up to date with how the keys of s are in snap. A key is lost if the boot has changed, and the
 // key is not what its drop-in sets, although nothing but another writer was predicted against it.
-func (h *Host) follow(ctx context.Context, snap *boot.Snapshot, s Sysctls) error {
+func (h *Host) follow(snap *boot.Snapshot, s Sysctls) {
 	if s.Boots == nil {
-		return nil
+		return
 	}
 	now := bootOf(snap)
 	before := *s.Boots
 	*s.Boots = Boots{Boot: now, Right: map[string]bool{}, Lost: map[string]Loss{}}
 	if !s.Persist {
-		return nil
+		return
 	}
 	booted := before.Boot != "" && before.Boot != now
 	file, _ := snap.File(s.Path())
@@ -173,18 +171,12 @@ func (h *Host) follow(ctx context.Context, snap *boot.Snapshot, s Sysctls) error
 		if !booted || unseen || right || !o.Holds && o.Reason != boot.OtherWriter {
 			continue
 		}
-		with, err := h.withEvidence(ctx, snap)
-		if err != nil {
-			*s.Boots = before
-			return err
-		}
-		snap, l = with, Loss{Times: l.Times + 1, Boot: now, At: with.Evidence.Booted}
+		l = Loss{Times: l.Times + 1, Boot: now}
 		if !o.Holds {
 			l.By = o.Source
 		}
 		s.Boots.Lost[name] = l
 	}
-	return nil
 }
 
 // setRight remembers that this boot has all keys of s as their drop-in says.
@@ -233,7 +225,7 @@ func (h *Host) checkDrift(ctx context.Context, snap *boot.Snapshot, s Sysctls) (
 		switch l, lost := s.Boots.lost(v.Key); {
 		case lost && l.Boot == bootOf(snap):
 			warnings = append(warnings, h.errorf(KeyOverwritten,
-				"the boot of %s left %s at %s, or what ran until it was looked at, %s.%s%s An apply sets it again. %s", booted,
+				"the boot of %s, or what ran after it, left %s at %s, %s.%s%s An apply sets it again. %s", booted,
 				v.Key, is, although, again(l.Times), suspects(predicted, v.Key), boot.OverwrittenAtBoot.Remedy()))
 		case s.Boots != nil && s.Boots.Boot == bootOf(snap) && s.Boots.Right[v.Key.String()],
 			predicted.ChangedSinceBoot(v.Key):

@@ -354,3 +354,17 @@ func TestVersionsByLibraries(t *testing.T) {
 		}
 	}
 }
+
+// Guards that a login with a mount namespace of its own is no other boot, and that a container which starts again is one.
+func TestBootIsTold(t *testing.T) {
+	boots := map[string]string{}
+	for name, machine := range map[string]string{
+		"host": "id-1 mnt:[1] net:[7]", "login": "id-1 mnt:[2] net:[7]",
+		"boot": "id-2 mnt:[1] net:[7]", "container": "id-1 mnt:[3] net:[8]",
+	} {
+		boots[name] = bootOf(&boot.Snapshot{Machine: machine})
+	}
+	if boots["login"] != boots["host"] || boots["boot"] == boots["host"] || boots["container"] == boots["host"] {
+		t.Errorf("%q", boots)
+	}
+}

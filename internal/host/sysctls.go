@@ -146,9 +146,7 @@ func (h *Host) ReadSysctls(ctx context.Context, s Sysctls) (map[sysctl.Key]Sysct
 	if faults := h.checkSecrets(s); len(faults) > 0 {
 		return nil, several(faults)
 	}
-	if err := h.follow(ctx, snap, s); err != nil {
-		return nil, err
-	}
+	h.follow(snap, s)
 	return h.sysctlStates(snap, s), nil
 }
 
@@ -364,9 +362,7 @@ func (h *Host) setSysctls(ctx context.Context, l look, s Sysctls, prior *Sysctls
 	if l.mark != "" && !readLeaders(snap, s.Settings) {
 		return nil, errLookAgain
 	}
-	if err := h.follow(ctx, snap, s); err != nil {
-		return nil, err
-	}
+	h.follow(snap, s)
 	held := s.holdings(snap, prior)
 	if err := h.checkSettable(snap, s, prior, held); err != nil {
 		if l.mark != "" {
