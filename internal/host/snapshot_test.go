@@ -355,7 +355,7 @@ func TestVersionsByLibraries(t *testing.T) {
 	}
 }
 
-// Guards that a login with a mount namespace of its own is no other boot, and that a container which starts again is one.
+// Guards that a login with a mount namespace of its own is no other boot, and that a container which starts again is.
 func TestBootIsTold(t *testing.T) {
 	boots := map[string]string{}
 	for name, machine := range map[string]string{
